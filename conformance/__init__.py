@@ -1,0 +1,1 @@
+"""Proves that a trainer's checkpoints keep the convention."""

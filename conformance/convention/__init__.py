@@ -1,0 +1,1 @@
+"""The convention, written down once: rules, names, profiles and the oracle; pure values."""
