@@ -1,0 +1,623 @@
+"""Reads TensorBoard event files: the mean reward of each epoch, and whether the file is whole."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import pairwise
+from struct import Struct
+from typing import TYPE_CHECKING, TypeAlias
+
+from conformance.evidence import crc32c
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import FileIO
+    from pathlib import Path
+
+_EPOCHS_TAG = b"info/epochs"
+
+_LARGEST_FILE = (
+    1 << 30
+)  # bytes; rewards of a million epochs, with the scalars around them, take less
+_LARGEST_RECORD = 64 << 20  # bytes; each record is held in memory whole
+_MOST_REWARDS = 1_000_000
+_MOST_TAGS = 1_000
+_LONGEST_TAG = 200  # characters
+_MOST_FIELDS = 100_000  # in one message
+_MOST_FIELDS_READ = 20_000_000  # in one file; some 20 s of reading
+_MOST_LAYOUTS = 10_000
+_SHORTEST_LAYOUT = 22  # bytes of data; shorter records are read in full
+_CHUNK = 1 << 20  # bytes read at a time
+_FEWEST_ALIKE = (
+    32  # fewer records of one length are checked together with those of nearly that length
+)
+
+# TFRecord: length (8 bytes), its masked CRC-32C (4), data, the data's masked CRC-32C (4); little-endian.
+_HEADER = 12
+_FOOTER = 4
+_MASK_DELTA = 0xA282EAD8
+
+_Data: TypeAlias = "bytes | memoryview"
+_DOUBLE = Struct("<d")
+_FLOAT = Struct("<f")
+_HALF = Struct("<e")
+_LENGTH = Struct("<Q")
+
+# The keys of fields: 8 times the field's number, plus the wire type (0: varint, 1: 8 bytes, 2: bytes, 5: 4 bytes).
+_EVENT_WALL_TIME, _EVENT_STEP, _EVENT_SUMMARY = 0x09, 0x10, 0x2A
+_EVENT_OTHERS = frozenset({0x1A, 0x22, 0x32, 0x3A, 0x42, 0x4A})  # each takes the summary's place
+_SUMMARY_VALUE = 0x0A
+_VALUE_TAG, _VALUE_SIMPLE, _VALUE_TENSOR = 0x0A, 0x15, 0x42
+_VALUE_OTHERS = frozenset({0x1A, 0x22, 0x2A, 0x32})  # each takes the number's place
+_TENSOR_DTYPE, _TENSOR_SHAPE, _TENSOR_CONTENT = 0x08, 0x12, 0x22
+_FLOAT_VAL, _DOUBLE_VAL, _HALF_VAL = 5, 6, 13
+_TENSOR_VALUES = frozenset(
+    {0x2A, 0x2D, 0x31, 0x32}
+)  # _FLOAT_VAL and _DOUBLE_VAL, packed and one by one
+_TENSOR_HALF, _TENSOR_HALVES = 0x68, 0x6A  # _HALF_VAL, one by one and packed
+_SHAPE_DIM, _SHAPE_UNKNOWN, _DIM_SIZE = 0x12, 0x18, 0x08
+_VARINT, _BYTES = 0, 2
+_FIXED_SIZES = {1: 8, 5: 4}
+# TensorFlow's DataType: the field for values given one by one, and how one is laid out.
+_DT_BFLOAT16 = 14
+_DTYPES = {
+    1: (_FLOAT_VAL, _FLOAT),
+    2: (_DOUBLE_VAL, _DOUBLE),
+    19: (_HALF_VAL, _HALF),
+    _DT_BFLOAT16: (_HALF_VAL, _FLOAT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """One logged mean reward.
+
+    Attributes:
+        step: the step that it was logged with; the epoch, where the trainer keeps the convention.
+        value: the reward as logged: a float32 (mostly) or float64; NaN and infinities are kept.
+        wall_time: when it was logged, in seconds since 1970, as the file says.
+    """
+
+    step: int
+    value: float
+    wall_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class EventFile:
+    """What one event file holds.
+
+    Attributes:
+        path: where it was read.
+        size: its size in bytes, 0 where it could not be opened.
+        records: how many whole, CRC-checked records were read.
+        first_wall_time: of the first record, in seconds since 1970; None without one, or where it is not finite.
+        last_wall_time: of the last record, likewise.
+        rewards: the entries with the wanted tag, in the file's order.
+        tags: the scalar tags seen, of ordinary records (at most 1,000, at most 200 characters of each).
+        first_epoch: the first value of the scalar `info/epochs`, where it is logged and is a whole number.
+        torn: the last record is cut short, or zero bytes follow it: what a killed process or a power cut leaves.
+        problem: None, or one line that says why the file could not be read to its end.
+    """
+
+    path: Path
+    size: int
+    records: int
+    first_wall_time: float | None
+    last_wall_time: float | None
+    rewards: tuple[Reward, ...]
+    tags: frozenset[str]
+    first_epoch: int | None
+    torn: bool
+    problem: str | None
+
+
+def is_event_file_name(name: str) -> bool:
+    """Tell whether a file of this name is an event file, as TensorBoard's writers name them."""
+    return name.startswith("events.out.tfevents.") and len(name) > len("events.out.tfevents.")
+
+
+def read_event_file(path: Path, *, tag: str = "rewards/iter") -> EventFile:
+    """Read an event file, whatever it holds, in bounded memory and time.
+
+    The framing is TFRecord's (tensorflow/core/lib/io/record_writer.cc), the records are messages of
+    tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto. Reading ends at the first thing
+    that is wrong; what was read before it is kept.
+
+    Args:
+        path: the file; a symbolic link is followed.
+        tag: the scalar whose entries become `rewards`.
+
+    Returns:
+        What the file holds. No error is raised for what the file is or holds: `problem` says it.
+    """
+    found = _Found(tag=tag.encode())
+    try:
+        with _open_regular(path) as file:
+            found.size = os.fstat(file.fileno()).st_size
+            _read(file, found)
+    except _UnreadableError as error:
+        found.problem = str(error)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        found.problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return EventFile(
+        path=path,
+        size=found.size,
+        records=found.records,
+        first_wall_time=found.first_wall_time,
+        last_wall_time=found.last_wall_time,
+        rewards=tuple(found.rewards),
+        tags=frozenset(found.tags),
+        first_epoch=found.first_epoch,
+        torn=found.torn,
+        problem=found.problem,
+    )
+
+
+class _UnreadableError(Exception):
+    """The file cannot be read further; the text says why in one line."""
+
+
+class _MalformedError(Exception):
+    """A record's data is not an Event message; the text says why."""
+
+
+@dataclass(slots=True)
+class _Budget:
+    """How many more fields of messages may be read."""
+
+    fields: int
+
+    def spend(self, fields: int) -> None:
+        self.fields -= fields
+        if self.fields < 0:
+            raise _UnreadableError(f"holds too many fields: at most {_MOST_FIELDS_READ} are read")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found so far."""
+
+    tag: bytes
+    size: int = 0
+    records: int = 0
+    first_wall_time: float | None = None
+    last_wall_time: float | None = None
+    rewards: list[Reward] = field(default_factory=list)
+    tags: set[str] = field(default_factory=set)
+    first_epoch: int | None = None
+    epochs_logged: bool = False
+    torn: bool = False
+    problem: str | None = None
+    lengths: dict[bytes, int] = field(
+        default_factory=dict
+    )  # by header; only headers whose CRC is right
+    layouts: set[bytes] = field(default_factory=set)  # of records that hold no tag not yet seen
+    budget: _Budget = field(default_factory=lambda: _Budget(_MOST_FIELDS_READ))
+
+
+def _open_regular(path: Path) -> FileIO:
+    """Open a regular file; never wait for a FIFO or touch a device."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise _UnreadableError("is not a regular file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    file = open(descriptor, "rb", buffering=0)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise _UnreadableError("is not a regular file")
+    return file
+
+
+# The framing
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """The whole records of a chunk.
+
+    Attributes:
+        starts: where the data of each record starts, and where those of the next one would.
+        by_length: the same without the next one, by the data's length.
+        missing: how many bytes the next record lacks, at least; 0 where its header is to be refused.
+    """
+
+    starts: list[int]
+    by_length: dict[int, list[int]]
+    missing: int
+
+    @property
+    def end(self) -> int:
+        """Where the last whole record ends."""
+        return self.starts[-1] - _HEADER
+
+
+def _read(file: FileIO, found: _Found) -> None:
+    """Read the records, chunk by chunk, to the file's end or the first thing that is wrong."""
+    if found.size == 0:
+        raise _UnreadableError("is empty")
+    if found.size > _LARGEST_FILE:
+        raise _UnreadableError(
+            f"is too large: {found.size} bytes, where at most {_LARGEST_FILE} are read"
+        )
+    chunk, offset, wanted = b"", 0, _CHUNK  # `offset` is the chunk's place in the file
+    while more := file.read(min(wanted, found.size - offset - len(chunk))):
+        chunk += more
+        frames = _frames(chunk, found.lengths)
+        right = _right(chunk, frames)
+        _take(chunk, frames.starts[: right + 1], offset, found)
+        if right < len(frames.starts) - 1:
+            start, following = (offset + place for place in frames.starts[right : right + 2])
+            stored = following - _HEADER - _FOOTER
+            _stop(file, found, stored, f"record at byte {start - _HEADER}: its CRC-32C is wrong")
+            return
+        if not frames.missing:
+            _refuse_header(
+                file, found, chunk[frames.end : frames.end + _HEADER], offset + frames.end
+            )
+            return
+        chunk, offset, wanted = (
+            chunk[frames.end :],
+            offset + frames.end,
+            max(_CHUNK, frames.missing),
+        )
+    found.torn = bool(chunk)
+    if not found.records:
+        raise _UnreadableError(f"ends inside its first record, after {found.size} bytes")
+
+
+def _frames(chunk: bytes, lengths: dict[bytes, int]) -> _Frames:
+    """Find the whole records of a chunk; `lengths` remembers the headers whose CRC-32C is right."""
+    starts: list[int] = []
+    by_length: defaultdict[int, list[int]] = defaultdict(list)
+    start, size, missing = _HEADER, len(chunk), 0
+    while True:
+        header = chunk[start - _HEADER : start]
+        length = lengths.get(header)
+        if length is None:
+            if len(header) < _HEADER:
+                missing = _HEADER - len(header)
+                break
+            length = _length(header)
+            if length is None or length > _LARGEST_RECORD:
+                break
+            lengths[header] = length
+        following = start + length + _FOOTER
+        if following > size:
+            missing = following - size
+            break
+        starts.append(start)
+        by_length[length].append(start)
+        start = following + _HEADER
+    return _Frames([*starts, start], by_length, missing)
+
+
+def _length(header: bytes) -> int | None:
+    """Return the length that a header tells, or None if its CRC-32C is wrong."""
+    stated = crc32c.checksums([header[:-_FOOTER]])
+    return _LENGTH.unpack_from(header)[0] if _masked(stated) == header[-_FOOTER:] else None
+
+
+def _right(chunk: bytes, frames: _Frames) -> int:
+    """Count the records before the first whose data have the wrong CRC-32C."""
+    wrong = [start for group in _groups(chunk, frames.by_length) for start in group.wrong()]
+    return frames.starts.index(min(wrong)) if wrong else len(frames.starts) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Records of one length, or nearly so, whose checksums are computed at once."""
+
+    starts: list[int] = field(default_factory=list)
+    data: list[bytes] = field(default_factory=list)
+    stored: list[bytes] = field(default_factory=list)
+
+    def add(self, chunk: bytes, length: int, starts: list[int]) -> None:
+        self.starts.extend(starts)
+        self.data.extend([chunk[start : start + length] for start in starts])
+        self.stored.extend([chunk[start + length : start + length + _FOOTER] for start in starts])
+
+    def wrong(self) -> list[int]:
+        """Return where those start whose stored CRC-32C is not that of their data."""
+        computed = _masked(crc32c.checksums(self.data))
+        if computed == b"".join(self.stored):
+            return []
+        return [
+            start
+            for index, (start, stored) in enumerate(zip(self.starts, self.stored, strict=True))
+            if computed[_FOOTER * index : _FOOTER * (index + 1)] != stored
+        ]
+
+
+def _groups(chunk: bytes, by_length: dict[int, list[int]]) -> Iterator[_Group]:
+    mixed: defaultdict[int, _Group] = defaultdict(_Group)
+    for length, starts in by_length.items():
+        alike = len(starts) >= _FEWEST_ALIKE
+        group = _Group() if alike else mixed[length >> 5]
+        group.add(chunk, length, starts)
+        if alike:
+            yield group
+    yield from mixed.values()
+
+
+def _masked(checksums: bytes) -> bytes:
+    """Mask checksums of four bytes each, as TFRecord stores them: rotated right by 15 bits, plus a constant."""
+    count = len(checksums) // 4
+    lanes = bytearray(
+        8 * count
+    )  # one checksum in the lower half of eight bytes, so that nothing carries over
+    for plane in range(4):
+        lanes[plane::8] = checksums[plane::4]
+    ones = int.from_bytes(b"\1\0\0\0\0\0\0\0" * count, "little")
+    value = int.from_bytes(lanes, "little")
+    rotated = (value >> 15 & ones * 0x1FFFF) | (value << 17 & ones * 0xFFFFFFFF)
+    lanes[:] = (rotated + ones * _MASK_DELTA).to_bytes(8 * count + 1, "little")[: 8 * count]
+    masked = bytearray(4 * count)
+    for plane in range(4):
+        masked[plane::4] = lanes[plane::8]
+    return bytes(masked)
+
+
+def _refuse_header(file: FileIO, found: _Found, header: bytes, at: int) -> None:
+    length = _length(header)
+    if length is None:
+        what = "its length's CRC-32C is wrong" if found.records else "this is not an event file"
+        _stop(file, found, at + _HEADER - _FOOTER, f"record at byte {at}: {what}")
+    else:
+        raise _UnreadableError(
+            f"record at byte {at}: is too large: {length} bytes, where at most {_LARGEST_RECORD} are read"
+        )
+
+
+def _stop(file: FileIO, found: _Found, stored: int, problem: str) -> None:
+    """Tell a torn tail from damage: nothing but zero bytes from where the wrong CRC-32C is `stored`."""
+    zeros = bytes(_CHUNK)
+    file.seek(stored)
+    while more := file.read(_CHUNK):
+        if more != zeros[: len(more)]:
+            raise _UnreadableError(problem)
+    if not found.records:
+        raise _UnreadableError("holds no whole record")
+    found.torn = True
+
+
+# What the records hold
+
+
+def _take(chunk: bytes, starts: list[int], offset: int, found: _Found) -> None:
+    """Take in the records of a chunk; `starts` holds one more, where the next record's data would start."""
+    count = len(starts) - 1
+    if not count:
+        return
+    picked = _holding(chunk, found.tag, starts) | _new_layouts(chunk, starts, found) | {count - 1}
+    if not found.records:
+        picked.add(0)
+    if not found.epochs_logged:
+        picked |= _holding(chunk, _EPOCHS_TAG, starts)
+    before = found.records
+    for index in sorted(picked):
+        start, end = starts[index], starts[index + 1] - _HEADER - _FOOTER
+        found.records = before + index + 1
+        try:
+            event = _event(memoryview(chunk)[start:end], found.budget)
+        except _MalformedError as error:
+            problem = f"record at byte {offset + start - _HEADER}: is not an event: {error}"
+            raise _UnreadableError(problem) from None
+        _take_event(event, found)
+        if before + index == 0:
+            found.first_wall_time = event.finite_wall_time
+    found.last_wall_time = event.finite_wall_time
+
+
+def _take_event(event: _Event, found: _Found) -> None:
+    for tag, value in event.scalars:
+        if tag == found.tag:
+            found.rewards.append(Reward(event.step, value, event.wall_time))
+        if tag == _EPOCHS_TAG and not found.epochs_logged:
+            found.epochs_logged = True
+            found.first_epoch = int(value) if value.is_integer() else None
+        if len(found.tags) < _MOST_TAGS:
+            found.tags.add(tag[: 4 * _LONGEST_TAG].decode(errors="ignore")[:_LONGEST_TAG])
+    if len(found.rewards) > _MOST_REWARDS:
+        raise _UnreadableError(
+            f"has too many entries of the wanted tag: at most {_MOST_REWARDS} are read"
+        )
+
+
+def _holding(chunk: bytes, needle: bytes, starts: list[int]) -> set[int]:
+    """Return the indices of the records in which the needle occurs anywhere (and maybe of a few others)."""
+    holding: set[int] = set()
+    at = chunk.find(needle, starts[0], starts[-1])
+    while at >= 0:
+        index = bisect_right(starts, at) - 1
+        holding.add(index)
+        at = chunk.find(needle, starts[index + 1], starts[-1])
+    return holding
+
+
+def _new_layouts(chunk: bytes, starts: list[int], found: _Found) -> set[int]:
+    """Return the indices of records whose scalar tags may not have been seen yet.
+
+    Writers put a record's fields in the order of their numbers: wall time (9 bytes), step, summary; and the tag
+    first in a summary's value. So what stands where the tag would is enough to tell that a record holds nothing
+    new. A record made to deceive can hide a tag from `tags` this way, but no entry of the wanted tag.
+    """
+    new: set[int] = set()
+    known, find = found.layouts, chunk.find
+    for index, (start, following) in enumerate(pairwise(starts)):
+        summary = find(b"*", start + 9, start + 21)  # 0x2A, the key of the summary
+        if summary < 0 or following - start < _SHORTEST_LAYOUT + _FOOTER + _HEADER:
+            new.add(index)
+            continue
+        layout = chunk[summary : summary + 6 + chunk[summary + 5]]
+        if layout not in known:
+            new.add(index)
+            if _is_plain(layout) and len(known) < _MOST_LAYOUTS:
+                known.add(layout)
+    return new
+
+
+def _is_plain(layout: bytes) -> bool:
+    """Tell whether this is a summary of one value, up to its tag, with each length in one byte."""
+    return (
+        layout[2] == _SUMMARY_VALUE
+        and layout[4] == _VALUE_TAG
+        and layout[1] == layout[3] + 2 < 0x80
+        and layout[5] < layout[3]
+    )
+
+
+# Protocol buffers
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """What is read of an Event message: `scalars` are the tags and numbers of its summary."""
+
+    wall_time: float
+    step: int
+    scalars: list[tuple[bytes, float]]
+
+    @property
+    def finite_wall_time(self) -> float | None:
+        return self.wall_time if math.isfinite(self.wall_time) else None
+
+
+def _event(data: _Data, budget: _Budget) -> _Event:
+    wall_time, step = 0.0, 0
+    values: list[_Data] = []
+    for key, number, content in _fields(data, budget):
+        if key == _EVENT_WALL_TIME:
+            (wall_time,) = _DOUBLE.unpack(content)
+        elif key == _EVENT_STEP:
+            step = number - (number >> 63 << 64)
+        elif key == _EVENT_SUMMARY:
+            values += [
+                value for inner, _, value in _fields(content, budget) if inner == _SUMMARY_VALUE
+            ]
+        elif key in _EVENT_OTHERS:
+            values.clear()
+    scalars = [scalar for value in values if (scalar := _scalar(value, budget))]
+    return _Event(wall_time, step, scalars)
+
+
+def _scalar(data: _Data, budget: _Budget) -> tuple[bytes, float] | None:
+    """Return the tag and the number of a Summary.Value; None if it holds something else."""
+    tag = b""
+    number: float | None = None
+    tensor = b""
+    for key, _, content in _fields(data, budget):
+        if key == _VALUE_TAG:
+            tag = bytes(content)
+        elif key == _VALUE_SIMPLE:
+            (number,), tensor = _FLOAT.unpack(content), b""
+        elif key == _VALUE_TENSOR:
+            number, tensor = None, tensor + content  # a message given twice is merged
+        elif key in _VALUE_OTHERS:
+            number, tensor = None, b""
+    try:
+        tag.decode()
+    except UnicodeDecodeError:
+        raise _MalformedError("its tag is not UTF-8") from None
+    if tensor:
+        number = _number(tensor, budget)
+    return None if number is None else (tag, number)
+
+
+def _number(data: _Data, budget: _Budget) -> float | None:
+    """Return the one number of a TensorProto; None if it does not hold exactly one of floating point."""
+    kind, single, content = 0, True, b""
+    given = {
+        _FLOAT_VAL: b"",
+        _DOUBLE_VAL: b"",
+        _HALF_VAL: b"",
+    }  # by field, as `content` would hold them
+    for key, number, part in _fields(data, budget):
+        if key == _TENSOR_DTYPE:
+            kind = number & 0xFFFFFFFF
+        elif key == _TENSOR_SHAPE:
+            single = single and _is_single(part, budget)
+        elif key == _TENSOR_CONTENT:
+            content = bytes(part)
+        elif key in _TENSOR_VALUES:
+            given[key >> 3] += part
+        elif key == _TENSOR_HALF:
+            given[_HALF_VAL] += (number & 0xFFFF).to_bytes(2, "little")
+        elif key == _TENSOR_HALVES:
+            given[_HALF_VAL] += _halves(part, budget)
+    if kind not in _DTYPES or not single:
+        return None
+    values, layout = _DTYPES[kind]
+    content = content or given[values]
+    if kind == _DT_BFLOAT16 and len(content) == _HALF.size:
+        content = b"\0\0" + content  # the upper half of a float32
+    if len(content) != layout.size:
+        return None
+    value: float = layout.unpack(content)[0]
+    return value
+
+
+def _is_single(shape: _Data, budget: _Budget) -> bool:
+    """Tell whether a TensorShapeProto is that of exactly one element."""
+    for key, number, dimension in _fields(shape, budget):
+        if key == _SHAPE_UNKNOWN and number:
+            return False
+        if key == _SHAPE_DIM:
+            sizes = [size for inner, size, _ in _fields(dimension, budget) if inner == _DIM_SIZE]
+            if sizes[-1:] != [1]:
+                return False
+    return True
+
+
+def _halves(packed: _Data, budget: _Budget) -> bytes:
+    budget.spend(len(packed))
+    halves = bytearray()
+    position = 0
+    while position < len(packed):
+        number, position = _varint(packed, position)
+        halves += (number & 0xFFFF).to_bytes(2, "little")
+    return bytes(halves)
+
+
+def _fields(data: _Data, budget: _Budget) -> list[tuple[int, int, _Data]]:
+    """Split a message into its fields: their keys, and the number or the bytes that they hold."""
+    fields: list[tuple[int, int, _Data]] = []
+    position, size = 0, len(data)
+    while position < size:
+        if len(fields) >= _MOST_FIELDS:
+            raise _MalformedError(f"a message has more than {_MOST_FIELDS} fields")
+        key, position = _varint(data, position)
+        wire = key & 7
+        if not 8 <= key < 1 << 32:
+            raise _MalformedError("a field's number is out of range")
+        if wire == _VARINT:
+            number, position = _varint(data, position)
+            fields.append((key, number, b""))
+            continue
+        if wire == _BYTES:
+            length, position = _varint(data, position)
+        elif wire in _FIXED_SIZES:
+            length = _FIXED_SIZES[wire]
+        else:
+            raise _MalformedError(f"a field has wire type {wire}")
+        end = position + length
+        if end > size:
+            raise _MalformedError("a field goes past the end")
+        fields.append((key, 0, data[position:end]))
+        position = end
+    budget.spend(len(fields))
+    return fields
+
+
+def _varint(data: _Data, position: int) -> tuple[int, int]:
+    """Return the number that starts at a position, and the position after it."""
+    number = 0
+    for shift, byte in zip(range(0, 70, 7), data[position : position + 10]):
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number & 0xFFFFFFFFFFFFFFFF, position + shift // 7 + 1
+    raise _MalformedError("a number does not end")
