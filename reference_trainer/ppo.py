@@ -1,0 +1,483 @@
+"""The algorithm: PPO with an adaptive learning rate, as rl_games runs it for Cartpole.
+
+Names and order follow rl_games' continuous A2C agent, which IsaacGymEnvs trains with; the papers
+are Schulman et al. 2017 (PPO, arXiv:1707.06347) and 2015 (GAE, arXiv:1506.02438).
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reference_trainer.cartpole import MAX_EPISODE_LENGTH, Cartpole
+from reference_trainer.config import PpoSettings
+
+MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-6, 1e-2
+SOFT_BOUND = 1.1  # actions beyond it are clipped by the task anyway: means are drawn back to it
+
+
+class StateError(ValueError):
+    """A checkpoint's content does not fit this network and optimizer."""
+
+
+class RunningMeanStd(nn.Module):
+    """Mean and variance of everything seen so far (Chan et al. 1979), to normalise with.
+
+    Kept in float64 and updated in place, so that they are part of the `state_dict`.
+
+    Args:
+        size: how many features.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    count: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("running_var", torch.ones(size, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, batch: Tensor) -> None:
+        """Take in `batch`, (samples, size)."""
+        var, mean = torch.var_mean(batch.double(), dim=0, correction=0)
+        samples = batch.shape[0]
+        total = self.count + samples
+        delta = mean - self.running_mean
+        squares = self.running_var * self.count + var * samples
+        squares += delta.square() * self.count * samples / total
+        self.running_mean += delta * samples / total
+        self.running_var.copy_(squares / total)
+        self.count.copy_(total)
+
+    def _std(self) -> Tensor:
+        return (self.running_var + 1e-5).sqrt().float()
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return `batch`, (..., size), normalised and clipped to +-5."""
+        return ((batch - self.running_mean.float()) / self._std()).clamp(-5.0, 5.0)
+
+    def restore(self, batch: Tensor) -> Tensor:
+        """Return what a normalised `batch` of any shape stood for: the inverse of `forward`."""
+        return batch.clamp(-5.0, 5.0) * self._std() + self.running_mean.float()
+
+
+class ActorCritic(nn.Module):
+    """A Gaussian policy and a value on one shared ELU trunk, with the statistics that feed it.
+
+    Without arguments it is the network of a default run, for `conformance check --model`.
+
+    Args:
+        num_observations: features of an observation.
+        num_actions: features of an action.
+        units: widths of the hidden layers.
+    """
+
+    def __init__(
+        self,
+        num_observations: int = Cartpole.num_observations,
+        num_actions: int = Cartpole.num_actions,
+        units: Sequence[int] = (32, 32),
+    ) -> None:
+        super().__init__()
+        self.running_mean_std = RunningMeanStd(num_observations)
+        self.value_mean_std = RunningMeanStd(1)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([num_observations, *units]):
+            layers += [nn.Linear(inputs, outputs), nn.ELU()]
+        self.actor_mlp = nn.Sequential(*layers)
+        self.mu = nn.Linear(units[-1], num_actions)
+        self.value = nn.Linear(units[-1], 1)
+        self.sigma = nn.Parameter(torch.zeros(num_actions))  # the logarithm of the deviation
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the policy's mean and deviation and the normalised value of `observation`.
+
+        Args:
+            observation: (batch, observations), not normalised.
+
+        Returns:
+            mu: (batch, actions).
+            sigma: (batch, actions), the same in every row.
+            value: (batch,), to be read through `value_mean_std.restore`.
+        """
+        hidden = self.actor_mlp(self.running_mean_std(observation))
+        mu = self.mu(hidden)
+        return mu, self.sigma.exp().expand_as(mu), self.value(hidden).squeeze(-1)
+
+
+def log_probability(action: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
+    """Return log N(action; mu, sigma), (batch,), of a Gaussian with independent components."""
+    scaled = (action - mu) / sigma
+    density = -0.5 * scaled.square() - sigma.log() - 0.5 * math.log(2.0 * math.pi)
+    return density.sum(dim=-1)
+
+
+def gaussian_kl(mu: Tensor, sigma: Tensor, old_mu: Tensor, old_sigma: Tensor) -> Tensor:
+    """Return the mean over the batch of KL(N(mu, sigma) || N(old_mu, old_sigma)), 0-d."""
+    spread = (sigma.square() + (mu - old_mu).square()) / (2.0 * old_sigma.square())
+    return ((old_sigma / sigma).log() + spread - 0.5).sum(dim=-1).mean()
+
+
+def generalised_advantages(  # noqa: PLR0913, PLR0917  # the terms of the formula
+    rewards: Tensor,
+    values: Tensor,
+    dones: Tensor,
+    last_value: Tensor,
+    gamma: float,
+    tau: float,
+) -> Tensor:
+    """Return the advantages of GAE(gamma, tau), (horizon, environments).
+
+    Args:
+        rewards: (horizon, environments), of the step from each observation.
+        values: (horizon, environments), of each observation.
+        dones: (horizon, environments), bool: the step from it ended its episode.
+        last_value: (environments,), of the observation after the last step.
+        gamma: discount.
+        tau: the lambda of GAE.
+    """
+    advantages = torch.empty_like(rewards)
+    going_on = 1.0 - dones.float()
+    advantage = torch.zeros_like(last_value)
+    next_value = last_value
+    for step in reversed(range(rewards.shape[0])):
+        delta = rewards[step] + gamma * next_value * going_on[step] - values[step]
+        advantage = delta + gamma * tau * going_on[step] * advantage
+        advantages[step] = advantage
+        next_value = values[step]
+    return advantages
+
+
+def adapted_learning_rate(learning_rate: float, kl: float, threshold: float) -> float:
+    """Return the next learning rate: smaller after a large policy step, larger after a small.
+
+    rl_games' `AdaptiveScheduler`; a KL that is not a number leaves the rate as it is.
+    """
+    if kl > 2.0 * threshold:
+        return max(learning_rate / 1.5, MIN_LEARNING_RATE)
+    if kl < 0.5 * threshold:
+        return min(learning_rate * 1.5, MAX_LEARNING_RATE)
+    return learning_rate
+
+
+class EpisodeStatistics:
+    """The returns and lengths of the last episodes that finished, kept on the host.
+
+    Of episodes that finish in the same step, the higher environment counts as the later.
+
+    Args:
+        num_envs: how many environments play.
+        window: how many episodes are remembered.
+    """
+
+    def __init__(self, num_envs: int, window: int = 100) -> None:
+        self.returns: deque[float] = deque(maxlen=window)
+        self.lengths: deque[float] = deque(maxlen=window)
+        self._return = torch.zeros(num_envs, dtype=torch.float64)
+        self._length = torch.zeros(num_envs)
+
+    def add(self, rewards: Tensor, dones: Tensor) -> None:
+        """Take in an epoch's rewards and dones, (horizon, environments), from any device."""
+        for reward, done in zip(rewards.cpu(), dones.cpu(), strict=True):
+            self._return += reward
+            self._length += 1
+            self.returns.extend(self._return[done].tolist())
+            self.lengths.extend(self._length[done].tolist())
+            self._return.masked_fill_(done, 0)
+            self._length.masked_fill_(done, 0)
+
+    @property
+    def mean_reward(self) -> float | None:
+        """The mean return of the remembered episodes; None if none has finished yet."""
+        return math.fsum(self.returns) / len(self.returns) if self.returns else None
+
+    @property
+    def mean_length(self) -> float | None:
+        """The mean length in steps of the remembered episodes; None if none has finished yet."""
+        return math.fsum(self.lengths) / len(self.lengths) if self.lengths else None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the remembered episodes for a checkpoint; those still being played are lost."""
+        return {
+            "returns": torch.tensor(self.returns, dtype=torch.float64),
+            "lengths": torch.tensor(self.lengths, dtype=torch.float64),
+        }
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Remember the episodes of `state` again."""
+        self.returns.extend(state["returns"].tolist())
+        self.lengths.extend(state["lengths"].tolist())
+
+
+class Rollout:
+    """What an epoch collects: tensors of (horizon, environments, ...), filled anew each time.
+
+    Args:
+        horizon: steps of each environment.
+        num_envs: environments.
+        device: where they live.
+    """
+
+    def __init__(self, horizon: int, num_envs: int, device: torch.device) -> None:
+        def steps(*features: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(horizon, num_envs, *features, dtype=dtype, device=device)
+
+        self.observations = steps(Cartpole.num_observations)
+        self.actions = steps(Cartpole.num_actions)
+        self.mus = steps(Cartpole.num_actions)
+        self.sigmas = steps(Cartpole.num_actions)
+        self.log_probs = steps()
+        self.values = steps()
+        self.rewards = steps()
+        self.dones = steps(dtype=torch.bool)
+        self.timeouts = steps(dtype=torch.bool)
+        self.last_value = torch.zeros(num_envs, device=device)
+
+
+@dataclass(frozen=True)
+class UpdateSummary:
+    """Means over the gradient steps of one epoch, and the learning rate after the last."""
+
+    a_loss: float
+    c_loss: float
+    bounds_loss: float
+    entropy: float
+    kl: float
+    learning_rate: float
+
+
+class Ppo:
+    """A policy, the environments that it plays and the optimizer that improves it.
+
+    Args:
+        settings: the algorithm's settings.
+        num_envs: environments to play.
+        device: where everything lives.
+        seed: of the first weights, of the starting states and of the exploration.
+    """
+
+    def __init__(
+        self, settings: PpoSettings, num_envs: int, device: torch.device, seed: int
+    ) -> None:
+        self.settings = settings
+        self.device = device
+        self.seed = seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = ActorCritic(units=settings.units).to(device)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=settings.learning_rate, fused=True
+        )
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.env = Cartpole(num_envs, device, self.generator)
+        self.observation = self.env.reset()
+        self.rollout = Rollout(settings.horizon_length, num_envs, device)
+        self.frame = 0
+
+    @property
+    def frames_per_epoch(self) -> int:
+        """Environment steps of one epoch, over all environments."""
+        return self.rollout.rewards.numel()
+
+    @torch.inference_mode()
+    def collect(self) -> float:
+        """Play one horizon into `rollout`, waiting for the device nowhere.
+
+        Returns:
+            Seconds spent inside the task (on an accelerator: spent giving it its orders).
+        """
+        rollout, restore = self.rollout, self.model.value_mean_std.restore
+        seconds = 0.0
+        for step in range(self.settings.horizon_length):
+            mu, sigma, value = self.model(self.observation)
+            action = rollout.actions[step].normal_(generator=self.generator).mul_(sigma).add_(mu)
+            rollout.observations[step] = self.observation
+            rollout.mus[step] = mu
+            rollout.sigmas[step] = sigma
+            rollout.log_probs[step] = log_probability(action, mu, sigma)
+            rollout.values[step] = restore(value)
+            started = time.perf_counter()
+            self.observation, reward, done, timed_out = self.env.step(action)
+            seconds += time.perf_counter() - started
+            rollout.rewards[step] = reward
+            rollout.dones[step] = done
+            rollout.timeouts[step] = timed_out
+        rollout.last_value.copy_(restore(self.model(self.observation)[2]))
+        self.frame += self.frames_per_epoch
+        return seconds
+
+    def update(self) -> UpdateSummary:
+        """Improve the policy on `rollout` and return what the steps looked like."""
+        settings, model = self.settings, self.model
+
+        def flat(steps: Tensor) -> Tensor:
+            # By environment, then by step, as rl_games: a minibatch holds whole stretches of play.
+            return steps.transpose(0, 1).reshape(-1, *steps.shape[2:])
+
+        rollout = self.rollout
+        rewards = settings.reward_scale * rollout.rewards
+        if settings.value_bootstrap:
+            # What a cut-off episode would have gone on to earn, as rl_games estimates it.
+            rewards += settings.gamma * rollout.values * rollout.timeouts
+        advantages = generalised_advantages(
+            rewards,
+            rollout.values,
+            rollout.dones,
+            rollout.last_value,
+            settings.gamma,
+            settings.tau,
+        )
+        returns = flat(advantages + rollout.values)
+        model.running_mean_std.update(flat(rollout.observations))
+        model.value_mean_std.update(returns.unsqueeze(1))
+        returns = model.value_mean_std(returns)
+        old_values = model.value_mean_std(flat(rollout.values))
+        advantages = flat(advantages)
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        observations, actions = flat(rollout.observations), flat(rollout.actions)
+        old_log_probs = flat(rollout.log_probs)
+        old_mus, old_sigmas = flat(rollout.mus), flat(rollout.sigmas)
+
+        size = min(settings.minibatch_size, self.frames_per_epoch)
+        seen = []
+        for _ in range(settings.mini_epochs):
+            for start in range(0, self.frames_per_epoch, size):
+                part = slice(start, start + size)
+                mu, sigma, value = model(observations[part])
+
+                logratio = log_probability(actions[part], mu, sigma) - old_log_probs[part]
+                ratio = logratio.exp()
+                advantage, clip = advantages[part], settings.e_clip
+                a_loss = -torch.min(
+                    advantage * ratio, advantage * ratio.clamp(1.0 - clip, 1.0 + clip)
+                ).mean()
+
+                old_value = old_values[part]
+                clipped_value = old_value + (value - old_value).clamp(-clip, clip)
+                c_loss = torch.max(
+                    (value - returns[part]).square(), (clipped_value - returns[part]).square()
+                ).mean()
+
+                bounds_loss = (mu.abs() - SOFT_BOUND).clamp_min(0.0).square().sum(dim=-1).mean()
+                entropy = (0.5 + 0.5 * math.log(2.0 * math.pi) + sigma.log()).sum(dim=-1).mean()
+                loss = (
+                    a_loss
+                    + 0.5 * settings.critic_coef * c_loss
+                    - settings.entropy_coef * entropy
+                    + settings.bounds_loss_coef * bounds_loss
+                )
+                self.optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), settings.grad_norm)
+                self.optimizer.step()
+
+                with torch.no_grad():
+                    kl = gaussian_kl(mu, sigma, old_mus[part], old_sigmas[part])
+                    seen.append(torch.stack([a_loss, c_loss, bounds_loss, entropy, kl]))
+                self.learning_rate = adapted_learning_rate(
+                    self.learning_rate, kl.item(), settings.kl_threshold
+                )
+        means = torch.stack(seen).mean(dim=0).tolist()
+        a_loss_mean, c_loss_mean, bounds_mean, entropy_mean, kl_mean = means
+        return UpdateSummary(
+            a_loss=a_loss_mean,
+            c_loss=c_loss_mean,
+            bounds_loss=bounds_mean,
+            entropy=entropy_mean,
+            kl=kl_mean,
+            learning_rate=self.learning_rate,
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """The optimizer's learning rate."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: float) -> None:
+        self.optimizer.param_groups[0]["lr"] = learning_rate
+
+    @torch.inference_mode()
+    def is_finite(self) -> bool:
+        """Tell whether every weight and statistic is a finite number."""
+        tensors = [tensor.flatten().double() for tensor in self.model.state_dict().values()]
+        return bool(torch.cat(tensors).isfinite().all())
+
+    @torch.inference_mode()
+    def play(self) -> Tensor:
+        """Play one episode in every environment without exploration; return the returns, on CPU."""
+        observation = self.env.reset()
+        returns = torch.zeros(observation.shape[0], device=self.device)
+        playing = torch.ones_like(returns, dtype=torch.bool)
+        for _ in range(MAX_EPISODE_LENGTH):
+            observation, reward, done, _ = self.env.step(self.model(observation)[0])
+            returns += reward * playing
+            playing &= ~done
+        return returns.cpu()
+
+    def state(self) -> dict[str, Any]:
+        """Return what a later session needs to go on: weights, statistics, optimizer, frames.
+
+        The tensors are the live ones: a saver copies them. The environments are not part of it;
+        a later session starts them anew.
+        """
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "frame": self.frame,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`; exploration and starts are drawn afresh from the seed and frame.
+
+        Raises:
+            StateError: the state is of another network or optimizer; nothing was changed then.
+        """
+        _require_same_tensors(self.model.state_dict(), state["model"])
+        self._require_fitting_optimizer(state["optimizer"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.frame = state["frame"]
+        self.generator.manual_seed(self.seed + self.frame)
+        self.observation = self.env.reset()
+
+    def _require_fitting_optimizer(self, state: Mapping[str, Any]) -> None:
+        parameters = list(self.model.parameters())
+        try:
+            moments = {int(key): dict(value) for key, value in state["state"].items()}
+            groups = [list(group["params"]) for group in state["param_groups"]]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StateError("its optimizer is not one of torch.optim.Adam") from error
+        if groups != [list(range(len(parameters)))]:
+            raise StateError("its optimizer is of another network")
+        for index, moment in moments.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                if index >= len(parameters) or moment[name].shape != parameters[index].shape:
+                    raise StateError("its optimizer is of another network")
+
+
+def _require_same_tensors(own: Mapping[str, Tensor], other: Mapping[str, Any]) -> None:
+    """Refuse a `state_dict` whose keys, shapes or dtypes are not those of `own`."""
+    for key in sorted(own.keys() | other.keys()):
+        if key not in other:
+            raise StateError(f"it has no tensor {key!r}")
+        if key not in own:
+            raise StateError(f"its tensor {key!r} is unknown here")
+        mine, theirs = own[key], other[key]
+        if not isinstance(theirs, Tensor) or theirs.shape != mine.shape:
+            shape = list(getattr(theirs, "shape", ()))
+            raise StateError(f"its tensor {key!r} has shape {shape}, not {list(mine.shape)}")
+        if theirs.dtype != mine.dtype:
+            raise StateError(f"its tensor {key!r} is {theirs.dtype}, not {mine.dtype}")

@@ -1,0 +1,321 @@
+"""The saver: the names of a run's checkpoints, when each is due, and writing and finding them.
+
+The convention: `runs/<experiment>/nn/<experiment>.pth` is the best checkpoint so far,
+`last_<experiment>ep<N>rew<R>.pth` the periodic one of epoch N with mean reward R.
+"""
+
+import io
+import math
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+FLOAT32 = r"-?(?:\d+\.\d+(?:e[+-]\d+)?|\d+e[+-]\d+|inf)|nan"  # what `str` prints for np.float32
+TEMPORARY = re.compile(r"\.saving-\d+\.tmp")
+
+
+class CheckpointError(Exception):
+    """A checkpoint is missing, damaged, or not one of this trainer's."""
+
+
+def as_float32(reward: float) -> np.float32:
+    """Return `reward` in the precision in which rewards are compared and written."""
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, as in an event file
+        rounded: np.float32 = np.float32(reward)
+    return rounded
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps its files: `<root>/<experiment>/`."""
+
+    root: Path
+    experiment: str
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.root / self.experiment
+
+    @property
+    def nn(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "nn"
+
+    @property
+    def summaries(self) -> Path:
+        """The folder of the event files."""
+        return self.path / "summaries"
+
+    @property
+    def config(self) -> Path:
+        """The file of the run's settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def best(self) -> Path:
+        """The best checkpoint."""
+        return self.nn / f"{self.experiment}.pth"
+
+    def periodic(self, epoch: int, reward: float) -> Path:
+        """Return the periodic checkpoint of `epoch` (at least 1) with mean reward `reward`."""
+        return self.nn / f"last_{self.experiment}ep{epoch}rew{as_float32(reward)!s}.pth"
+
+    def reward_in_name(self, path: Path) -> float | None:
+        """Return the mean reward that a periodic checkpoint's name states; None for another."""
+        name = re.escape(self.experiment)
+        match = re.fullmatch(rf"last_{name}ep[1-9]\d*rew({FLOAT32})\.pth", path.name, re.ASCII)
+        return float(match[1]) if match else None
+
+    def checkpoints(self) -> list[Path]:
+        """Return the run's checkpoints, judged by their names, the best first if there is one."""
+        if not self.nn.is_dir():
+            return []
+        files = sorted(self.nn.iterdir())
+        best = [file for file in files if file.name == self.best.name]
+        return best + [file for file in files if self.reward_in_name(file) is not None]
+
+    def holds(self, path: Path) -> bool:
+        """Tell whether `path` lies in this run's folder of checkpoints."""
+        return path.resolve().parent == self.nn.resolve()
+
+    def create(self) -> None:
+        """Make the run's folders, durably, and clear away what a killed session left half-saved."""
+        self.nn.mkdir(parents=True, exist_ok=True)
+        self.summaries.mkdir(exist_ok=True)
+        for folder in (self.path, self.root):
+            sync_folder(folder)
+        for folder in (self.path, self.nn):
+            for file in folder.iterdir():
+                if TEMPORARY.fullmatch(file.name):
+                    file.unlink()
+
+    def clear(self) -> None:
+        """Remove the checkpoints and event files of earlier sessions, and nothing else."""
+        for file in [*self.checkpoints(), *self.summaries.glob("events.out.tfevents.*")]:
+            file.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` such that at any instant it is whole, the old or the new.
+
+    The content goes to a temporary file in the same folder, is forced to the disk, and takes the
+    name in one step, which is forced to the disk too.
+
+    Raises:
+        OSError: a step failed; the old file is untouched and no temporary file is left (but
+            where forcing the new name failed, the new file is already in place).
+    """
+    temporary = path.with_name(f".saving-{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def portable(state: Any) -> Any:  # noqa: ANN401  # a state nests whatever optimizers put in it
+    """Return a deep copy of `state` that any machine loads: tensors on the CPU, plain containers.
+
+    Every tensor is copied, so that none is a view that drags a larger storage into the file.
+    """
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True).contiguous()
+    if isinstance(state, Mapping):
+        return {key: portable(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(portable(value) for value in state)
+    return state
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a portable `state` to `path`, durably and in one step; raise OSError if that fails."""
+    archive = io.BytesIO()  # in memory first: a Python file is then the only thing that can fail
+    torch.save(dict(state), archive)
+    write_durably(path, archive.getvalue())
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what `save_checkpoint` wrote, with its tensors on the CPU; no code in it is run.
+
+    Raises:
+        CheckpointError: the file is missing, damaged (torch does not look at the archive's
+            check sums; this does), needs more than plain `weights_only=True`, or lacks a key.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path} needs more than plain tensors and numbers") from error
+    except Exception as error:  # damaged bytes can raise anything
+        raise CheckpointError(f"{path} is torn, or no checkpoint at all") from error
+    if damaged is not None:
+        raise CheckpointError(f"{path} is damaged: the check sum of {damaged} is wrong")
+
+    kinds = {
+        "model": dict,
+        "optimizer": dict,
+        "epoch": int,
+        "frame": int,
+        "last_mean_rewards": float,
+    }
+    for key, kind in kinds.items():
+        if not isinstance(state, dict) or not isinstance(state.get(key), kind):
+            raise CheckpointError(
+                f"{path} is not this trainer's: it has no {kind.__name__} {key!r}"
+            )
+    return state
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A checkpoint to go on from, and the best mean reward that its run has already saved."""
+
+    path: Path
+    state: dict[str, Any]
+    watermark: float
+
+
+def best_known(*rewards: float | None) -> float:
+    """Return the highest of `rewards` that is a number, or -inf."""
+    known = [reward for reward in rewards if reward is not None and not math.isnan(reward)]
+    return max(known, default=-math.inf)
+
+
+def find_last(folder: RunFolder, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """Return the checkpoint with the highest stored epoch, of equals the newest, and its content.
+
+    Args:
+        folder: the run.
+        warn: told of each checkpoint that is passed over because it cannot be read.
+
+    Raises:
+        CheckpointError: there is none that can be read.
+    """
+    found: list[tuple[int, int, Path, dict[str, Any]]] = []
+    for path in folder.checkpoints():
+        try:
+            state = load_checkpoint(path)
+        except CheckpointError as error:  # noqa: PERF203  # one damaged file of many
+            warn(f"passed over: {error}")
+        else:
+            found.append((state["epoch"], path.stat().st_mtime_ns, path, state))
+    if not found:
+        raise CheckpointError(f"{folder.nn} holds no checkpoint to go on from")
+    _, _, path, state = max(found, key=lambda item: item[:2])
+    return path, state
+
+
+def find_checkpoint(folder: RunFolder, wanted: str, warn: Callable[[str], None]) -> Resumption:
+    """Return the checkpoint that `wanted` names: `best`, `last` or a path.
+
+    The watermark is the highest of what the checkpoint stores, of its own mean reward and of what
+    the run's best stores: a periodic checkpoint written at a new best still stores the old one.
+    A checkpoint of another run brings none along: this run has no best yet.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or the run's best is.
+    """
+    if wanted == "last":
+        path, state = find_last(folder, warn)
+    else:
+        path = folder.best if wanted == "best" else Path(wanted)
+        state = load_checkpoint(path)
+    if not folder.holds(path):
+        return Resumption(path, state, -math.inf)
+    watermark = best_known(state["last_mean_rewards"], folder.reward_in_name(path))
+    if os.path.lexists(folder.best):
+        watermark = best_known(watermark, load_checkpoint(folder.best)["last_mean_rewards"])
+    return Resumption(path, state, watermark)
+
+
+class CheckpointKeeper:
+    """Decides after each epoch which checkpoints are due, and has them written in their order.
+
+    Rewards are compared as float32, and only a strict improvement rewrites the best checkpoint:
+    a tie does not, and neither does NaN.
+
+    Args:
+        folder: the run; its `nn` folder is there.
+        save_freq: epochs between periodic checkpoints; 0 for none.
+        watermark: the best mean reward of earlier sessions.
+        save: writes one checkpoint and returns when it is safe.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        save_freq: int,
+        watermark: float = -math.inf,
+        save: Callable[[Path, Mapping[str, Any]], None] = save_checkpoint,
+    ) -> None:
+        self.folder = folder
+        self.save_freq = save_freq
+        self.watermark = float(as_float32(watermark))
+        self._save = save
+
+    def due(self, epoch: int, mean_reward: float | None) -> tuple[bool, bool]:
+        """Tell whether a periodic and whether the best checkpoint is due after `epoch`."""
+        if mean_reward is None:
+            return False, False
+        periodic = self.save_freq > 0 and epoch % self.save_freq == 0
+        return periodic, bool(as_float32(mean_reward) > self.watermark)
+
+    def after_epoch(
+        self, epoch: int, mean_reward: float | None, state: Callable[[], Mapping[str, Any]]
+    ) -> list[Path]:
+        """Write what is due after `epoch` and return the files, in the order of their writing.
+
+        Args:
+            epoch: counted from 1 over all sessions.
+            mean_reward: of this epoch; None while no episode has finished, which writes nothing.
+            state: returns what to save; asked only if something is due.
+
+        Raises:
+            OSError: a write failed; what was there before it still is.
+        """
+        periodic, best = self.due(epoch, mean_reward)
+        if mean_reward is None or not (periodic or best):
+            return []
+        reward = float(as_float32(mean_reward))
+        snapshot = {**portable(state()), "epoch": epoch}
+        written = []
+        if periodic:
+            path = self.folder.periodic(epoch, reward)
+            self._save(path, {**snapshot, "last_mean_rewards": self.watermark})
+            written.append(path)
+        if best:
+            self._save(self.folder.best, {**snapshot, "last_mean_rewards": reward})
+            self.watermark = reward
+            written.append(self.folder.best)
+        return written

@@ -1,0 +1,314 @@
+"""A training session: the loop of epochs, with its logs and its checkpoints; and playing one.
+
+Everything that can be wrong with the settings is found before the first file is written.
+"""
+
+import fcntl
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from reference_trainer.config import Settings, SettingsError, run_config
+from reference_trainer.ppo import EpisodeStatistics, Ppo, StateError, UpdateSummary
+from reference_trainer.saver import (
+    CheckpointError,
+    CheckpointKeeper,
+    Resumption,
+    RunFolder,
+    find_checkpoint,
+    write_durably,
+)
+
+
+class TrainingError(Exception):
+    """Training cannot go on."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch brought."""
+
+    epoch: int
+    mean_reward: float | None
+    watermark: float
+    frames_per_second: float
+    written: tuple[Path, ...]
+
+
+MeanReward = Callable[[int, EpisodeStatistics], float | None]
+
+
+def measured_mean_reward(_epoch: int, statistics: EpisodeStatistics) -> float | None:
+    """Return the mean return of the last finished episodes, or None if there is none yet."""
+    return statistics.mean_reward
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that parts of one epoch took; `play` contains `step`."""
+
+    step: float
+    play: float
+    update: float
+
+
+class SummaryLog:
+    """Writes one session's event file, with the tags and steps of rl_games.
+
+    `rewards/iter` and `episode_lengths/iter` count epochs, `*/time` seconds of the session, and
+    everything else the frames that were played before the epoch.
+
+    Args:
+        folder: the run's `summaries`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = SummaryWriter(str(folder))
+
+    def _add(self, tag: str, value: float, step: int) -> None:
+        self._writer.add_scalar(tag, value, step)
+
+    def add_update(self, epoch: int, frame: int, summary: UpdateSummary, e_clip: float) -> None:
+        """Log the losses and the schedule of `epoch`."""
+        self._add("losses/a_loss", summary.a_loss, frame)
+        self._add("losses/c_loss", summary.c_loss, frame)
+        self._add("losses/bounds_loss", summary.bounds_loss, frame)
+        self._add("losses/entropy", summary.entropy, frame)
+        self._add("info/last_lr", summary.learning_rate, frame)
+        self._add("info/lr_mul", 1.0, frame)
+        self._add("info/e_clip", e_clip, frame)
+        self._add("info/kl", summary.kl, frame)
+        self._add("info/epochs", epoch, frame)
+
+    def add_timing(self, frame: int, frames: int, timing: Timing) -> None:
+        """Log the speed of an epoch of `frames` environment steps."""
+        total = timing.play + timing.update
+        self._add("performance/step_inference_rl_update_fps", frames / total, frame)
+        self._add("performance/step_inference_fps", frames / timing.play, frame)
+        self._add("performance/step_fps", frames / timing.step, frame)
+        self._add("performance/rl_update_time", timing.update, frame)
+        self._add("performance/step_inference_time", timing.play, frame)
+        self._add("performance/step_time", timing.step, frame)
+
+    def add_mean(self, group: str, value: float, epoch: int, frame: int, seconds: float) -> None:
+        """Log a mean over episodes by frame, epoch and second; `group` is what it is a mean of."""
+        self._add(f"{group}/step", value, frame)
+        self._add(f"{group}/iter", value, epoch)
+        self._add(f"{group}/time", value, int(seconds))
+
+    def flush(self) -> None:
+        """Hand everything logged so far to the operating system."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """End the event file."""
+        self._writer.close()
+
+
+@contextmanager
+def sole_session(folder: RunFolder) -> Iterator[None]:
+    """Hold the run's folder, so that two sessions never write into it at once.
+
+    Raises:
+        TrainingError: another session holds it.
+    """
+    descriptor = os.open(folder.path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(f"another session is training in {folder.path}") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class Session:
+    """The parts of a session, put together by `train`."""
+
+    ppo: Ppo
+    statistics: EpisodeStatistics
+    keeper: CheckpointKeeper
+    log: SummaryLog
+    mean_reward: MeanReward
+    began: float = field(default_factory=time.perf_counter)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds besides its epoch and its watermark."""
+        return {**self.ppo.state(), "episodes": self.statistics.state()}
+
+    def play_epoch(self, epoch: int) -> EpochReport:
+        """Collect, learn, log and save, in this order.
+
+        Raises:
+            TrainingError: the weights are no longer finite; nothing of this epoch was saved.
+            OSError: a file could not be written.
+        """
+        ppo, statistics, log = self.ppo, self.statistics, self.log
+        frame = ppo.frame
+        started = time.perf_counter()
+        step_seconds = ppo.collect()
+        statistics.add(ppo.rollout.rewards, ppo.rollout.dones)
+        collected = time.perf_counter()
+        summary = ppo.update()
+        updated = time.perf_counter()
+        if not ppo.is_finite():
+            raise TrainingError(f"the weights are no longer finite in epoch {epoch}")
+
+        reward = self.mean_reward(epoch, statistics)
+        seconds = updated - self.began
+        log.add_update(epoch, frame, summary, ppo.settings.e_clip)
+        timing = Timing(step_seconds, collected - started, updated - collected)
+        log.add_timing(frame, ppo.frames_per_epoch, timing)
+        if reward is not None:
+            log.add_mean("rewards", reward, epoch, frame, seconds)
+        if statistics.mean_length is not None:
+            log.add_mean("episode_lengths", statistics.mean_length, epoch, frame, seconds)
+        # The log never lags behind the checkpoints, also when the process is killed now.
+        log.flush()
+
+        written = self.keeper.after_epoch(epoch, reward, self.state)
+        frames_per_second = ppo.frames_per_epoch / (time.perf_counter() - started)
+        return EpochReport(epoch, reward, self.keeper.watermark, frames_per_second, tuple(written))
+
+
+def make_ppo(settings: Settings) -> Ppo:
+    """Return a fresh agent on the device that the settings name.
+
+    Raises:
+        SettingsError: the device cannot be had, or cannot hold so many environments.
+    """
+    name = settings.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+        return Ppo(settings, settings.num_envs, device, settings.seed)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise SettingsError(
+            f"num_envs={settings.num_envs} on device={settings.device} is not possible: {reason}"
+        ) from error
+
+
+def load_into(ppo: Ppo, resumption: Resumption) -> None:
+    """Let `ppo` go on from a checkpoint; raise CheckpointError if it is of another network."""
+    try:
+        ppo.load(resumption.state)
+    except StateError as error:
+        raise CheckpointError(f"{resumption.path} does not fit these settings: {error}") from error
+
+
+def play(settings: Settings, warn: Callable[[str], None]) -> tuple[Path, float]:
+    """Play the checkpoint, by default the run's best, for one episode in every environment.
+
+    Nothing is written and nothing explored.
+
+    Returns:
+        The checkpoint and the mean return.
+
+    Raises:
+        SettingsError: the settings cannot be met.
+        CheckpointError: the checkpoint is missing, damaged or of another shape.
+    """
+    folder = RunFolder(Path(settings.root), settings.experiment)
+    found = find_checkpoint(folder, settings.checkpoint or "best", warn)
+    ppo = make_ppo(settings)
+    load_into(ppo, found)
+    return found.path, float(ppo.play().double().mean())
+
+
+def find_start(
+    folder: RunFolder, settings: Settings, warn: Callable[[str], None]
+) -> Resumption | None:
+    """Return the checkpoint to go on from, or None for a fresh start in a run without any.
+
+    Raises:
+        SettingsError: the run holds checkpoints that this session might overwrite, or is complete.
+        CheckpointError: the checkpoint is missing or damaged.
+    """
+    resumption = None
+    if settings.checkpoint:
+        resumption = find_checkpoint(folder, settings.checkpoint, warn)
+        if settings.overwrite and folder.holds(resumption.path):
+            raise SettingsError("overwrite=True would remove the checkpoint to go on from")
+        if resumption.state["epoch"] >= settings.max_iterations:
+            raise SettingsError(
+                f"{resumption.path} is of epoch {resumption.state['epoch']} already: "
+                f"raise max_iterations={settings.max_iterations} to train on"
+            )
+    own = resumption is not None and folder.holds(resumption.path)
+    if not own and not settings.overwrite and folder.checkpoints():
+        raise SettingsError(
+            f"{folder.nn} holds checkpoints of an earlier session: go on with checkpoint=last, "
+            "start over with overwrite=True, or choose another experiment"
+        )
+    return resumption
+
+
+def train(
+    settings: Settings,
+    *,
+    on_epoch: Callable[[EpochReport], None] = lambda _report: None,
+    stop: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = lambda _text: None,
+    mean_reward: MeanReward = measured_mean_reward,
+) -> EpochReport | None:
+    """Train up to epoch `max_iterations` of the run, logging and saving along the way.
+
+    Args:
+        settings: what to train, where, and from which checkpoint.
+        on_epoch: called after each epoch, once its checkpoints are safe.
+        stop: asked before each epoch whether to end early.
+        warn: told of oddities that do not stop the session.
+        mean_reward: what an epoch's mean reward is; measured by default.
+
+    Returns:
+        The report of the last epoch; None if `stop` came before the first.
+
+    Raises:
+        SettingsError: the settings cannot be met; nothing was written.
+        CheckpointError: the checkpoint cannot be used; nothing was written.
+        TrainingError: another session has the run, or the weights are no longer finite.
+        OSError: a file could not be written; the checkpoints before it are whole.
+    """
+    folder = RunFolder(Path(settings.root), settings.experiment)
+    resumption = find_start(folder, settings, warn)
+    ppo = make_ppo(settings)
+    statistics = EpisodeStatistics(settings.num_envs)
+    done_epochs, watermark = 0, -math.inf
+    if resumption is not None:
+        load_into(ppo, resumption)
+        done_epochs, watermark = resumption.state["epoch"], resumption.watermark
+        if folder.holds(resumption.path) and "episodes" in resumption.state:
+            statistics.load(resumption.state["episodes"])
+
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with sole_session(folder):
+        folder.create()
+        if settings.overwrite:
+            folder.clear()
+        write_durably(folder.config, run_config(settings).encode())
+        keeper = CheckpointKeeper(folder, settings.save_freq, watermark)
+        log = SummaryLog(folder.summaries)
+        session = Session(ppo, statistics, keeper, log, mean_reward)
+        report = None
+        try:
+            for epoch in range(done_epochs + 1, settings.max_iterations + 1):
+                if stop():
+                    break
+                report = session.play_epoch(epoch)
+                on_epoch(report)
+        finally:
+            log.close()
+    return report
