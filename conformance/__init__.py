@@ -1,1 +1,3 @@
 """Proves that a trainer's checkpoints keep the convention."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,89 @@
+"""Judges one run: each rule's check takes the evidence and the expectation and yields a finding."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from itertools import chain
+
+from conformance.checks import best, cadence, integrity, layout, load, names, safety, summary
+from conformance.checks.finding import Finding, Outcome, RunReport, not_applicable, run_verdict
+from conformance.checks.subject import Options, Subject
+from conformance.convention.profile import Profile
+from conformance.convention.rules import RULES, Rule, Verdict
+from conformance.evidence.runs import RunFolder
+
+__all__ = ["CHECKS", "Finding", "Options", "RunReport", "Subject", "audit"]
+
+CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
+    chain.from_iterable(
+        module.CHECKS.items()
+        for module in (layout, names, cadence, best, load, integrity, safety, summary)
+    )
+)
+
+
+def audit(
+    folder: RunFolder,
+    profile: Profile,
+    options: Options | None = None,
+    *,
+    selected: frozenset[str] | None = None,
+    watch: Callable[[int, int], None] | None = None,
+) -> RunReport:
+    """Judge a run from its files alone.
+
+    Args:
+        folder: the run, as `scan_run` lists it.
+        profile: the dialect to hold it against.
+        options: what the caller knows of the run.
+        selected: ids of the rules to judge; None: all.
+        watch: told how many of the checkpoints are read, and of how many.
+
+    Returns:
+        One finding for each selected rule. A check that fails itself yields `error`, never a
+        failure of the trainer.
+    """
+    subject = Subject(folder, profile, options or Options())
+    if watch is not None:
+        for number, file in enumerate(subject.checkpoints, start=1):
+            _ = file.contents  # read now, kept for the checks
+            watch(number, len(subject.checkpoints))
+    findings = tuple(
+        _finding(rule, subject) for rule in RULES if selected is None or rule.id in selected
+    )
+    return RunReport(
+        path=str(folder.path),
+        verdict=run_verdict(findings),
+        sessions=subject.history.count,
+        checkpoints=len(subject.checkpoints),
+        findings=findings,
+        notes=(*folder.problems, *subject.notes),
+    )
+
+
+def _finding(rule: Rule, subject: Subject) -> Finding:
+    try:
+        outcome = _judge(rule, subject)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the harness's own failure
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        outcome = Outcome(
+            Verdict.ERROR,
+            f"the harness failed: {type(error).__name__}: {error}"
+            f" ({where.name}, line {where.lineno})",
+        )
+    return Finding(
+        rule=rule.id,
+        level=rule.level,
+        verdict=outcome.verdict,
+        message=outcome.message,
+        paths=outcome.paths,
+        evidence=outcome.evidence,
+        fix=rule.fix if outcome.verdict is Verdict.FAIL else "",
+    )
+
+
+def _judge(rule: Rule, subject: Subject) -> Outcome:
+    if rule.driven:
+        return not_applicable("only a driven trainer can show it")
+    return CHECKS[rule.id](subject)

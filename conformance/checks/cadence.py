@@ -1,0 +1,165 @@
+"""CADENCE: periodic checkpoints at each multiple of save_freq, and nowhere else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.history import Start, Timeline
+from conformance.checks.subject import CheckpointFile, Subject
+from conformance.convention.rewards import same_reward
+
+_Files = dict[int, list[CheckpointFile]]
+_NO_SAVE_FREQ = "save_freq is not known: give --save-freq, or a config.yaml in the run"
+
+
+def multiples_only(subject: Subject) -> Outcome:
+    """CADENCE-001."""
+    freq = subject.save_freq
+    if freq.value == 0:
+        return not_applicable("save_freq is 0 (CADENCE-003 judges)")
+    numbered = [file for file in subject.periodic if file.epochs]
+    if not numbered:
+        return not_applicable("there is no periodic checkpoint")
+    if freq.value is None:
+        return unobservable(_NO_SAVE_FREQ)
+    value = freq.value
+    wrong = [file for file in numbered if all(epoch % value for epoch in file.epochs)]
+    evidence = {"save_freq": value, "save_freq_from": freq.source}
+    if wrong:
+        shown = ", ".join(str(min(file.epochs)) for file in wrong[:5])
+        return failed(
+            f"epoch(s) {shown} are no multiple of save_freq {value} (from {freq.source})",
+            [file.path for file in wrong],
+            **evidence,
+        )
+    return passed(
+        f"{len(numbered)} epochs are multiples of save_freq {value} (from {freq.source})",
+        **evidence,
+    )
+
+
+def every_multiple(subject: Subject) -> Outcome:
+    """CADENCE-002."""
+    freq = subject.save_freq
+    if freq.value == 0:
+        return not_applicable("save_freq is 0 (CADENCE-003 judges)")
+    if freq.value is None:
+        return unobservable(_NO_SAVE_FREQ)
+    if not subject.history.usable:
+        return unobservable("the event files do not say which epochs had a mean reward")
+    evidence = {"save_freq": freq.value, "save_freq_from": freq.source}
+    files = _by_epoch(subject)
+    missing: list[int] = []
+    due = 0
+    for timeline in subject.expectation.timelines:
+        wanted, absent = _missing(subject, timeline, freq.value, files)
+        due += wanted
+        missing.extend(absent)
+    if missing:
+        epochs = sorted(set(missing))
+        shown = ", ".join(map(str, epochs[:8])) + (", ..." if len(epochs) > 8 else "")  # noqa: PLR2004
+        return failed(
+            f"no periodic checkpoint for epoch(s) {shown}, which save_freq {freq.value} (from"
+            f" {freq.source}) makes due",
+            epochs=epochs,
+            **evidence,
+        )
+    if not due:
+        return not_applicable(f"no epoch made a save due by save_freq {freq.value}", **evidence)
+    return passed(
+        f"all {due} periodic checkpoints that save_freq {freq.value} (from {freq.source}) makes"
+        " due are there",
+        due=due,
+        **evidence,
+    )
+
+
+def _missing(
+    subject: Subject, timeline: Timeline, save_freq: int, files: _Files
+) -> tuple[int, list[int]]:
+    """How many periodic saves a session's log proves due, and the epochs of those not there."""
+    session = timeline.session
+    due = {
+        at.epoch: at.reward for at in timeline.surely_periodic(subject.profile, save_freq)
+    }
+    limit = subject.max_epochs.value
+    if limit is not None and session.last < limit:
+        due.pop(session.last, None)  # killed between the log and the save, as far as one can tell
+    if subject.history.count == 1 and not subject.profile.legacy_guard:
+        due.update(_saved_after_the_log(subject, session.last, save_freq))
+    absent = [
+        epoch for epoch, reward in due.items() if not _is_there(subject, files.get(epoch, []), epoch, reward)
+    ]
+    if len(absent) == len(due) and _restarted_after(subject, timeline):
+        return 0, []  # the folder was cleaned for a later fresh session
+    return len(due), absent
+
+
+def _saved_after_the_log(subject: Subject, last: int, save_freq: int) -> dict[int, float | None]:
+    """Multiples between the end of a lagging log and the last checkpoint."""
+    reached = max(
+        (file.epoch for file in subject.readable if file.epoch is not None), default=last
+    )
+    limit = subject.max_epochs.value
+    if limit is None or reached > limit or reached - last > save_freq * 1000:
+        return {}
+    first = (last // save_freq + 1) * save_freq
+    return dict.fromkeys(range(first, reached, save_freq))
+
+
+def _is_there(
+    subject: Subject, files: list[CheckpointFile], epoch: int, reward: float | None
+) -> bool:
+    """Whether one of the epoch's files stands for the periodic save, however it is called."""
+    logged = len(subject.history.rewards_at(epoch))
+    if logged <= 1 or reward is None:
+        return bool(files)
+    named = [file.name.reward for file in files]
+    return len(files) >= logged or any(
+        value is not None and same_reward(value, reward) for value in named
+    )
+
+
+def _by_epoch(subject: Subject) -> _Files:
+    """The checkpoints but the best, by the epochs that they may stand for."""
+    found: _Files = defaultdict(list)
+    for file in subject.checkpoints:
+        if file is not subject.best:
+            for epoch in file.epochs:
+                found[epoch].append(file)
+    return found
+
+
+def _restarted_after(subject: Subject, timeline: Timeline) -> bool:
+    later = subject.history.sessions[timeline.session.index + 1 :]
+    return any(Start.FRESH in session.starts for session in later)
+
+
+def none_with_zero(subject: Subject) -> Outcome:
+    """CADENCE-003."""
+    freq = subject.save_freq
+    if freq.value is None:
+        if subject.periodic:
+            return not_applicable("there are periodic checkpoints, and nothing says save_freq 0")
+        return unobservable(_NO_SAVE_FREQ)
+    if freq.value:
+        return not_applicable(f"save_freq is {freq.value} (from {freq.source})")
+    if subject.periodic:
+        return failed(
+            f"save_freq is 0 (from {freq.source}), and there are {len(subject.periodic)} periodic"
+            " checkpoint(s)",
+            [file.path for file in subject.periodic],
+            save_freq_from=freq.source,
+        )
+    return passed(
+        f"save_freq is 0 (from {freq.source}), and there is no periodic checkpoint",
+        save_freq_from=freq.source,
+    )
+
+
+CHECKS = {
+    "CADENCE-001": multiples_only,
+    "CADENCE-002": every_multiple,
+    "CADENCE-003": none_with_zero,
+}

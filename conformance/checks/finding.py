@@ -1,0 +1,87 @@
+"""What a check says: an outcome, and the finding that a report shows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from conformance.convention.rules import Level, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One rule's verdict on one run, with what it rests on.
+
+    Attributes:
+        verdict: see the convention's section on verdicts.
+        message: one sentence for a person.
+        paths: paths from the run's folder that it speaks of.
+        evidence: the values behind it, fit for JSON.
+    """
+
+    verdict: Verdict
+    message: str
+    paths: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+def passed(message: str, **evidence: object) -> Outcome:
+    """The rule looked at something and found it kept."""
+    return Outcome(Verdict.PASS, message, (), evidence)
+
+
+def failed(message: str, paths: Iterable[str] = (), **evidence: object) -> Outcome:
+    """The rule is broken."""
+    return Outcome(Verdict.FAIL, message, tuple(paths), evidence)
+
+
+def not_applicable(message: str, **evidence: object) -> Outcome:
+    """The profile or the run has nothing for the rule."""
+    return Outcome(Verdict.NOT_APPLICABLE, message, (), evidence)
+
+
+def unobservable(message: str, paths: Iterable[str] = (), **evidence: object) -> Outcome:
+    """The evidence that the rule needs is absent."""
+    return Outcome(Verdict.UNOBSERVABLE, message, tuple(paths), evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule's outcome in a report."""
+
+    rule: str
+    level: Level
+    verdict: Verdict
+    message: str
+    paths: tuple[str, ...]
+    evidence: Mapping[str, Any]
+    fix: str
+    waived: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """All findings on one run: one for each selected rule."""
+
+    path: str
+    verdict: str
+    sessions: int
+    checkpoints: int
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+
+def run_verdict(findings: Iterable[Finding]) -> str:
+    """`error`, `fail`, `incomplete` or `conforms`, from the MUST rules that are not waived."""
+    verdicts = {
+        finding.verdict
+        for finding in findings
+        if finding.verdict is Verdict.ERROR
+        or (finding.level is Level.MUST and finding.waived is None)
+    }
+    if Verdict.FAIL in verdicts:
+        return "fail"
+    if Verdict.ERROR in verdicts:
+        return "error"
+    return "incomplete" if Verdict.UNOBSERVABLE in verdicts else "conforms"

@@ -1,0 +1,323 @@
+"""A run's sessions as its event files show them, and what the oracle expects of them.
+
+Event files do not say whether a session was resumed or started afresh, nor how it got its
+watermark. Where the evidence leaves several readings, all of them are kept, and a check may blame
+only what is wrong under each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from conformance.convention.oracle import Epoch, Settings, epochs, is_periodic
+from conformance.convention.profile import Profile
+from conformance.convention.rewards import as_float32, improves, same_reward
+from conformance.evidence.summaries import EventFile, Reward
+
+_MOST_STATES = 32
+
+
+class Start(str, Enum):
+    """How a session began."""
+
+    FRESH = "fresh"
+    RESUMED = "resumed"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One process's training: its event files in sequence and the reward of each logged epoch."""
+
+    index: int
+    files: tuple[str, ...]
+    rewards: Mapping[int, float]
+    starts: tuple[Start, ...]
+
+    @property
+    def first(self) -> int:
+        """The first logged epoch."""
+        return min(self.rewards)
+
+    @property
+    def last(self) -> int:
+        """The last logged epoch."""
+        return max(self.rewards)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All sessions that logged rewards, in order of time.
+
+    `problems` holds one line for each way in which the logs are no reward per epoch; where there
+    is one, no rule may lean on them.
+    """
+
+    sessions: tuple[Session, ...]
+    count: int
+    problems: tuple[str, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether the logs give a reward for each epoch."""
+        return bool(self.sessions) and not self.problems
+
+    @property
+    def last_epoch(self) -> int | None:
+        """The highest logged epoch of all sessions."""
+        return max((session.last for session in self.sessions), default=None)
+
+    def rewards_at(self, epoch: int) -> tuple[float, ...]:
+        """What the sessions logged for the epoch."""
+        return tuple(
+            session.rewards[epoch] for session in self.sessions if epoch in session.rewards
+        )
+
+    def covers(self, epoch: int) -> bool:
+        """Whether no session can have reached the epoch without a log of it."""
+        return bool(self.sessions) and all(
+            session.first <= epoch <= session.last for session in self.sessions
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """Entries of one event file whose steps rise."""
+
+    file: str
+    writer: str
+    first_epoch: int | None
+    rewards: dict[int, float]
+
+
+def build_history(files: Iterable[EventFile]) -> History:
+    """Order the event files by the time of their first records and join them into sessions."""
+    problems: list[str] = []
+    segments: list[_Segment] = []
+    ordered = sorted(
+        (file for file in files if file.first_wall_time is not None),
+        key=lambda file: (file.first_wall_time, file.path.name),
+    )
+    silent = 0
+    for file in ordered:
+        found = list(_segments(file, problems))
+        segments.extend(found)
+        silent += not found
+    sessions: list[Session] = []
+    for segment in segments:
+        if sessions and _is_rotation(sessions[-1], segment, segments):
+            previous = sessions.pop()
+            sessions.append(
+                Session(
+                    previous.index,
+                    (*previous.files, segment.file),
+                    {**previous.rewards, **segment.rewards},
+                    previous.starts,
+                )
+            )
+            continue
+        starts = _starts(sessions, segment)
+        sessions.append(Session(len(sessions), (segment.file,), segment.rewards, starts))
+    return History(tuple(sessions), len(sessions) + silent, tuple(problems))
+
+
+def _segments(file: EventFile, problems: list[str]) -> Iterator[_Segment]:
+    name = file.path.name
+    current: dict[int, float] = {}
+    previous: int | None = None
+    for entry in file.rewards:
+        if entry.step < 1:
+            problems.append(f"{name!a} logs a reward at step {entry.step}; epochs count from 1")
+            return
+        if previous is not None and entry.step < previous:
+            yield _Segment(name, _writer(name), file.first_epoch, current)
+            current = {}
+        elif previous is not None and _jumps(entry, previous, current, name, problems):
+            return
+        current[entry.step] = entry.value
+        previous = entry.step
+    if current:
+        yield _Segment(name, _writer(name), file.first_epoch, current)
+
+
+def _jumps(
+    entry: Reward, previous: int, current: Mapping[int, float], name: str, problems: list[str]
+) -> bool:
+    """Whether the entry is no reward of the next epoch; says so in `problems`."""
+    if entry.step == previous:
+        if same_reward(current[previous], entry.value):
+            return False
+        problems.append(
+            f"{name!a} logs two rewards for epoch {entry.step}:"
+            f" {current[previous]!r} and {entry.value!r}"
+        )
+        return True
+    if entry.step > previous + 1:
+        problems.append(f"{name!a} logs no reward between the epochs {previous} and {entry.step}")
+        return True
+    return False
+
+
+def _writer(name: str) -> str:
+    """The host and process that wrote an event file, as its name tells them.
+
+    `events.out.tfevents.<seconds>.<host>.<pid>.<count>` (TensorBoard) names the process;
+    `events.out.tfevents.<seconds>.<host>` (tensorboardX) does not.
+    """
+    parts = name.removeprefix("events.out.tfevents.").split(".")
+    numbered = len(parts) >= 4 and parts[-1].isdigit() and parts[-2].isdigit()  # noqa: PLR2004
+    return ".".join(parts[1:-1]) if numbered else ""
+
+
+def _is_rotation(session: Session, segment: _Segment, segments: list[_Segment]) -> bool:
+    """Whether a segment goes on where the session's last file ended, by the same process."""
+    writers = {other.writer for other in segments if other.file in session.files}
+    return segment.writer in writers and bool(segment.writer) and min(
+        segment.rewards
+    ) == session.last + 1
+
+
+def _starts(earlier: list[Session], segment: _Segment) -> tuple[Start, ...]:
+    """The ways in which a session with these epochs may have begun."""
+    first = min(segment.rewards)
+    if first == 1 or segment.first_epoch == 1 or not earlier:
+        return (Start.FRESH,)
+    if all(session.first >= first for session in earlier):
+        return (Start.FRESH,)
+    if segment.first_epoch is not None or earlier[0].first == 1:
+        return (Start.RESUMED,)
+    # The first epochs of a fresh session may have no reward yet, as those of the first had none.
+    return (Start.RESUMED, Start.FRESH)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The state of the best file: which session wrote it last, in which epoch, at which reward."""
+
+    session: int
+    epoch: int
+    reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One session under each watermark that it may have started from.
+
+    `readings` holds, for each of them, the session's epochs as the oracle steps through them.
+    """
+
+    session: Session
+    readings: tuple[tuple[Epoch, ...], ...]
+
+    def watermarks_at(self, epoch: int) -> frozenset[float]:
+        """The watermarks that a checkpoint of the epoch may store, as float32."""
+        return frozenset(
+            as_float32(value)
+            for reading in self.readings
+            for at in reading
+            if at.epoch == epoch
+            for value in (at.before, at.after)
+        )
+
+    def surely_periodic(self, profile: Profile, save_freq: int | None) -> Iterator[Epoch]:
+        """The epochs that write a periodic checkpoint under every reading."""
+        for same in zip(*self.readings, strict=True):
+            if all(is_periodic(profile, save_freq, at) for at in same):
+                yield same[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the oracle makes of a history.
+
+    Attributes:
+        bests: what the best file may hold; None stands for no best file.
+        timelines: the sessions with their watermarks.
+    """
+
+    bests: frozenset[Written | None]
+    timelines: tuple[Timeline, ...]
+
+
+def expect(
+    profile: Profile,
+    settings: Settings,
+    history: History,
+    *,
+    stored: Iterable[tuple[int, float]] = (),
+    resume_resets: bool = False,
+) -> Expectation:
+    """Play the history through the oracle under every reading that the evidence leaves.
+
+    Args:
+        profile: the dialect.
+        settings: the run's settings.
+        history: its sessions.
+        stored: epoch and watermark of the checkpoints at hand; they stand in for what a killed
+            session saved but did not log any more.
+        resume_resets: also let resumed sessions start from the initial watermark (BEST-008's
+            defect).
+    """
+    unlogged = tuple(stored)
+    states: set[Written | None] = {None}
+    timelines = []
+    for session in history.sessions:
+        following: set[Written | None] = set()
+        readings: dict[float, tuple[Epoch, ...]] = {}
+        earlier = history.sessions[: session.index]
+        for state in states:
+            for watermark in _watermarks(
+                profile, session, earlier, state, unlogged, resume_resets=resume_resets
+            ):
+                if watermark not in readings:
+                    readings[watermark] = tuple(
+                        epochs(profile, settings, session.rewards, watermark=watermark)
+                    )
+                improved = [at for at in readings[watermark] if at.improved]
+                following.add(
+                    Written(session.index, improved[-1].epoch, improved[-1].reward)
+                    if improved
+                    else state
+                )
+        timelines.append(Timeline(session, tuple(readings.values())))
+        states = _newest_and_highest(following)
+    return Expectation(frozenset(states), tuple(timelines))
+
+
+def _newest_and_highest(states: set[Written | None]) -> set[Written | None]:
+    """Bound the readings of a folder with very many restarts; the likely ones stay."""
+    if len(states) <= _MOST_STATES:
+        return states
+    written = sorted(
+        (state for state in states if state is not None),
+        key=lambda state: (state.session, state.epoch),
+    )
+    highest = max(written, key=lambda state: state.reward)
+    return {highest, *written[1 - _MOST_STATES :]}
+
+
+def _watermarks(
+    profile: Profile,
+    session: Session,
+    earlier: tuple[Session, ...],
+    state: Written | None,
+    unlogged: tuple[tuple[int, float], ...],
+    *,
+    resume_resets: bool,
+) -> Iterator[float]:
+    """The watermarks that the session may have started from, given the best file it found."""
+    initial = profile.initial_watermarks
+    if Start.FRESH in session.starts:
+        yield from initial
+        if state is not None:  # a fresh session that heeds BEST-009
+            yield state.reward
+    if Start.RESUMED in session.starts:
+        if resume_resets or not profile.resume_keeps_watermark:
+            yield from initial
+        kept = max(initial[0], state.reward) if state is not None else initial[0]
+        yield kept
+        logged = max(other.last for other in earlier)
+        for epoch, watermark in unlogged:
+            if logged < epoch < session.first and improves(watermark, kept):
+                yield watermark

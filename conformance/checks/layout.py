@@ -1,0 +1,98 @@
+"""LAYOUT: where the files of a run stand and what kind of files they are."""
+
+from __future__ import annotations
+
+from conformance.checks.finding import Outcome, failed, not_applicable, passed
+from conformance.checks.subject import CheckpointFile, Subject
+from conformance.evidence.runs import EntryKind
+from conformance.evidence.summaries import is_event_file_name
+
+
+def checkpoints_in_their_folder(subject: Subject) -> Outcome:
+    """LAYOUT-001."""
+    folder = subject.profile.checkpoints
+    misplaced = [file.path for file in subject.checkpoints if file.misplaced]
+    if misplaced:
+        return failed(f"{len(misplaced)} checkpoint(s) stand outside {folder}/", misplaced)
+    if not subject.checkpoints:
+        return not_applicable("the run holds no checkpoint")
+    count = len(subject.checkpoints)
+    return passed(f"all {count} checkpoints stand directly in {folder}/", checkpoints=count)
+
+
+def summaries_beside(subject: Subject) -> Outcome:
+    """LAYOUT-002."""
+    folder = subject.profile.summaries
+    if subject.event_entries:
+        count = len(subject.event_entries)
+        return passed(f"{folder}/ holds {count} event file(s)", event_files=count)
+    elsewhere = [
+        entry.relative for entry in subject.folder.entries if is_event_file_name(entry.name)
+    ]
+    if elsewhere:
+        return failed(f"the event files stand outside {folder}/", elsewhere)
+    present = any(
+        entry.relative == folder and entry.kind is EntryKind.FOLDER
+        for entry in subject.folder.entries
+    )
+    what = "holds no events.out.tfevents.* file" if present else "is missing"
+    return failed(f"{folder}/ {what}", [folder])
+
+
+def nothing_foreign(subject: Subject) -> Outcome:
+    """LAYOUT-003."""
+    folder = subject.profile.checkpoints
+    foreign = [entry.relative for entry in subject.foreign]
+    if foreign:
+        return failed(f"{folder}/ holds {len(foreign)} temporary or foreign file(s)", foreign)
+    if not any(entry.relative == folder for entry in subject.folder.entries):
+        return not_applicable(f"the run has no {folder}/")
+    return passed(f"{folder}/ holds nothing but checkpoints")
+
+
+def checkpoints_are_files(subject: Subject) -> Outcome:
+    """LAYOUT-004."""
+    wrong = {
+        file.path: reason
+        for file in subject.checkpoints
+        if (reason := _not_a_file(file)) is not None
+    }
+    if wrong:
+        path, reason = next(iter(wrong.items()))
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        return failed(f"{path!a} is {reason}{more}", wrong, reasons=wrong)
+    if not subject.checkpoints:
+        return not_applicable("the run holds no checkpoint")
+    return passed("each checkpoint is a file with bytes in it", checkpoints=len(subject.checkpoints))
+
+
+def _not_a_file(file: CheckpointFile) -> str | None:
+    entry = file.entry
+    if entry.kind is EntryKind.BROKEN_LINK:
+        return "a link that leads nowhere"
+    if entry.kind is EntryKind.FOLDER:
+        return "a folder"
+    if entry.kind is EntryKind.OTHER:
+        return "a special file, not a regular one"
+    if entry.is_link and not entry.inside:
+        return "a link to a file outside the run"
+    return None if entry.size else "empty: 0 bytes"
+
+
+def no_symbolic_links(subject: Subject) -> Outcome:
+    """LAYOUT-005."""
+    links = [file.path for file in subject.checkpoints if file.entry.is_link]
+    if links:
+        return failed(f"{len(links)} checkpoint(s) are symbolic links", links)
+    if not subject.checkpoints:
+        return not_applicable("the run holds no checkpoint")
+    return passed("no checkpoint is a symbolic link", checkpoints=len(subject.checkpoints))
+
+
+CHECKS = {
+    "LAYOUT-001": checkpoints_in_their_folder,
+    "LAYOUT-002": summaries_beside,
+    "LAYOUT-003": nothing_foreign,
+    "LAYOUT-004": checkpoints_are_files,
+    "LAYOUT-005": no_symbolic_links,
+}

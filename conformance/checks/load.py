@@ -1,0 +1,364 @@
+"""LOAD: that each checkpoint loads as users load it, and holds what a resume needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.subject import CheckpointFile, Subject, number
+from conformance.convention.rewards import same_reward
+from conformance.convention.safe_globals import NUMPY_DATA
+from conformance.evidence.checkpoint import FaultKind, Tensor
+
+_SLACK = 1.25
+_OVERHEAD = 64 * 1024
+_PREFIXES = ("module.", "_orig_mod.")
+_REQUIRED = ("epoch", "optimizer", "last_mean_rewards")
+_NOT_LOADABLE = (FaultKind.REFUSED, FaultKind.TOO_LARGE, FaultKind.NOT_A_CHECKPOINT)
+
+
+def loads_with_weights_only(subject: Subject) -> Outcome:
+    """LOAD-001."""
+    wrong: dict[str, str] = {}
+    looked = 0
+    for file in _whole(subject):
+        looked += 1
+        reason = _refusal(file)
+        if reason is not None:
+            wrong[file.path] = reason
+    if wrong:
+        path, reason = next(iter(wrong.items()))
+        return failed(
+            f"torch.load(weights_only=True) refuses {path!a}: {reason}" + _more(wrong),
+            wrong,
+            reasons=wrong,
+        )
+    judged = sum(not unsafe_globals(file) for file in _whole(subject))
+    if not looked:
+        return _nothing_read(subject)
+    if not judged:
+        return not_applicable("each checkpoint names a forbidden global (SAFETY-001 judges)")
+    return passed(f"{judged} checkpoint(s) load with weights_only=True", checkpoints=judged)
+
+
+def _refusal(file: CheckpointFile) -> str | None:
+    """Why torch refuses the file, where the reason is not SAFETY-001's or INTEGRITY-001's."""
+    contents = file.contents
+    if contents is None or unsafe_globals(file):
+        return None
+    data_only = [name for name in contents.disallowed if name in NUMPY_DATA]
+    if data_only:
+        return f"it needs {', '.join(data_only)}, NumPy data that torch does not allow by default"
+    for fault in contents.faults:
+        if fault.kind in _NOT_LOADABLE or (
+            fault.kind is FaultKind.DAMAGED and contents.format == "legacy"
+        ):
+            return fault.message
+    return None
+
+
+def unsafe_globals(file: CheckpointFile) -> tuple[str, ...]:
+    """The globals that the file names outside the list and outside NumPy's data (SAFETY-001)."""
+    if file.contents is None:
+        return ()
+    return tuple(name for name in file.contents.disallowed if name not in NUMPY_DATA)
+
+
+def holds_a_state_dict(subject: Subject) -> Outcome:
+    """LOAD-002."""
+    wrong: dict[str, str] = {}
+    looked = 0
+    for file in _parsed(subject):
+        looked += 1
+        reason = _no_state_dict(file)
+        if reason is not None:
+            wrong[file.path] = reason
+    if wrong:
+        path, reason = next(iter(wrong.items()))
+        return failed(f"{path!a}: {reason}" + _more(wrong), wrong, reasons=wrong)
+    if not looked:
+        return _nothing_read(subject)
+    return passed(f"{looked} checkpoint(s) hold a state_dict under model", checkpoints=looked)
+
+
+def _no_state_dict(file: CheckpointFile) -> str | None:
+    root = None if file.contents is None else file.contents.root
+    if not isinstance(root, Mapping):
+        return f"it holds a {_kind(root)}, no dict with a state_dict under 'model'"
+    if "model" not in root:
+        if root and all(isinstance(value, Tensor) for value in root.values()):
+            return "the state_dict stands at the top level, not under 'model'"
+        return "it has no key 'model'"
+    model = root["model"]
+    if not isinstance(model, Mapping):
+        return f"'model' is a {_kind(model)}, no state_dict"
+    if not model:
+        return "the state_dict under 'model' is empty"
+    for key, value in model.items():
+        if not isinstance(key, str):
+            return f"the state_dict under 'model' has the key {key!a}, which is no text"
+        if not isinstance(value, Tensor):
+            return f"model[{key!a}] is a {_kind(value)}, no tensor"
+    return None
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def session_agrees(subject: Subject) -> Outcome:
+    """LOAD-003."""
+    groups: dict[int, list[CheckpointFile]] = {}
+    compared = 0
+    for file in _parsed(subject):
+        group = _session_of(subject, file)
+        if file.model is not None and group is not None:
+            groups.setdefault(group, []).append(file)
+    for files in groups.values():
+        signatures = {file: _signature(file) for file in files}
+        usual = Counter(signatures.values()).most_common(1)[0][0]
+        odd = [file for file in files if signatures[file] != usual]
+        if odd:
+            difference = _difference(signatures[odd[0]], usual)
+            return failed(
+                f"{odd[0].path!a} differs from the other checkpoints of its session: {difference}",
+                [file.path for file in odd],
+            )
+        compared += len(files) if len(files) > 1 else 0
+    if not compared:
+        return not_applicable("no two checkpoints of one session to compare")
+    return passed(f"{compared} checkpoints agree with their session's", checkpoints=compared)
+
+
+_Signature = frozenset[tuple[str, tuple[int, ...], str]]
+
+
+def _signature(file: CheckpointFile) -> _Signature:
+    model = file.model or {}
+    return frozenset((key, tensor.shape, tensor.dtype) for key, tensor in model.items())
+
+
+def _difference(odd: _Signature, usual: _Signature) -> str:
+    extra, lacking = sorted(odd - usual), sorted(usual - odd)
+    parts = []
+    if extra:
+        key, shape, dtype = extra[0]
+        parts.append(f"it has {key!a} as {dtype} {list(shape)}")
+    if lacking:
+        key, shape, dtype = lacking[0]
+        parts.append(f"they have {key!a} as {dtype} {list(shape)}")
+    return "; ".join(parts)
+
+
+def _session_of(subject: Subject, file: CheckpointFile) -> int | None:
+    """The session that wrote the file; None where that cannot be told."""
+    sessions = subject.history.sessions
+    if len(sessions) <= 1:
+        return 0
+    reward = file.watermark if file is subject.best else file.name.reward
+    found = {
+        session.index
+        for session in sessions
+        for epoch in file.epochs
+        if reward is not None
+        and epoch in session.rewards
+        and same_reward(session.rewards[epoch], reward)
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def model_accepts(subject: Subject) -> Outcome:
+    """LOAD-004."""
+    if subject.options.model is None:
+        return not_applicable("no model was given (--model)")
+    files = [file for file in _parsed(subject) if file.model is not None and _refusal(file) is None]
+    files = [file for file in files if not unsafe_globals(file)]
+    if not files:
+        return unobservable("no checkpoint with a loadable state_dict")
+    wrong = {}
+    for file in files:
+        reason = _load_into(subject.options.model, file, subject.profile.allowed_globals)
+        if reason is not None:
+            wrong[file.path] = reason
+    if wrong:
+        path, reason = next(iter(wrong.items()))
+        return failed(f"{path!a}: {reason}" + _more(wrong), wrong, reasons=wrong)
+    return passed(f"the model accepts {len(files)} checkpoint(s)", checkpoints=len(files))
+
+
+def _load_into(
+    build: Callable[[], Any], file: CheckpointFile, allowed: frozenset[str]
+) -> str | None:
+    """What the model says against the file's state_dict; None where it takes it."""
+    from conformance.checks.model import strict_load_error  # noqa: PLC0415 - it imports torch
+
+    return strict_load_error(build, file.entry.path, allowed)
+
+
+def no_wrapper_prefix(subject: Subject) -> Outcome:
+    """LOAD-005."""
+    return _for_each_model(
+        subject,
+        lambda file: next((key for key in file.model or {} if _is_wrapped(key)), None),
+        "keys carry a wrapper's prefix",
+        "keys carry no wrapper's prefix",
+    )
+
+
+def _is_wrapped(key: str) -> bool:
+    return key.startswith(_PREFIXES) or "._orig_mod." in key
+
+
+def no_nan(subject: Subject) -> Outcome:
+    """LOAD-006."""
+    return _for_each_model(
+        subject,
+        lambda file: next((key for key, bad in file.non_finite.items() if bad.nan), None),
+        "a tensor under model holds a NaN",
+        "no tensor under model holds a NaN",
+    )
+
+
+def no_infinity(subject: Subject) -> Outcome:
+    """LOAD-009."""
+    return _for_each_model(
+        subject,
+        lambda file: next((key for key, bad in file.non_finite.items() if bad.inf), None),
+        "a tensor under model holds an infinity",
+        "no tensor under model holds an infinity",
+    )
+
+
+def _for_each_model(
+    subject: Subject, find: Callable[[CheckpointFile], str | None], bad: str, good: str
+) -> Outcome:
+    """Judge each state_dict by the first key that `find` objects to."""
+    files = [file for file in _parsed(subject) if file.model is not None]
+    if not files:
+        return _nothing_read(subject)
+    wrong = {file.path: key for file in files if (key := find(file)) is not None}
+    if wrong:
+        path, key = next(iter(wrong.items()))
+        return failed(f"{bad}: {key!a} in {path!a}" + _more(wrong), wrong, keys=wrong)
+    return passed(f"{good} ({len(files)} checkpoint(s))", checkpoints=len(files))
+
+
+def no_dead_weight(subject: Subject) -> Outcome:
+    """LOAD-007."""
+    files = [
+        file
+        for file in _parsed(subject)
+        if file.contents is not None and not _refusal(file) and not unsafe_globals(file)
+    ]
+    if not files:
+        return _nothing_read(subject)
+    wrong = {}
+    for file in files:
+        contents = file.contents
+        if contents is not None and contents.size > _SLACK * contents.tensor_bytes + _OVERHEAD:
+            wrong[file.path] = {"size": contents.size, "tensor_bytes": contents.tensor_bytes}
+    if wrong:
+        path, sizes = next(iter(wrong.items()))
+        return failed(
+            f"{path!a} is {sizes['size']} bytes for {sizes['tensor_bytes']} bytes of tensors"
+            + _more(wrong),
+            wrong,
+            sizes=wrong,
+        )
+    return passed(f"{len(files)} checkpoint(s) are no larger than their tensors need")
+
+
+def holds_what_a_resume_needs(subject: Subject) -> Outcome:
+    """LOAD-008."""
+    required = (*_REQUIRED, *subject.profile.required_keys)
+    files = [
+        file
+        for file in _parsed(subject)
+        if file.values is not None and _no_state_dict(file) is None
+    ]
+    if not files:
+        return _nothing_read(subject)
+    wrong = {
+        file.path: reason
+        for file in files
+        if (reason := _lacks(file, required)) is not None
+    }
+    if wrong:
+        path, reason = next(iter(wrong.items()))
+        return failed(f"{path!a}: {reason}" + _more(wrong), wrong, reasons=wrong)
+    return passed(
+        f"{len(files)} checkpoint(s) hold {', '.join(required)}", checkpoints=len(files)
+    )
+
+
+def _lacks(file: CheckpointFile, required: Iterable[str]) -> str | None:
+    values, contents = file.values or {}, file.contents
+    missing = [key for key in required if key not in values]
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+    if contents is None:
+        return None
+    if file.epoch is None:
+        return f"its epoch is a {_kind(values['epoch'])}, no whole number"
+    if number(values["last_mean_rewards"], contents) is None:
+        return f"its last_mean_rewards is a {_kind(values['last_mean_rewards'])}, no number"
+    if not isinstance(values["optimizer"], Mapping) or not values["optimizer"]:
+        return "its optimizer is no state_dict"
+    return None
+
+
+def _whole(subject: Subject) -> list[CheckpointFile]:
+    """The checkpoints whose bytes can be believed, and legacy files whatever they hold."""
+    return [
+        file
+        for file in subject.checkpoints
+        if file.contents is not None
+        and (not file.damaged or file.contents.format == "legacy")
+        and not any(fault.kind is FaultKind.UNREADABLE for fault in file.contents.faults)
+    ]
+
+
+def _parsed(subject: Subject) -> list[CheckpointFile]:
+    """The whole checkpoints whose pickle could be followed to its end.
+
+    One that names a forbidden global counts where its `model` could be read all the same.
+    """
+    return [
+        file
+        for file in subject.readable
+        if file.contents is not None
+        and (file.contents.torch_loads or (file.model is not None and not _has_refusal(file)))
+    ]
+
+
+def _has_refusal(file: CheckpointFile) -> bool:
+    return file.contents is None or any(
+        fault.kind in _NOT_LOADABLE for fault in file.contents.faults
+    )
+
+
+def _nothing_read(subject: Subject) -> Outcome:
+    if not subject.checkpoints:
+        return not_applicable("the run holds no checkpoint")
+    if any(file.contents is not None for file in subject.checkpoints):
+        return not_applicable("no checkpoint could be followed to its end (see the other rules)")
+    return not_applicable("no checkpoint is a readable file (see LAYOUT-004)")
+
+
+def _more(wrong: Mapping[str, object]) -> str:
+    return f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+
+
+CHECKS = {
+    "LOAD-001": loads_with_weights_only,
+    "LOAD-002": holds_a_state_dict,
+    "LOAD-003": session_agrees,
+    "LOAD-004": model_accepts,
+    "LOAD-005": no_wrapper_prefix,
+    "LOAD-006": no_nan,
+    "LOAD-007": no_dead_weight,
+    "LOAD-008": holds_what_a_resume_needs,
+    "LOAD-009": no_infinity,
+}

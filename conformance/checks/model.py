@@ -1,0 +1,45 @@
+"""The one check that needs torch: whether a given model accepts a checkpoint's state_dict."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def strict_load_error(
+    build: Callable[[], Any], path: Path, allowed: frozenset[str]
+) -> str | None:
+    """Load the state_dict under `model` into a new model, strictly.
+
+    Args:
+        build: returns a `torch.nn.Module`.
+        path: a checkpoint that the safe reader found loadable.
+        allowed: the globals that the profile allows; those of NumPy are passed on to torch.
+
+    Returns:
+        What torch says against it, in one line; None where the model takes it.
+    """
+    with torch.serialization.safe_globals(_numpy_globals(allowed)):
+        state = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    try:
+        build().load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        return " ".join(str(error).split())
+    return None
+
+
+def _numpy_globals(allowed: frozenset[str]) -> list[Any]:
+    found = []
+    for name in sorted(allowed):
+        module, _, attribute = name.rpartition(".")
+        if module.partition(".")[0] != "numpy":
+            continue
+        try:
+            found.append((getattr(importlib.import_module(module), attribute), name))
+        except (ImportError, AttributeError):
+            continue  # this NumPy has it under its other name
+    return found

@@ -1,0 +1,226 @@
+"""NAME: what the names of the checkpoints say, and whether it is so."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+
+from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.subject import CheckpointFile, Subject
+from conformance.convention.names import Flaw
+from conformance.convention.profile import Kind
+from conformance.convention.rewards import is_rounding_of, same_reward
+
+# White space and control characters, brackets and what a shell, a glob or Hydra reads as its own.
+_UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|^[-~]""")
+
+
+def best_is_called_by_the_run(subject: Subject) -> Outcome:
+    """NAME-001."""
+    if not subject.profile.has_best:
+        return not_applicable(f"profile {subject.profile.name} has no best checkpoint")
+    best, (name, source) = subject.best, subject.run_name
+    expected = f"{name}{subject.profile.suffix}"
+    if best is None:
+        return not_applicable("there is no best checkpoint (BEST-001 says whether one is due)")
+    if best.name.kind is not Kind.BEST:
+        return failed(
+            f"{best.entry.name!a} can only be the best checkpoint; its name should be"
+            f" {expected!a} (the run's name is from {source})",
+            [best.path],
+            expected=expected,
+            name_from=source,
+        )
+    return passed(f"the best checkpoint is {expected!a}", expected=expected, name_from=source)
+
+
+def others_parse(subject: Subject) -> Outcome:
+    """NAME-002."""
+    wrong = [file.path for file in subject.misspelled if file is not subject.best]
+    if wrong:
+        return failed(
+            f"{len(wrong)} checkpoint name(s) are none of profile {subject.profile.name}:"
+            f" {_shown(wrong)}",
+            wrong,
+        )
+    count = sum(file.name.kind not in (None, Kind.BEST) for file in subject.checkpoints)
+    if not count:
+        return not_applicable("no checkpoint but the best")
+    return passed(f"{count} names parse", names=count)
+
+
+def periodic_carries_the_run(subject: Subject) -> Outcome:
+    """NAME-003."""
+    wrong = {
+        file.path: file.name.other_run
+        for file in subject.periodic
+        if Flaw.RUN_NAME in file.name.flaws
+    }
+    if wrong:
+        name, source = subject.run_name
+        others = ", ".join(sorted({repr(other) for other in wrong.values()}))
+        return failed(
+            f"{len(wrong)} periodic checkpoint(s) carry the name {others}; the run's is {name!a}"
+            f" (from {source})",
+            wrong,
+            name=name,
+            name_from=source,
+        )
+    return _counted(subject.periodic, "periodic names carry the run's name")
+
+
+def epoch_is_plain(subject: Subject) -> Outcome:
+    """NAME-004."""
+    wrong = {
+        file.path: file.name.epoch_text
+        for file in subject.periodic
+        if Flaw.EPOCH in file.name.flaws
+    }
+    if wrong:
+        return failed(f"not a plain epoch: {_shown(wrong.values())}", wrong, epochs=wrong)
+    return _counted(subject.periodic, "epochs are plain decimals")
+
+
+def reward_is_printed(subject: Subject) -> Outcome:
+    """NAME-005."""
+    wrong = {
+        file.path: file.name.reward_text
+        for file in subject.periodic
+        if Flaw.REWARD in file.name.flaws
+    }
+    if wrong:
+        return failed(
+            f"not what str prints for a mean reward: {_shown(wrong.values())}",
+            wrong,
+            rewards=wrong,
+        )
+    rounded = [file for file in subject.periodic if is_rounded(subject, file)]
+    if rounded:
+        first = rounded[0]
+        logged = subject.history.rewards_at(first.name.epoch or 0)
+        return failed(
+            f"{len(rounded)} reward(s) are rounded: {first.name.reward_text!a} for a logged"
+            f" {logged[0]!r} in epoch {first.name.epoch}",
+            [file.path for file in rounded],
+            logged=list(logged),
+        )
+    return _counted(subject.periodic, "rewards read back")
+
+
+def is_rounded(subject: Subject, file: CheckpointFile) -> bool:
+    """Whether a periodic name's reward is a logged one with digits cut off."""
+    name = file.name
+    if name.reward is None or Flaw.REWARD in name.flaws or not subject.history.usable:
+        return False
+    reward = name.reward
+    logged = [value for epoch in file.epochs for value in subject.history.rewards_at(epoch)]
+    return not any(same_reward(value, reward) for value in logged) and any(
+        is_rounding_of(name.reward_text, value) for value in logged
+    )
+
+
+def epoch_is_the_stored_one(subject: Subject) -> Outcome:
+    """NAME-006."""
+    numbered = [
+        file
+        for file in subject.checkpoints
+        if file.name.kind not in (None, Kind.BEST)
+        and file.name.epoch is not None
+        and Flaw.EPOCH not in file.name.flaws
+    ]
+    if not numbered:
+        return not_applicable("no checkpoint's name holds an epoch")
+    compared = {file: file.epoch for file in numbered if file.epoch is not None}
+    wrong = [file for file, stored in compared.items() if stored != file.name.epoch]
+    if wrong:
+        first = wrong[0]
+        return failed(
+            f"{first.entry.name!a} stores epoch {first.epoch}"
+            + (f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""),
+            [file.path for file in wrong],
+            stored={file.path: file.epoch for file in wrong},
+        )
+    if not compared:
+        return unobservable("no checkpoint's stored epoch can be read")
+    return passed(f"{len(compared)} stored epochs equal the named ones", compared=len(compared))
+
+
+def one_periodic_for_an_epoch(subject: Subject) -> Outcome:
+    """NAME-007."""
+    by_epoch: dict[int, list[str]] = defaultdict(list)
+    for file in subject.periodic:
+        if file.name.epoch is not None:
+            by_epoch[file.name.epoch].append(file.path)
+    repeated = {epoch: paths for epoch, paths in by_epoch.items() if len(paths) > 1}
+    if not repeated:
+        return _counted(subject.periodic, "periodic epochs are all different")
+    sessions = subject.history.sessions
+    if not sessions:
+        return unobservable(
+            "several periodic checkpoints for one epoch, and no log says how many sessions there"
+            " were",
+            [path for paths in repeated.values() for path in paths],
+        )
+    # A killed session may have saved an epoch that it did not log any more.
+    wrong = {
+        epoch: paths
+        for epoch, paths in repeated.items()
+        if len(paths) > sum(session.first <= epoch for session in sessions)
+    }
+    if wrong:
+        epoch, paths = next(iter(wrong.items()))
+        return failed(
+            f"epoch {epoch} has {len(paths)} periodic checkpoints, more than the sessions that"
+            " reached it",
+            [path for paths in wrong.values() for path in paths],
+            epochs=sorted(wrong),
+        )
+    return passed("no more periodic checkpoints for an epoch than sessions that reached it")
+
+
+def names_are_safe(subject: Subject) -> Outcome:
+    """NAME-008."""
+    names = {subject.folder.experiment: ""}
+    names.update({file.entry.name: file.path for file in subject.checkpoints})
+    unsafe = [name for name in names if _UNSAFE.search(name)]
+    if unsafe:
+        return failed(
+            f"{len(unsafe)} name(s) trip a shell, a glob or a Hydra override: {_shown(unsafe)}",
+            [names[name] for name in unsafe if names[name]],
+            names=unsafe,
+        )
+    folded: dict[str, list[str]] = defaultdict(list)
+    for file in subject.checkpoints:
+        folded[unicodedata.normalize("NFC", file.path).casefold()].append(file.path)
+    clashing = [path for paths in folded.values() if len(paths) > 1 for path in paths]
+    if clashing:
+        return failed("names that differ only in case or normalisation", clashing)
+    return passed(f"{len(names)} names are safe", names=len(names))
+
+
+def _counted(files: Iterable[CheckpointFile], what: str) -> Outcome:
+    count = len(list(files))
+    if not count:
+        return not_applicable("there is no periodic checkpoint")
+    return passed(f"{count} {what}", checkpoints=count)
+
+
+def _shown(texts: Iterable[str]) -> str:
+    """The first few texts, safe to print."""
+    listed = list(texts)
+    shown = ", ".join(ascii(text) for text in listed[:3])
+    return shown + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
+
+
+CHECKS = {
+    "NAME-001": best_is_called_by_the_run,
+    "NAME-002": others_parse,
+    "NAME-003": periodic_carries_the_run,
+    "NAME-004": epoch_is_plain,
+    "NAME-005": reward_is_printed,
+    "NAME-006": epoch_is_the_stored_one,
+    "NAME-007": one_periodic_for_an_epoch,
+    "NAME-008": names_are_safe,
+}

@@ -1,0 +1,32 @@
+"""SAFETY: that no pickle names what a loader would have to trust."""
+
+from __future__ import annotations
+
+from conformance.checks.finding import Outcome, failed, not_applicable, passed
+from conformance.checks.load import unsafe_globals
+from conformance.checks.subject import Subject
+
+
+def names_no_forbidden_global(subject: Subject) -> Outcome:
+    """SAFETY-001.
+
+    NumPy's plain data types are not blamed here: they make torch refuse the file (LOAD-001), but
+    they run nothing.
+    """
+    read = [file for file in subject.readable if file.contents is not None]
+    if not read:
+        return not_applicable("no checkpoint's pickle could be read")
+    wrong = {file.path: list(unsafe_globals(file)) for file in read if unsafe_globals(file)}
+    if wrong:
+        path, names = next(iter(wrong.items()))
+        more = f"; and {len(wrong) - 1} more file(s)" if len(wrong) > 1 else ""
+        shown = ", ".join(ascii(name) for name in names[:5])
+        return failed(
+            f"{path!a} names {shown}, outside what weights_only allows; it was not executed{more}",
+            wrong,
+            globals=wrong,
+        )
+    return passed(f"{len(read)} pickle(s) name nothing but allowed globals", checkpoints=len(read))
+
+
+CHECKS = {"SAFETY-001": names_no_forbidden_global}

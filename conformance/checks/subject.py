@@ -1,0 +1,412 @@
+"""One run as the checks see it: its files by role, their contents, its settings and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from conformance.checks.history import Expectation, History, build_history, expect
+from conformance.convention.names import (
+    CheckpointName,
+    Flaw,
+    has_checkpoint_suffix,
+    parse_name,
+)
+from conformance.convention.oracle import Settings
+from conformance.convention.profile import Kind, Profile
+from conformance.evidence.checkpoint import (
+    Checkpoint,
+    FaultKind,
+    NonFinite,
+    Scalar,
+    Tensor,
+    looks_like_checkpoint,
+    read_checkpoint,
+    read_item,
+    scan_non_finite,
+)
+from conformance.evidence.config import RunConfig, read_config
+from conformance.evidence.runs import CONFIG_NAME, Entry, EntryKind, RunFolder
+from conformance.evidence.summaries import EventFile, is_event_file_name, read_event_file
+
+_LARGEST_EPOCH = 10**18
+_STAMP_LENGTH = len("_dd-HH-MM-SS")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller said of the run; None where the run's own evidence decides."""
+
+    name: str | None = None
+    save_freq: int | None = None
+    max_epochs: int | None = None
+    save_best_after: int | None = None
+    model: Callable[[], Any] | None = None
+
+
+class CheckpointFile:
+    """One checkpoint of a run: its entry, what its name says, and, read on demand, its contents."""
+
+    def __init__(
+        self, entry: Entry, name: CheckpointName, profile: Profile, *, misplaced: bool = False
+    ) -> None:
+        self.entry = entry
+        self.name = name
+        self.misplaced = misplaced
+        self._profile = profile
+
+    @property
+    def path(self) -> str:
+        """The path from the run's folder."""
+        return self.entry.relative
+
+    @property
+    def is_file(self) -> bool:
+        """Whether there is something to read: a file with bytes in it."""
+        return self.entry.kind is EntryKind.FILE and self.entry.size > 0
+
+    @cached_property
+    def contents(self) -> Checkpoint | None:
+        """What the file holds; None where there is nothing to read (LAYOUT-004's matter)."""
+        if not self.is_file:
+            return None
+        return read_checkpoint(self.entry.path, allowed=self._profile.allowed_globals)
+
+    @cached_property
+    def damaged(self) -> bool:
+        """Whether the file's bytes are not what was written: nothing in it is to be believed."""
+        contents = self.contents
+        return contents is not None and any(
+            fault.kind in (FaultKind.DAMAGED, FaultKind.UNREADABLE, FaultKind.NOT_A_CHECKPOINT)
+            for fault in contents.faults
+        )
+
+    @cached_property
+    def values(self) -> Mapping[str, Any] | None:
+        """The top-level dict, where the file is whole and holds one with string keys."""
+        contents = self.contents
+        if contents is None or self.damaged or not isinstance(contents.root, Mapping):
+            return None
+        return {key: value for key, value in contents.root.items() if isinstance(key, str)}
+
+    @cached_property
+    def model(self) -> Mapping[str, Tensor] | None:
+        """The state_dict under `model`, where it is one."""
+        values = self.values
+        model = None if values is None else values.get("model")
+        if not isinstance(model, Mapping) or not model:
+            return None
+        tensors = {
+            key: value
+            for key, value in model.items()
+            if isinstance(key, str) and isinstance(value, Tensor)
+        }
+        return tensors if len(tensors) == len(model) else None
+
+    @cached_property
+    def epoch(self) -> int | None:
+        """The stored epoch, where it is a whole number."""
+        value = self._number("epoch")
+        if value is None or not abs(value) < _LARGEST_EPOCH or value != int(value):
+            return None
+        return int(value)
+
+    @cached_property
+    def watermark(self) -> float | None:
+        """The stored `last_mean_rewards`, where it is a number."""
+        return self._number("last_mean_rewards")
+
+    def _number(self, key: str) -> float | None:
+        values, contents = self.values, self.contents
+        if values is None or contents is None:
+            return None
+        return number(values.get(key), contents)
+
+    @cached_property
+    def non_finite(self) -> Mapping[str, NonFinite]:
+        """The tensors under `model` that hold a NaN or an infinity, by key."""
+        if self.model is None or self.contents is None:
+            return {}
+        return scan_non_finite(self.contents, self.model)
+
+    @cached_property
+    def epochs(self) -> frozenset[int]:
+        """The epochs that the file may stand for: the one in its name and the stored one."""
+        return frozenset(
+            epoch for epoch in (self.name.epoch, self.epoch) if epoch is not None
+        )
+
+
+def number(value: object, contents: Checkpoint) -> float | None:
+    """A stored number as a Python one: a plain or NumPy number, or a tensor of one element."""
+    if isinstance(value, Scalar):
+        value = value.value
+    elif isinstance(value, Tensor):
+        value = read_item(contents, value) if value.numel == 1 else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if isinstance(value, float) else value
+    except OverflowError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A setting with where it comes from; `value` None: not known."""
+
+    value: int | None
+    source: str
+
+
+class Subject:
+    """One run under audit: everything a check may ask for, read on demand and once."""
+
+    def __init__(self, folder: RunFolder, profile: Profile, options: Options) -> None:
+        self.folder = folder
+        self.profile = profile
+        self.options = options
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the evidence and no rule judges: one line each."""
+        config = () if self.config is None else self.config.problems
+        unread = (
+            f"{file.path!a}: {fault.message}"
+            for file in self.checkpoints
+            if file.contents is not None
+            for fault in file.contents.faults
+            if fault.kind is FaultKind.UNREADABLE
+        )
+        return (*(f"{CONFIG_NAME}: {problem}" for problem in config), *unread)
+
+    # --- settings ---------------------------------------------------------------------------
+
+    @cached_property
+    def config(self) -> RunConfig | None:
+        """The run's config file, where it has one."""
+        entry = next((e for e in self.folder.entries if e.relative == CONFIG_NAME), None)
+        return None if entry is None else read_config(entry.path)
+
+    @cached_property
+    def run_name(self) -> tuple[str, str]:
+        """The run's name and where it comes from."""
+        if self.options.name is not None:
+            return self.options.name, "--name"
+        if self.config is not None and self.config.name is not None:
+            return self.config.name, CONFIG_NAME
+        experiment = self.folder.experiment
+        if self.profile.stamped_experiment:
+            stem = experiment[:-_STAMP_LENGTH]
+            present = {entry.name for entry in self.folder.at(self.profile.checkpoints)}
+            if stem and f"{stem}{self.profile.suffix}" in present:
+                return stem, "the folder's name without its time stamp"
+        return experiment, "the folder's name"
+
+    @property
+    def name(self) -> str:
+        """The run's name, as its checkpoints should carry it."""
+        return self.run_name[0]
+
+    def _setting(self, key: str) -> Known:
+        option = getattr(self.options, key)
+        if option is not None:
+            return Known(option, "--" + key.replace("_", "-"))
+        configured = None if self.config is None else getattr(self.config, key)
+        if configured is not None:
+            return Known(configured, CONFIG_NAME)
+        return Known(None, "not known")
+
+    @cached_property
+    def save_freq(self) -> Known:
+        """`save_freq` from the options, the config, or what explains the files best."""
+        known = self._setting("save_freq")
+        if known.value is not None:
+            return known
+        inferred = _infer_save_freq(
+            {file.name.epoch for file in self.periodic if file.name.epoch},
+            self.history.last_epoch,
+        )
+        if inferred is None:
+            return known
+        return Known(inferred, "the names of the periodic checkpoints")
+
+    @cached_property
+    def max_epochs(self) -> Known:
+        """`max_epochs` from the options or the config."""
+        return self._setting("max_epochs")
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings for the oracle, without what is inferred from the files judged."""
+        return Settings(
+            self.name,
+            self._setting("save_freq").value,
+            self.max_epochs.value,
+            self._setting("save_best_after").value,
+        )
+
+    # --- files ------------------------------------------------------------------------------
+
+    @cached_property
+    def _sorted(self) -> tuple[tuple[CheckpointFile, ...], tuple[Entry, ...]]:
+        """The run's checkpoints, and the entries in `nn/` that are none."""
+        checkpoints, foreign = [], []
+        for entry in self.folder.entries:
+            direct = entry.folder == self.profile.checkpoints
+            if not direct and not self._is_misplaced(entry):
+                continue
+            name = parse_name(self.profile, self.name, entry.name)
+            if direct and not self._is_checkpoint(entry, name):
+                foreign.append(entry)
+                continue
+            checkpoints.append(CheckpointFile(entry, name, self.profile, misplaced=not direct))
+        return tuple(checkpoints), tuple(foreign)
+
+    def _is_misplaced(self, entry: Entry) -> bool:
+        return entry.kind is not EntryKind.FOLDER and entry.name.endswith(self.profile.suffix)
+
+    def _is_checkpoint(self, entry: Entry, name: CheckpointName) -> bool:
+        if name.kind is not None or has_checkpoint_suffix(entry.name):
+            return True
+        if entry.kind is not EntryKind.FILE or is_temporary(entry.name):
+            return False
+        return looks_like_checkpoint(entry.path)
+
+    @property
+    def checkpoints(self) -> tuple[CheckpointFile, ...]:
+        """All checkpoints of the run, wherever they stand and however they are called."""
+        return self._sorted[0]
+
+    @property
+    def foreign(self) -> tuple[Entry, ...]:
+        """What else stands in `nn/`."""
+        return self._sorted[1]
+
+    @cached_property
+    def readable(self) -> tuple[CheckpointFile, ...]:
+        """The checkpoints whose bytes can be believed."""
+        return tuple(
+            file for file in self.checkpoints if file.contents is not None and not file.damaged
+        )
+
+    @cached_property
+    def periodic(self) -> tuple[CheckpointFile, ...]:
+        """The periodic checkpoints, flawed names included."""
+        return tuple(file for file in self.checkpoints if file.name.kind is Kind.PERIODIC)
+
+    @cached_property
+    def misspelled(self) -> tuple[CheckpointFile, ...]:
+        """The checkpoints in `nn/` whose names are not the profile's at all."""
+        return tuple(
+            file
+            for file in self.checkpoints
+            if file.name.kind is None and not file.misplaced and Flaw.SPELLING in file.name.flaws
+        )
+
+    @cached_property
+    def best(self) -> CheckpointFile | None:
+        """The best checkpoint: by its name, else misplaced, else the file that can only be it."""
+        named = [file for file in self.checkpoints if file.name.kind is Kind.BEST]
+        if named:
+            return min(named, key=lambda file: (file.misplaced, file.path))
+        if not self.profile.has_best:
+            return None
+        candidates = [file for file in self.misspelled if self._can_be_best(file)]
+        telling = [file for file in candidates if self._is_called_best(file)]
+        chosen = telling or candidates
+        return chosen[0] if len(chosen) == 1 else None
+
+    def _is_called_best(self, file: CheckpointFile) -> bool:
+        stem = file.entry.name.rpartition(".")[0].casefold()
+        own = self.name.casefold()
+        return "best" in stem or stem == own
+
+    def _can_be_best(self, file: CheckpointFile) -> bool:
+        """Whether a misspelled file may be the best and no periodic checkpoint."""
+        if self._is_called_best(file):
+            return True
+        stem = file.entry.name.casefold()
+        if stem.startswith("last") or file.name.epoch is not None:
+            return False
+        taken = {epoch for other in self.periodic for epoch in other.epochs}
+        return file.epoch is None or file.epoch not in self.due_epochs - taken
+
+    @cached_property
+    def due_epochs(self) -> frozenset[int]:
+        """The epochs whose periodic checkpoint the logs prove due."""
+        return frozenset(
+            at.epoch
+            for timeline in self.expectation.timelines
+            for at in timeline.surely_periodic(self.profile, self.settings.save_freq)
+        )
+
+    # --- event files ------------------------------------------------------------------------
+
+    @cached_property
+    def event_entries(self) -> tuple[Entry, ...]:
+        """The event files that stand in `summaries/`."""
+        return tuple(
+            entry
+            for entry in self.folder.at(self.profile.summaries)
+            if is_event_file_name(entry.name) and entry.kind is not EntryKind.FOLDER
+        )
+
+    @cached_property
+    def event_files(self) -> tuple[EventFile, ...]:
+        """The event files, read."""
+        return tuple(read_event_file(entry.path) for entry in self.event_entries)
+
+    @cached_property
+    def history(self) -> History:
+        """The sessions that the event files show."""
+        return build_history(self.event_files)
+
+    @cached_property
+    def _stored_watermarks(self) -> tuple[tuple[int, float], ...]:
+        return tuple(
+            (file.epoch, file.watermark)
+            for file in self.readable
+            if file.epoch is not None and file.watermark is not None
+        )
+
+    @cached_property
+    def expectation(self) -> Expectation:
+        """What the oracle makes of the history: the best as it should be, and the watermarks."""
+        return expect(self.profile, self.settings, self.history, stored=self._stored_watermarks)
+
+
+_TEMPORARY_ENDINGS = (".tmp", ".temp", ".part", ".partial", ".swp", ".lock", "~")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name says that it is a temporary one."""
+    lowered = name.casefold()
+    return (
+        name.startswith(".")
+        or lowered.endswith(_TEMPORARY_ENDINGS)
+        or ".tmp" in lowered
+        or lowered.startswith(("tmp", "temp"))
+    )
+
+
+def _infer_save_freq(epochs: set[int], last_epoch: int | None) -> int | None:
+    """The save_freq that leaves the fewest epochs unexplained; None without two epochs."""
+    if len(epochs) < 2:  # noqa: PLR2004 - one epoch shows no rhythm
+        return None
+    last = max(last_epoch or 0, *epochs)
+    ordered = sorted(epochs)
+    candidates = {epochs_a for epochs_a in ordered} | {
+        later - earlier for earlier, later in zip(ordered, ordered[1:], strict=False)
+    }
+    first = ordered[0]
+
+    def unexplained(freq: int) -> tuple[int, int]:
+        strays = sum(epoch % freq != 0 for epoch in ordered)
+        # Before the first file there may have been no finished episode.
+        due = last // freq - (first - 1) // freq
+        return strays + due - (len(ordered) - strays), -freq
+
+    return min(candidates, key=unexplained)

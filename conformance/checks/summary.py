@@ -1,0 +1,160 @@
+"""SUMMARY: that the logs are readable, and agree with the checkpoints."""
+
+from __future__ import annotations
+
+from conformance.checks.best import CHECKS as BEST
+from conformance.checks.best import lost_watermarks
+from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.names import is_rounded
+from conformance.checks.subject import CheckpointFile, Subject
+from conformance.convention.names import Flaw
+from conformance.convention.rewards import same_reward
+from conformance.convention.rules import Verdict
+
+
+def logs_each_epoch(subject: Subject) -> Outcome:
+    """SUMMARY-001."""
+    if not subject.event_entries:
+        return unobservable("there is no event file (LAYOUT-002 judges)")
+    unreadable = {
+        entry.relative: file.problem
+        for entry, file in zip(subject.event_entries, subject.event_files, strict=True)
+        if file.problem is not None
+    }
+    if unreadable:
+        path, problem = next(iter(unreadable.items()))
+        return failed(f"{path!a}: {problem}", unreadable, problems=unreadable)
+    history = subject.history
+    if history.problems:
+        more = f"; and {len(history.problems) - 1} more" if len(history.problems) > 1 else ""
+        return failed(history.problems[0] + more, [subject.profile.summaries])
+    if not history.sessions:
+        return _nothing_logged(subject)
+    behind = _behind(subject)
+    if behind is not None:
+        return failed(
+            f"the log ends at epoch {history.last_epoch}, and {behind.entry.name!a} was saved at"
+            f" epoch {behind.epoch}, the end of the training",
+            [subject.profile.summaries],
+        )
+    epochs = sum(len(session.rewards) for session in history.sessions)
+    torn = [file.path.name for file in subject.event_files if file.torn]
+    note = f"; the last record of {len(torn)} file(s) is torn, as a kill leaves it" if torn else ""
+    return passed(
+        f"{len(history.sessions)} session(s) log a reward for each of {epochs} epochs{note}",
+        epochs=epochs,
+        torn=torn,
+    )
+
+
+def _nothing_logged(subject: Subject) -> Outcome:
+    tags = sorted(set().union(*(file.tags for file in subject.event_files)))
+    numbered = [file.path for file in subject.checkpoints]
+    if numbered or any(tag.startswith("rewards") for tag in tags):
+        others = f"; what is logged: {', '.join(ascii(tag) for tag in tags[:5])}" if tags else ""
+        return failed(
+            f"no event file logs rewards/iter{others}",
+            [entry.relative for entry in subject.event_entries],
+            tags=tags[:50],
+        )
+    return unobservable("no reward is logged and nothing was saved: no episode may have finished")
+
+
+def _behind(subject: Subject) -> CheckpointFile | None:
+    """A checkpoint of the training's last epoch, where the log of a whole session stops short."""
+    limit, last = subject.max_epochs.value, subject.history.last_epoch or 0
+    if limit is None or any(file.torn for file in subject.event_files):
+        return None
+    return next(
+        (
+            file
+            for file in subject.periodic
+            if file.epoch is not None and file.epoch == file.name.epoch == limit > last
+        ),
+        None,
+    )
+
+
+def agrees_with_the_log(subject: Subject) -> Outcome:
+    """SUMMARY-002."""
+    if not subject.history.usable:
+        return unobservable("no reward per epoch is logged")
+    compared = 0
+    for file in subject.periodic:
+        problem = _name_disagrees(subject, file)
+        if problem is not None:
+            return failed(problem, _disagreeing(subject))
+        compared += bool(_logged(subject, file))
+    best_is_blamed = any(
+        BEST[rule](subject).verdict is Verdict.FAIL
+        for rule in ("BEST-003", "BEST-004", "BEST-005", "BEST-006", "BEST-008")
+    )
+    lost = lost_watermarks(subject)
+    if not best_is_blamed:
+        for file in subject.periodic:
+            problem = None if file in lost else _watermark_disagrees(subject, file)
+            if problem is not None:
+                return failed(problem, [file.path], watermark=str(file.watermark))
+    if compared:
+        return passed(f"{compared} periodic checkpoint(s) agree with the logged rewards")
+    if subject.best is not None and subject.best.watermark is not None:
+        return not_applicable("no periodic checkpoint; the best's watermark is BEST-007's matter")
+    return not_applicable("no checkpoint carries a reward of a logged epoch")
+
+
+def _logged(subject: Subject, file: CheckpointFile) -> list[float]:
+    return [reward for epoch in file.epochs for reward in subject.history.rewards_at(epoch)]
+
+
+def _name_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
+    reward = file.name.reward
+    if reward is None or Flaw.REWARD in file.name.flaws or file.name.epoch is None:
+        return None
+    logged = _logged(subject, file)
+    if not logged or any(same_reward(value, reward) for value in logged):
+        return None
+    if not subject.history.covers(file.name.epoch) or is_rounded(subject, file):
+        return None
+    return (
+        f"{file.entry.name!a} says reward {file.name.reward_text}, and the logs say"
+        f" {' or '.join(repr(value) for value in logged)} for epoch {file.name.epoch}"
+    )
+
+
+def _disagreeing(subject: Subject) -> list[str]:
+    return [file.path for file in subject.periodic if _name_disagrees(subject, file) is not None]
+
+
+def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
+    """Whether a periodic checkpoint stores neither the old nor the new watermark of its epoch."""
+    watermark, reward = file.watermark, file.name.reward
+    if watermark is None or reward is None or _starts_before_the_log(subject):
+        return None
+    allowed: set[float] = set()
+    for timeline in subject.expectation.timelines:
+        for epoch in file.epochs:
+            logged = timeline.session.rewards.get(epoch)
+            if logged is None:
+                continue
+            matches = same_reward(logged, reward) or Flaw.REWARD in file.name.flaws
+            if matches or len(subject.history.sessions) == 1:
+                allowed |= timeline.watermarks_at(epoch)
+    if not allowed or any(same_reward(value, watermark) for value in allowed):
+        return None
+    shown = " or ".join(repr(value) for value in sorted(allowed))
+    return (
+        f"{file.entry.name!a} stores last_mean_rewards {watermark!r}; the highest reward logged"
+        f" up to epoch {file.name.epoch} is {shown}"
+    )
+
+
+def _starts_before_the_log(subject: Subject) -> bool:
+    """Whether the first log starts in the middle of a training: its watermark is not known."""
+    first = subject.history.sessions[0].first
+    return first > 1 and any(epoch < first for file in subject.periodic for epoch in file.epochs)
+
+
+CHECKS = {
+    "SUMMARY-001": logs_each_epoch,
+    "SUMMARY-002": agrees_with_the_log,
+}

@@ -1,0 +1,216 @@
+"""The `conformance` command: arguments in, exit codes out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from conformance import __version__
+from conformance.cli.exits import Exit, UsageError
+
+_EPILOG = """\
+exit codes: 0 conforms (or incomplete without --strict), 1 a MUST rule failed, 2 wrong usage or
+unreadable input, 3 incomplete under --strict, 4 the harness itself failed
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; results on stdout, all else on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = _parser().parse_args(arguments)
+        return int(options.run(options))
+    except UsageError as error:
+        print(f"conformance: {error}", file=sys.stderr)  # noqa: T201 - the command line
+        return Exit.USAGE
+    except BrokenPipeError:
+        # The reader of the pipe has what it wanted; keep the interpreter's own flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.CONFORMS
+    except KeyboardInterrupt:
+        print("conformance: interrupted", file=sys.stderr)  # noqa: T201 - the command line
+        return 130
+    except Exception:  # noqa: BLE001 - a defect of the harness has an exit code of its own
+        traceback.print_exc()
+        print("conformance: the harness itself failed (above)", file=sys.stderr)  # noqa: T201
+        return Exit.HARNESS
+
+
+def entry_point() -> NoReturn:
+    """What the installed script calls."""
+    sys.exit(main())
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="conformance",
+        description=__doc__ and "Proves that a trainer's checkpoints keep the convention.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"conformance {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_check(commands)
+    _add_ls(commands)
+    _add_rules(commands)
+    _add_fixtures(commands)
+    return parser
+
+
+_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_check(commands: _Commands) -> None:
+    check = commands.add_parser(
+        "check", help="audit run folders, or a root that holds many, from their files alone"
+    )
+    check.add_argument("paths", nargs="+", metavar="PATH", help="a run, its nn/, or a root of runs")
+    add_audit_options(check)
+    check.add_argument(
+        "--verbose", action="store_true", help="also list the rules that passed or did not apply"
+    )
+
+    def run(options: argparse.Namespace) -> int:
+        from conformance.cli.check import check  # noqa: PLC0415 - only this command pays for it
+
+        return check(options)
+
+    check.set_defaults(run=run)
+
+
+def add_audit_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `check` and `test` share."""
+    parser.add_argument(
+        "--profile",
+        default="isaacgymenvs",
+        metavar="NAME|FILE.toml",
+        help="the dialect to hold the runs against (default: %(default)s)",
+    )
+    parser.add_argument("--name", help="the run's name, where it is not the folder's")
+    parser.add_argument("--save-freq", type=_count, metavar="N", help="epochs between saves")
+    parser.add_argument("--max-epochs", type=_positive, metavar="N", help="epochs of the training")
+    parser.add_argument(
+        "--save-best-after", type=_count, metavar="N", help="the first epoch that may save a best"
+    )
+    parser.add_argument(
+        "--model", metavar="MODULE:ATTR", help="a torch module, or what builds one, for LOAD-004"
+    )
+    parser.add_argument(
+        "--select", type=_list, default=(), metavar="RULE,...", help="judge these rules or groups"
+    )
+    parser.add_argument(
+        "--ignore", type=_list, default=(), metavar="RULE,...", help="leave these rules out"
+    )
+    parser.add_argument("--waivers", metavar="FILE", help="findings accepted for a while (TOML)")
+    parser.add_argument("--strict", action="store_true", help="exit 3 where evidence is missing")
+    parser.add_argument(
+        "--format",
+        action=_Pair,
+        dest="outputs",
+        choices=("text", "json"),
+        help="what to write; repeatable, each with the --output that belongs to it",
+    )
+    parser.add_argument(
+        "--output", action=_Pair, dest="outputs", metavar="FILE", help="where to write it to"
+    )
+
+
+class _Pair(argparse.Action):
+    """Collects --format and --output in pairs, in either order: a list of [format, file]."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        del parser
+        pairs: list[list[str | None]] = getattr(namespace, self.dest) or []
+        slot = 0 if option_string == "--format" else 1
+        value = str(values)
+        if pairs and pairs[-1][slot] is None:
+            pairs[-1][slot] = value
+        else:
+            pairs.append([value, None] if slot == 0 else [None, value])
+        setattr(namespace, self.dest, pairs)
+
+
+def _add_ls(commands: _Commands) -> None:
+    ls = commands.add_parser("ls", help="list runs with their best and latest checkpoint")
+    ls.add_argument("paths", nargs="+", metavar="PATH", help="a run, its nn/, or a root of runs")
+    which = ls.add_mutually_exclusive_group()
+    which.add_argument("--best", action="store_true", help="print the best checkpoint's path alone")
+    which.add_argument("--latest", action="store_true", help="print the latest one's path alone")
+    ls.add_argument("--profile", default="isaacgymenvs", metavar="NAME|FILE.toml")
+    ls.add_argument("--name", help="the run's name, where it is not the folder's")
+    ls.add_argument("--format", choices=("text", "json"), default="text")
+
+    def run(options: argparse.Namespace) -> int:
+        from conformance.cli.ls import ls  # noqa: PLC0415 - only this command pays for it
+
+        return ls(options)
+
+    ls.set_defaults(run=run)
+
+
+def _add_rules(commands: _Commands) -> None:
+    rules = commands.add_parser("rules", help="list the rules")
+    rules.add_argument("--format", choices=("text", "json"), default="text")
+
+    def run_rules(options: argparse.Namespace) -> int:
+        from conformance.cli.rules import rules  # noqa: PLC0415 - only this command pays for it
+
+        return rules(options)
+
+    rules.set_defaults(run=run_rules)
+    explain = commands.add_parser(
+        "explain", help="one rule: text, source, evidence, an example, how to mend it"
+    )
+    explain.add_argument("rule", metavar="RULE", help="an id such as BEST-003")
+
+    def run_explain(options: argparse.Namespace) -> int:
+        from conformance.cli.rules import explain  # noqa: PLC0415 - only this command pays for it
+
+        return explain(options)
+
+    explain.set_defaults(run=run_explain)
+
+
+def _add_fixtures(commands: _Commands) -> None:
+    fixtures = commands.add_parser("fixtures", help="write the published test vectors")
+    fixtures.add_argument("folder", metavar="DIR", help="an empty or new folder")
+
+    def run(options: argparse.Namespace) -> int:
+        from conformance.cli.fixtures import fixtures  # noqa: PLC0415 - only this command
+
+        return fixtures(options)
+
+    fixtures.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!a} is not a whole number of at least 0")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if _count(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!a} is not a whole number of at least 1")
+    return int(text)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part.strip())

@@ -1,0 +1,129 @@
+"""`conformance check`: finds the runs, has them judged, writes the reports."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from conformance import __version__
+from conformance.checks import audit
+from conformance.checks.subject import Options
+from conformance.cli.exits import Exit, UsageError, of_verdict
+from conformance.cli.output import Outputs, Progress, complain
+from conformance.convention.profile import Profile, ProfileError, load_profile
+from conformance.convention.rules import RULES, UnknownRuleError, select
+from conformance.evidence.runs import NoRunError, find_runs, scan_run
+from conformance.report import Report
+from conformance.waivers import Waiver, WaiverError, apply_waivers, load_waivers
+
+
+def check(options: argparse.Namespace) -> int:
+    """Audit the runs under `options.paths` and return the exit code."""
+    profile = profile_of(options.profile)
+    selected = _selected(options.select, options.ignore)
+    waivers = _waivers(options.waivers)
+    outputs = Outputs.plan(options.outputs)
+    known = Options(
+        name=options.name,
+        save_freq=options.save_freq,
+        max_epochs=options.max_epochs,
+        save_best_after=options.save_best_after,
+        model=_model(options.model),
+    )
+    runs, unusable = find_all(options.paths, profile)
+    if not runs:
+        return Exit.USAGE
+    progress = Progress(len(runs))
+    reports = []
+    for path in runs:
+        folder = scan_run(path, follow=(profile.checkpoints, profile.summaries))
+        progress.starts(folder.experiment)
+        reports.append(
+            audit(folder, profile, known, selected=selected, watch=progress.reads)
+        )
+    progress.ends()
+    try:
+        judged = apply_waivers(reports, waivers)
+    except WaiverError as error:
+        raise UsageError(str(error)) from error
+    report = Report(__version__, profile.name, judged)
+    outputs.write(report, verbose=options.verbose)
+    for run in judged:
+        for note in run.notes:
+            complain(f"{run.path}: {note}")
+    code = of_verdict(report.verdict, strict=options.strict)
+    return Exit.USAGE if unusable else code
+
+
+def find_all(paths: list[str], profile: Profile) -> tuple[list[Path], bool]:
+    """The runs under all paths, each once, and whether some path led to none."""
+    found: dict[Path, None] = {}
+    unusable = False
+    for path in paths:
+        try:
+            runs = find_runs(
+                Path(path), checkpoints=profile.checkpoints, summaries=profile.summaries
+            )
+        except NoRunError as error:
+            complain(str(error))
+            unusable = True
+            continue
+        found.update(dict.fromkeys(runs))
+    return list(found), unusable
+
+
+def profile_of(name: str) -> Profile:
+    """Load a profile; a wrong one is the user's matter."""
+    try:
+        return load_profile(name)
+    except ProfileError as error:
+        raise UsageError(str(error)) from error
+
+
+def _selected(wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> frozenset[str]:
+    try:
+        chosen = select(wanted) if wanted else frozenset(rule.id for rule in RULES)
+        chosen -= select(unwanted) if unwanted else frozenset()
+    except UnknownRuleError as error:
+        raise UsageError(str(error)) from error
+    if not chosen:
+        raise UsageError("--select and --ignore leave no rule to judge")
+    return chosen
+
+
+def _waivers(path: str | None) -> tuple[Waiver, ...]:
+    if path is None:
+        return ()
+    try:
+        return load_waivers(Path(path), today=datetime.now(tz=timezone.utc).date())
+    except WaiverError as error:
+        raise UsageError(str(error)) from error
+
+
+def _model(spec: str | None) -> Callable[[], Any] | None:
+    """What `--model module:attr` names, as a callable that returns a module."""
+    if spec is None:
+        return None
+    module_name, colon, attribute = spec.partition(":")
+    if not colon or not module_name or not attribute:
+        raise UsageError(f"--model {spec!a}: give it as module:attribute")
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as `python -m` does
+    try:
+        found = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise UsageError(f"--model {spec!a}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if hasattr(found, "load_state_dict") and not isinstance(found, type):
+        return lambda: found
+    if not callable(found):
+        raise UsageError(f"--model {spec!a}: neither a torch module nor a callable")
+    return found

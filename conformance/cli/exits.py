@@ -1,0 +1,26 @@
+"""Exit codes, and the error that means the user's own input."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What the command's exit codes mean; fixed, since pipelines depend on them."""
+
+    CONFORMS = 0
+    FAILED = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    HARNESS = 4
+
+
+class UsageError(Exception):
+    """Wrong usage or unreadable input: one line that says what, where and what to do."""
+
+
+def of_verdict(verdict: str, *, strict: bool) -> Exit:
+    """The exit code of a report's verdict."""
+    if verdict == "incomplete":
+        return Exit.INCOMPLETE if strict else Exit.CONFORMS
+    return {"conforms": Exit.CONFORMS, "fail": Exit.FAILED, "error": Exit.HARNESS}[verdict]

@@ -1,0 +1,127 @@
+"""`conformance ls`: runs with their best and latest checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.checks.subject import CheckpointFile, Options, Subject
+from conformance.cli.check import find_all, profile_of
+from conformance.cli.exits import Exit, UsageError
+from conformance.cli.output import complain
+from conformance.convention.profile import Kind
+from conformance.evidence.runs import scan_run
+from conformance.report.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """One run with the paths of its best and latest checkpoint, where it has them."""
+
+    path: Path
+    name: str
+    best: CheckpointFile | None
+    latest: CheckpointFile | None
+    checkpoints: int
+
+
+def ls(options: argparse.Namespace) -> int:
+    """List the runs under `options.paths`, or print one path alone."""
+    profile = profile_of(options.profile)
+    runs, unusable = find_all(options.paths, profile)
+    listed = []
+    for path in runs:
+        folder = scan_run(path, follow=(profile.checkpoints, profile.summaries))
+        listed.append(_list(Subject(folder, profile, Options(name=options.name))))
+    if options.best or options.latest:
+        return _print_one(listed, best=options.best) if listed else Exit.USAGE
+    if options.format == "json":
+        document = {"runs": [_as_json(run) for run in listed]}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        _print_table(listed)
+    return Exit.USAGE if unusable else Exit.CONFORMS
+
+
+def _list(subject: Subject) -> _Listed:
+    usable = [file for file in subject.checkpoints if _is_usable(file)]
+    best = next((file for file in usable if file.name.kind is Kind.BEST), None)
+    # Of equal epochs the newest write; the best may be the only file of a run.
+    latest = max(usable, key=_age, default=None)
+    return _Listed(
+        subject.folder.path, subject.name, best, latest, len(subject.checkpoints)
+    )
+
+
+def _is_usable(file: CheckpointFile) -> bool:
+    """Whether a consumer can load the file; says so where it cannot."""
+    if file.name.kind is None or file.misplaced:
+        return False
+    if not file.is_file or file.contents is None:
+        complain(f"{file.entry.path}: skipped: no regular file with bytes in it")
+        return False
+    if file.contents.faults:
+        complain(f"{file.entry.path}: skipped: {file.contents.faults[0].message}")
+        return False
+    return True
+
+
+def _age(file: CheckpointFile) -> tuple[int, int, str]:
+    epoch = file.epoch if file.epoch is not None else file.name.epoch
+    return (-1 if epoch is None else epoch, file.entry.modified, file.path)
+
+
+def _print_one(listed: list[_Listed], *, best: bool) -> int:
+    which = "best" if best else "latest"
+    if len(listed) > 1:
+        raise UsageError(f"{len(listed)} runs found; --{which} prints one path: name one run")
+    run = listed[0]
+    file = run.best if best else run.latest
+    if file is None:
+        raise UsageError(f"{str(run.path)!a} has no loadable {which} checkpoint")
+    path = str(file.entry.path)
+    if printable(path) != path and not path.isprintable():
+        raise UsageError(f"{path!a} holds characters that no line of output can carry")
+    sys.stdout.write(path + "\n")
+    return Exit.CONFORMS
+
+
+def _print_table(listed: list[_Listed]) -> None:
+    rows = [("RUN", "FILES", "BEST", "LATEST")]
+    rows += [
+        (
+            printable(os.path.relpath(run.path)),
+            str(run.checkpoints),
+            _cell(run.best),
+            _cell(run.latest),
+        )
+        for run in listed
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)]
+        sys.stdout.write("  ".join([*cells, row[-1]]) + "\n")
+
+
+def _cell(file: CheckpointFile | None) -> str:
+    if file is None:
+        return "-"
+    return f"{printable(file.entry.name)} (epoch {'?' if file.epoch is None else file.epoch})"
+
+
+def _as_json(run: _Listed) -> dict[str, object]:
+    return {
+        "path": str(run.path),
+        "name": run.name,
+        "checkpoints": run.checkpoints,
+        "best": None if run.best is None else _file(run.best),
+        "latest": None if run.latest is None else _file(run.latest),
+    }
+
+
+def _file(file: CheckpointFile) -> dict[str, object]:
+    return {"path": str(file.entry.path), "epoch": file.epoch}

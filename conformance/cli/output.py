@@ -1,0 +1,137 @@
+"""Where results go: reports to their files or stdout, progress and complaints to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.cli.exits import UsageError
+from conformance.report import Report
+from conformance.report.json import to_json
+from conformance.report.text import Style, printable, to_text
+
+_BAR = 24
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    print(f"conformance: {printable(message)}", file=sys.stderr)  # noqa: T201 - the command line
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Pairs of a format and a file; None is stdout."""
+
+    pairs: tuple[tuple[str, Path | None], ...]
+
+    @classmethod
+    def plan(cls, pairs: list[list[str | None]] | None) -> Outputs:
+        """Check the pairs of --format and --output before anything is read.
+
+        Raises:
+            UsageError: two reports for one place, or a file in a folder that is not there.
+        """
+        planned = tuple(
+            (kind or "text", None if file in (None, "-") else Path(str(file)))
+            for kind, file in pairs or [["text", None]]
+        )
+        places = [file for _, file in planned]
+        if len(set(places)) != len(places):
+            raise UsageError("two reports for one place: give each --format its --output FILE")
+        for file in places:
+            if file is not None and not file.absolute().parent.is_dir():
+                raise UsageError(f"--output {str(file)!a}: its folder does not exist")
+            if file is not None and file.is_dir():
+                raise UsageError(f"--output {str(file)!a}: it is a folder")
+        return cls(planned)
+
+    def write(self, report: Report, *, verbose: bool) -> None:
+        """Write each report, files whole or not at all.
+
+        Raises:
+            UsageError: a file cannot be written.
+        """
+        for kind, file in self.pairs:
+            if kind == "json":
+                text = to_json(report)
+            else:
+                style = terminal_style() if file is None else Style()
+                text = to_text(report, style, verbose=verbose)
+            if file is None:
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            else:
+                write_whole(file, text)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(file)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise UsageError(f"--output {str(file)!a}: {error.strerror}") from error
+
+
+def terminal_style() -> Style:
+    """Colours and the terminal's width on a terminal; plain in a pipe, or with NO_COLOR set."""
+    if not sys.stdout.isatty():
+        return Style()
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Style(colour=not plain, width=shutil.get_terminal_size().columns)
+
+
+class Progress:
+    """A bar on a terminal while there is much to read; silent elsewhere."""
+
+    def __init__(self, runs: int) -> None:
+        self._runs = runs
+        self._done = 0
+        self._name = ""
+        self._shown = False
+        self._wanted = sys.stderr.isatty()
+
+    def starts(self, name: str) -> None:
+        """The next run is at hand."""
+        self._name = name
+        self._done += 1
+        if self._runs > 1:
+            self._draw(self._done - 1, self._runs, f"{self._done}/{self._runs} runs")
+
+    def reads(self, done: int, total: int) -> None:
+        """So many of the run's checkpoints are read."""
+        if self._runs == 1 and total > _BAR and done % (total // _BAR) == 0:
+            self._draw(done, total, f"{done}/{total} checkpoints")
+
+    def ends(self) -> None:
+        """Take the bar away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def _draw(self, done: int, total: int, what: str) -> None:
+        if not self._wanted:
+            return
+        self._shown = True
+        filled = _BAR * done // total
+        bar = "#" * filled + "." * (_BAR - filled)
+        sys.stderr.write(f"\r\x1b[K[{bar}] {what}  {printable(self._name)[:40]}")
+        sys.stderr.flush()

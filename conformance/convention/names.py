@@ -1,0 +1,245 @@
+"""Names of checkpoints: formats and parses them for a profile and a known run's name.
+
+The run's name is always given, never guessed from the text: it may end in `ep12` or hold `rew3`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+from conformance.convention.profile import Kind, NameTemplate, Profile, RewardForm
+from conformance.convention.rewards import ELEMENT_TEXT, is_printed, reward_text
+
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
+_EPOCH_TEXT = "[1-9][0-9]*"
+# So far the lenient parse goes: a wrong epoch or reward in an otherwise right name.
+_LENIENT_EPOCH = r"[^_=\[\]]*?"
+_LENIENT_REWARD = r".*"
+_LONGEST_EPOCH = 18
+_ARRAY = re.compile(rf"\[ ?{ELEMENT_TEXT}(?: +{ELEMENT_TEXT})* ?\]")
+_UNDERSCORED = re.compile(rf"_ ?{ELEMENT_TEXT}(?: +{ELEMENT_TEXT})* ?_")
+_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|inf)|nan")
+_LOOSE_EPOCH = re.compile(r"(?:^|[^a-z])?ep(?:och)?[_=\-]?([0-9]+)", re.IGNORECASE)
+
+
+class Flaw(str, Enum):
+    """Which part of a checkpoint's name is wrong, by the rule that it breaks."""
+
+    SPELLING = "NAME-002"
+    RUN_NAME = "NAME-003"
+    EPOCH = "NAME-004"
+    REWARD = "NAME-005"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointName:
+    """What the name of one checkpoint says.
+
+    `epoch` and `reward` are None where the name does not hold them or they cannot be read. A
+    periodic checkpoint's flaws say what is wrong with its name; `kind` is None where the name
+    is not the profile's at all (`flaws` then holds `Flaw.SPELLING`).
+    """
+
+    text: str
+    kind: Kind | None
+    epoch: int | None = None
+    epoch_text: str = ""
+    reward: float | None = None
+    reward_text: str = ""
+    frame: int | None = None
+    flaws: tuple[Flaw, ...] = ()
+    other_run: str | None = None
+
+
+def format_name(
+    profile: Profile, kind: Kind, name: str, *, epoch: int = 0, reward: float | str = 0.0
+) -> str:
+    """Return the file name that the profile gives a checkpoint, suffix included.
+
+    Args:
+        profile: the dialect.
+        kind: which checkpoint.
+        name: the run's name.
+        epoch: the epoch, at least 1, for kinds that print it.
+        reward: the mean reward, or its text where the trainer's own printing matters.
+
+    Raises:
+        ValueError: the profile has no such checkpoint.
+    """
+    templates = profile.templates(kind)
+    if not templates:
+        raise ValueError(f"profile {profile.name} has no {kind.value} checkpoint")
+    usual = templates[0]
+    text = reward if isinstance(reward, str) else reward_text(reward)
+    if usual.rewards and usual.rewards[0] is RewardForm.ARRAY:
+        text = f"[{_element(text)}]"
+    elif usual.rewards and usual.rewards[0] is RewardForm.UNDERSCORED:
+        text = f"_{_element(text)}_"
+    # One pass, so that braces in the run's name stay as they are.
+    values = {"name": name, "epoch": str(epoch), "frame": str(epoch), "reward": text}
+    stem = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], usual.template)
+    return stem + profile.suffix
+
+
+def parse_name(profile: Profile, name: str, text: str) -> CheckpointName:
+    """Read the file name `text` in the folder of the run called `name`.
+
+    Strictly first; then leniently, so that one wrong part is blamed alone: a bad epoch, a bad
+    reward, another run's name.
+    """
+    strict, lenient, other = _patterns(profile, name)
+    for template, pattern in strict:
+        match = pattern.fullmatch(text)
+        if match and _rewards_fit(template, match):
+            return _named(text, template.kind, match)
+    for template, pattern in lenient:
+        match = pattern.fullmatch(text)
+        if match:
+            return _flawed(text, template, match)
+    for template, pattern in other:
+        match = pattern.fullmatch(text)
+        if match:
+            parsed = _flawed(text, template, match)
+            flaws = (Flaw.RUN_NAME, *parsed.flaws)
+            return CheckpointName(
+                text,
+                parsed.kind,
+                parsed.epoch,
+                parsed.epoch_text,
+                parsed.reward,
+                parsed.reward_text,
+                parsed.frame,
+                flaws,
+                other_run=match["name"],
+            )
+    loose = _LOOSE_EPOCH.search(text)
+    epoch = int(loose[1]) if loose and len(loose[1]) <= _LONGEST_EPOCH else None
+    return CheckpointName(text, None, epoch=epoch, flaws=(Flaw.SPELLING,))
+
+
+def has_checkpoint_suffix(text: str) -> bool:
+    """Whether a file's name ends as checkpoints do (`.pth`, `.pt`, `.ckpt`)."""
+    return text.endswith(CHECKPOINT_SUFFIXES)
+
+
+_Pattern = tuple[NameTemplate, "re.Pattern[str]"]
+
+
+@lru_cache(maxsize=64)
+def _patterns(
+    profile: Profile, name: str
+) -> tuple[tuple[_Pattern, ...], tuple[_Pattern, ...], tuple[_Pattern, ...]]:
+    own = re.escape(name)
+    strict = tuple(
+        (template, _compile(template, profile.suffix, own, _EPOCH_TEXT, _LENIENT_REWARD))
+        for template in profile.names
+    )
+    numbered = [template for template in profile.names if template.kind is Kind.PERIODIC]
+    lenient = tuple(
+        (template, _compile(template, profile.suffix, own, _LENIENT_EPOCH, _LENIENT_REWARD))
+        for template in numbered
+    )
+    other = tuple(
+        (template, _compile(template, profile.suffix, ".*", "[0-9]+", _NUMBER.pattern))
+        for template in numbered
+    )
+    return strict, lenient, other
+
+
+def _compile(
+    template: NameTemplate, suffix: str, name: str, epoch: str, reward: str
+) -> re.Pattern[str]:
+    groups = {
+        "name": f"(?P<name>{name})",
+        "epoch": f"(?P<epoch>{epoch})",
+        "frame": "(?P<frame>[0-9]+)",
+        "reward": f"(?P<reward>{reward})",
+    }
+    parts = re.split(r"\{(\w+)\}", template.template)
+    pattern = "".join(
+        groups[part] if index % 2 else re.escape(part) for index, part in enumerate(parts)
+    )
+    return re.compile(pattern + re.escape(suffix), re.DOTALL)
+
+
+def _rewards_fit(template: NameTemplate, match: re.Match[str]) -> bool:
+    groups = match.groupdict()
+    if len(groups.get("epoch") or "") > _LONGEST_EPOCH:
+        return False
+    text = groups.get("reward")
+    if text is None:
+        return True
+    return any(_FORM_FITS[form](text) for form in template.rewards)
+
+
+def _is_array(text: str) -> bool:
+    return _ARRAY.fullmatch(text) is not None
+
+
+def _is_underscored(text: str) -> bool:
+    return _UNDERSCORED.fullmatch(text) is not None
+
+
+_FORM_FITS = {
+    RewardForm.SCALAR: is_printed,
+    RewardForm.ARRAY: _is_array,
+    RewardForm.UNDERSCORED: _is_underscored,
+}
+
+
+def _named(text: str, kind: Kind, match: re.Match[str]) -> CheckpointName:
+    groups = match.groupdict()
+    reward = groups.get("reward") or ""
+    frame = groups.get("frame")
+    epoch = groups.get("epoch") or ""
+    return CheckpointName(
+        text,
+        kind,
+        int(epoch) if epoch else None,
+        epoch,
+        _read_reward(reward),
+        reward,
+        int(frame) if frame and len(frame) <= _LONGEST_EPOCH else None,
+    )
+
+
+def _flawed(text: str, template: NameTemplate, match: re.Match[str]) -> CheckpointName:
+    epoch, reward = match["epoch"], match["reward"]
+    flaws = []
+    if not re.fullmatch(_EPOCH_TEXT, epoch) or len(epoch) > _LONGEST_EPOCH:
+        flaws.append(Flaw.EPOCH)
+    if not any(_FORM_FITS[form](reward) for form in template.rewards):
+        flaws.append(Flaw.REWARD)
+    return CheckpointName(
+        text,
+        template.kind,
+        _read_epoch(epoch),
+        epoch,
+        _read_reward(reward),
+        reward,
+        flaws=tuple(flaws),
+    )
+
+
+def _read_epoch(text: str) -> int | None:
+    if len(text) > _LONGEST_EPOCH:
+        return None
+    try:
+        value = float(text.replace(",", ""))
+    except ValueError:
+        return None
+    return int(value) if value.is_integer() else None
+
+
+def _read_reward(text: str) -> float | None:
+    """The first number of a reward's text; None where there is none."""
+    match = _NUMBER.search(text) if len(text) <= 256 else None  # noqa: PLR2004 - hostile length
+    return float(match[0]) if match else None
+
+
+def _element(text: str) -> str:
+    """A scalar's text as NumPy prints it inside an array: `1000.0` is `1000.` there."""
+    return text.removesuffix("0") if text.endswith(".0") else text

@@ -1,0 +1,129 @@
+"""Mean rewards as the convention compares and prints them: as float32, in the text of `str`."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
+
+# What `str` prints for a float (Python's or NumPy's), one number, no sign on nan.
+SCALAR_TEXT = r"(?:-?(?:[0-9]+\.[0-9]+(?:e[+-][0-9]+)?|[0-9]+e[+-][0-9]+|inf)|nan)"
+# One element of a printed NumPy array: it may end in its point (`1000.`, `1.e-05`).
+ELEMENT_TEXT = r"(?:-?(?:[0-9]+\.[0-9]*(?:e[+-][0-9]+)?|inf)|nan)"
+
+_SCALAR = re.compile(SCALAR_TEXT)
+_FLOAT32_MAX = 3.4028234663852886e38
+# The smallest float64 that rounds to infinity in float32: halfway beyond the largest.
+_FLOAT32_OVERFLOW = 3.4028235677973366e38
+_LONGEST_TEXT = 64
+
+
+def as_float32(value: float) -> float:
+    """The value rounded to the nearest float32, as a Python float; beyond the range, infinite."""
+    if math.isnan(value) or math.isinf(value):
+        return value
+    if abs(value) > _FLOAT32_MAX:
+        if abs(value) < _FLOAT32_OVERFLOW:
+            return math.copysign(_FLOAT32_MAX, value)
+        return math.copysign(math.inf, value)
+    rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return rounded
+
+
+def same_reward(first: float, second: float) -> bool:
+    """Whether two rewards are the same float32; NaN is the same as NaN, 0.0 as -0.0."""
+    if math.isnan(first) or math.isnan(second):
+        return math.isnan(first) and math.isnan(second)
+    return as_float32(first) == as_float32(second)
+
+
+def improves(reward: float, watermark: float) -> bool:
+    """Whether the reward is strictly better, as float32; a NaN on either side never is."""
+    return as_float32(reward) > as_float32(watermark)
+
+
+def is_float32(value: float) -> bool:
+    """Whether a float32 holds the value exactly (NaN counts as held)."""
+    return math.isnan(value) or as_float32(value) == value
+
+
+def reward_text(reward: float) -> str:
+    """The shortest text that reads back as the same float32, as `str(numpy.float32)` prints it.
+
+    >>> reward_text(485.29998779296875)
+    '485.3'
+    >>> reward_text(float("-inf"))
+    '-inf'
+    """
+    single = as_float32(reward)
+    if not math.isfinite(single) or single == 0.0:
+        return repr(single)
+    for digits in range(1, 10):
+        text = f"{single:.{digits - 1}e}"
+        if as_float32(float(text)) == single:
+            break
+    return repr(float(text))
+
+
+def is_printed(text: str) -> bool:
+    """Whether `str` of some float (Python, or NumPy of any version) prints this text."""
+    if len(text) > _LONGEST_TEXT or not _SCALAR.fullmatch(text):
+        return False
+    if text in ("nan", "inf", "-inf"):
+        return True
+    value = float(text)
+    if math.isinf(value):
+        return False
+    if text == repr(value):
+        return True
+    # NumPy moved the border between plain and scientific text: the digits must still be minimal.
+    return _digits(text) == _digits(repr(value)) and not _padded(text)
+
+
+def is_rounding_of(text: str, reward: float) -> bool:
+    """Whether the text is the reward with fewer digits than it takes to read it back."""
+    if not math.isfinite(reward) or len(text) > _LONGEST_TEXT:
+        return False
+    try:
+        printed = Decimal(text)
+        exact = Decimal(as_float32(reward))
+        if not printed.is_finite() or same_reward(float(printed), reward):
+            return False
+        steps = [int(printed.as_tuple().exponent)]
+        if text.endswith(".0"):  # rounded to a whole number before it was printed
+            steps.append(0)
+        return any(printed in _neighbours(exact, step) for step in steps)
+    except (ArithmeticError, ValueError):
+        return False
+
+
+def _neighbours(exact: Decimal, exponent: int) -> tuple[Decimal, Decimal]:
+    """The two multiples of ten to the exponent that enclose the value."""
+    step = Decimal((0, (1,), exponent))
+    down = exact.quantize(step, rounding=ROUND_DOWN, context=_WIDE)
+    return down, exact.quantize(step, rounding=ROUND_UP, context=_WIDE)
+
+
+_WIDE = Context(prec=400)
+
+
+def _digits(text: str) -> tuple[int, str, int]:
+    sign, digits, exponent = Decimal(text).as_tuple()
+    kept = "".join(map(str, digits)).lstrip("0")
+    trimmed = kept.rstrip("0")
+    return sign, trimmed, int(exponent) + len(kept) - len(trimmed)
+
+
+def _padded(text: str) -> bool:
+    """Whether the text carries zeros that no printer adds: 007.0, 1.50, 1.0e+05, 1e+005."""
+    mantissa, _, exponent = text.lstrip("-").partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    if exponent:
+        return (
+            len(whole) != 1
+            or whole == "0"
+            or fraction.endswith("0")
+            or (len(exponent) > 3 and exponent[1] == "0")  # noqa: PLR2004 - sign and two digits
+        )
+    return (len(whole) > 1 and whole[0] == "0") or (len(fraction) > 1 and fraction[-1] == "0")

@@ -1,0 +1,47 @@
+"""A report: the findings on all runs, counted, with one verdict; the formats write it out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from conformance.checks.finding import RunReport
+from conformance.convention.rules import Verdict
+
+_WORST_FIRST = ("fail", "error", "incomplete", "conforms")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `conformance check` and `conformance test` have to say.
+
+    Attributes:
+        version: the harness's version.
+        profile: the name of the profile held against.
+        runs: one report for each run.
+        failures: for `test`: the shrunken scenarios that break a rule.
+    """
+
+    version: str
+    profile: str
+    runs: tuple[RunReport, ...]
+    failures: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict of all runs."""
+        found = {run.verdict for run in self.runs}
+        return next((verdict for verdict in _WORST_FIRST if verdict in found), "conforms")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many findings there are of each verdict."""
+        return count(self.runs)
+
+
+def count(runs: Iterable[RunReport]) -> dict[str, int]:
+    """The findings of the runs by verdict, in the report's order, zeros included."""
+    found = Counter(finding.verdict for run in runs for finding in run.findings)
+    return {verdict.value: found[verdict] for verdict in Verdict}

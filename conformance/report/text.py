@@ -1,0 +1,151 @@
+"""The report for people: a table, in colour on a terminal, plain in a pipe."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from conformance.checks.finding import Finding, RunReport
+from conformance.convention.rules import Level, Verdict
+from conformance.report import Report, count
+
+_COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+_RUN_COLOUR = {"conforms": "green", "incomplete": "yellow", "fail": "red", "error": "red"}
+_MOST_PATHS = 8
+_ID_WIDTH = 14
+_INDENT = 9 + _ID_WIDTH
+
+
+def printable(text: str) -> str:
+    r"""The text with all that a terminal would obey, or a reader not see, as escapes.
+
+    >>> printable("x\x1b[31m\n")
+    'x\\x1b[31m\\n'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char
+        if char.isprintable() and unicodedata.category(char) not in ("Cf", "Cs", "Co", "Cn")
+        else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How to write: with colours or without, and how wide (None: never wrapped)."""
+
+    colour: bool = False
+    width: int | None = None
+
+    def paint(self, text: str, colour: str) -> str:
+        """The text in the colour, where colours are wanted."""
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.colour else text
+
+
+def to_text(report: Report, style: Style | None = None, *, verbose: bool = False) -> str:
+    """Return the report as lines of text.
+
+    Args:
+        report: what to write.
+        style: colours and width; plain without one.
+        verbose: also list the rules that passed or were not applicable, with their evidence.
+    """
+    style = style or Style()
+    lines: list[str] = []
+    for run in report.runs:
+        lines.extend(_run(run, report.profile, style, verbose=verbose))
+        lines.append("")
+    lines.append(_summary(report, style))
+    return "\n".join(lines) + "\n"
+
+
+def _run(run: RunReport, profile: str, style: Style, *, verbose: bool) -> Iterator[str]:
+    verdict = style.paint(run.verdict.upper(), _RUN_COLOUR[run.verdict])
+    yield f"{verdict}  {style.paint(printable(_shown_path(run.path)), 'bold')}"
+    yield style.paint(
+        f"  profile {printable(profile)}, {_plural(run.sessions, 'session')},"
+        f" {_plural(run.checkpoints, 'checkpoint')}",
+        "dim",
+    )
+    for finding in run.findings:
+        if verbose or finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
+            yield from _finding(finding, style)
+    for note in run.notes:
+        yield from _wrapped("  note   ", f"{'':{_ID_WIDTH}}{printable(note)}", style)
+    yield style.paint(
+        "  " + ", ".join(f"{number} {name}" for name, number in count([run]).items()), "dim"
+    )
+
+
+def _finding(finding: Finding, style: Style) -> Iterator[str]:
+    word, colour = _word(finding)
+    head = f"  {style.paint(f'{word:6}', colour)} {finding.rule:{_ID_WIDTH}}"
+    yield from _wrapped(head, printable(finding.message), style, visible=_INDENT)
+    if finding.verdict is not Verdict.FAIL:
+        return
+    blank = " " * _INDENT
+    for path in finding.paths[:_MOST_PATHS]:
+        yield f"{blank}{style.paint(printable(path), 'bold')}"
+    if len(finding.paths) > _MOST_PATHS:
+        yield f"{blank}and {len(finding.paths) - _MOST_PATHS} more"
+    if finding.waived is not None:
+        yield from _wrapped(f"{blank}waived: ", printable(finding.waived), style)
+    else:
+        yield from _wrapped(f"{blank}mend: ", finding.fix, style)
+
+
+def _word(finding: Finding) -> tuple[str, str]:
+    if finding.verdict is Verdict.FAIL:
+        if finding.waived is not None:
+            return "waived", "dim"
+        return ("FAIL", "red") if finding.level is Level.MUST else ("warn", "yellow")
+    return {
+        Verdict.PASS: ("pass", "green"),
+        Verdict.NOT_APPLICABLE: ("n/a", "dim"),
+        Verdict.UNOBSERVABLE: ("?", "yellow"),
+        Verdict.ERROR: ("ERROR", "red"),
+    }[finding.verdict]
+
+
+def _wrapped(
+    head: str, text: str, style: Style, *, visible: int | None = None
+) -> Iterator[str]:
+    """The text after its head, its later lines indented as far as the head is wide."""
+    indent = len(head) if visible is None else visible
+    if style.width is None or style.width - indent < 20:  # noqa: PLR2004 - too narrow to wrap
+        yield head + text
+        return
+    lines = textwrap.wrap(text, style.width - indent, break_on_hyphens=False) or [""]
+    yield head + lines[0]
+    for line in lines[1:]:
+        yield " " * indent + line
+
+
+def _summary(report: Report, style: Style) -> str:
+    broken = sorted(
+        {
+            finding.rule
+            for run in report.runs
+            for finding in run.findings
+            if finding.verdict is Verdict.FAIL
+            and finding.level is Level.MUST
+            and finding.waived is None
+        }
+    )
+    verdict = style.paint(report.verdict, _RUN_COLOUR[report.verdict])
+    tail = f"; MUST rules broken: {', '.join(broken)}" if broken else ""
+    return f"verdict: {verdict} ({_plural(len(report.runs), 'run')}{tail})"
+
+
+def _shown_path(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
