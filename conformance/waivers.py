@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conformance.checks.finding import Finding, RunReport, run_verdict
+from conformance.convention import toml
 from conformance.convention.rules import BY_ID, Verdict
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - the same parser under its older name
-    import tomli as tomllib
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _KEYS = {"rule", "reason", "expires", "run"}
 
@@ -42,8 +39,8 @@ def load_waivers(path: Path, *, today: date) -> tuple[Waiver, ...]:
         WaiverError: it cannot be read, names an unknown rule, lacks a key, or one has expired.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raw = toml.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, toml.TOMLDecodeError) as error:
         raise WaiverError(f"waivers {str(path)!a} cannot be read: {error}") from error
     entries = raw.get("waiver")
     if set(raw) != {"waiver"} or not isinstance(entries, list):
@@ -70,16 +67,16 @@ def _waiver(entry: dict[str, Any], path: Path, today: date) -> Waiver:
     if not isinstance(expires, date):
         raise WaiverError(f"{where}: expires of {rule} must be a date such as 2030-12-31, unquoted")
     if expires < today:
-        raise WaiverError(f"{where}: the waiver of {rule} expired on {expires}: mend it or renew it")
+        raise WaiverError(
+            f"{where}: the waiver of {rule} expired on {expires}: mend it or renew it"
+        )
     run = entry.get("run", "*")
     if not isinstance(run, str):
         raise WaiverError(f"{where}: run of {rule} must be a text")
     return Waiver(rule, reason, expires, run)
 
 
-def apply_waivers(
-    runs: Iterable[RunReport], waivers: tuple[Waiver, ...]
-) -> tuple[RunReport, ...]:
+def apply_waivers(runs: Iterable[RunReport], waivers: tuple[Waiver, ...]) -> tuple[RunReport, ...]:
     """Mark the waived findings, and judge the runs anew.
 
     Raises:

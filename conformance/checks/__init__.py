@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from conformance.checks import best, cadence, integrity, layout, load, names, safety, summary
 from conformance.checks.finding import Finding, Outcome, RunReport, not_applicable, run_verdict
 from conformance.checks.subject import Options, Subject
-from conformance.convention.profile import Profile
 from conformance.convention.rules import RULES, Rule, Verdict
-from conformance.evidence.runs import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from conformance.convention.profile import Profile
+    from conformance.evidence.runs import RunFolder
 
 __all__ = ["CHECKS", "Finding", "Options", "RunReport", "Subject", "audit"]
 

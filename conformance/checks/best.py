@@ -7,16 +7,20 @@ the evidence shows, on BEST-002 where the cause cannot be told.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.checks.history import Session, Start, Timeline, Written, expect
-from conformance.checks.subject import CheckpointFile, Subject
-from conformance.convention.oracle import Epoch
 from conformance.convention.rewards import improves, is_float32, same_reward
 from conformance.evidence.checkpoint import weights_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.checks.subject import CheckpointFile, Subject
+    from conformance.convention.oracle import Epoch
 
 
 @dataclass(slots=True)
@@ -280,9 +284,7 @@ def _deviation(
     )
 
 
-def _missed(
-    reading: tuple[Epoch, ...], at: Epoch, improvements: list[Epoch]
-) -> tuple[str, str]:
+def _missed(reading: tuple[Epoch, ...], at: Epoch, improvements: list[Epoch]) -> tuple[str, str]:
     missed = next(other for other in improvements if other.epoch > at.epoch)
     poison = next(
         (
@@ -309,9 +311,7 @@ def _finer_than_float32(best: CheckpointFile) -> bool:
 
 def _explained_by_reset(subject: Subject, epoch: int, at: Epoch) -> bool:
     """Whether a watermark lost on resume explains the rewrite."""
-    reset = expect(
-        subject.profile, subject.settings, subject.history, resume_resets=True
-    )
+    reset = expect(subject.profile, subject.settings, subject.history, resume_resets=True)
     return any(
         written is not None and written.epoch == epoch and same_reward(written.reward, at.reward)
         for written in reset.bests
@@ -353,16 +353,18 @@ def _blame_watermark(
     at = next(at for at in timeline.readings[0] if at.epoch == epoch)
     expected = any(w is not None and w.epoch == epoch for w in subject.expectation.bests)
     if watermark is None:
-        rule = _deviation(subject, best, timeline, timeline.readings[0], epoch)
-        if rule is not None:
-            diagnosis.blame(rule[0], rule[1], best, epoch=epoch)
+        deviation = _deviation(subject, best, timeline, timeline.readings[0], epoch)
+        if deviation is not None:
+            diagnosis.blame(deviation[0], deviation[1], best, epoch=epoch)
         return
     if expected or at.improved:
         if _log_contradicted(subject):
             diagnosis.unknown = "the logged rewards contradict the checkpoints (SUMMARY-002 judges)"
             return
         if not expected:
-            found = _missed(timeline.readings[0], at, [a for a in timeline.readings[0] if a.improved])
+            found = _missed(
+                timeline.readings[0], at, [a for a in timeline.readings[0] if a.improved]
+            )
             if _names_another(session, watermark):
                 diagnosis.blame(
                     "BEST-002",
@@ -405,9 +407,15 @@ def _late_or_lower(
         rule = "BEST-004" if lower else "BEST-003"
         return rule, f"{held}, although {at.before!r} was reached before"
     freq = subject.save_freq.value or 0
-    reached = next(
-        epoch for epoch in sorted(session.rewards) if same_reward(session.rewards[epoch], at.before)
-    ) if _names_another(session, at.before) else 0
+    reached = (
+        next(
+            epoch
+            for epoch in sorted(session.rewards)
+            if same_reward(session.rewards[epoch], at.before)
+        )
+        if _names_another(session, at.before)
+        else 0
+    )
     periodic = bool(freq) and at.epoch % freq == 0 and at.epoch - reached < freq
     if periodic and at.epoch != session.last:
         return (
@@ -458,7 +466,7 @@ def _twin(subject: Subject, best: CheckpointFile) -> CheckpointFile | None:
     own = _digest(best)
     digests = [(_digest(file), file) for file in subject.periodic if not file.damaged]
     known = [digest for digest, _ in digests if digest is not None]
-    if own is None or len(known) < 2 or len(set(known)) != len(known):  # noqa: PLR2004
+    if own is None or len(known) < 2 or len(set(known)) != len(known):
         return None
     return next((file for digest, file in digests if digest == own), None)
 
@@ -478,8 +486,10 @@ def _compare_weights(
     if own is None:
         return
     if same_epoch:
-        if len(same_epoch) == 1 and _digest(same_epoch[0]) != own and _comparable(
-            same_epoch[0], best
+        if (
+            len(same_epoch) == 1
+            and _digest(same_epoch[0]) != own
+            and _comparable(same_epoch[0], best)
         ):
             diagnosis.blame(
                 "BEST-002",
@@ -520,7 +530,9 @@ def exists_iff_improved(subject: Subject) -> Outcome:
     return _diagnose(subject).existence
 
 
-def _rule(rule: str, seen: Callable[[Subject, _Diagnosis], Outcome]) -> Callable[[Subject], Outcome]:
+def _rule(
+    rule: str, seen: Callable[[Subject, _Diagnosis], Outcome]
+) -> Callable[[Subject], Outcome]:
     def check(subject: Subject) -> Outcome:
         if not subject.profile.has_best:
             return not_applicable(f"profile {subject.profile.name} has no best checkpoint")
@@ -541,6 +553,7 @@ def _rule(rule: str, seen: Callable[[Subject, _Diagnosis], Outcome]) -> Callable
 
 
 def _holds_the_maximum(subject: Subject, diagnosis: _Diagnosis) -> Outcome:
+    del subject
     if diagnosis.holder is None:
         return unobservable("which session wrote the best cannot be told")
     timeline, epoch = diagnosis.holder
@@ -565,7 +578,9 @@ def _survived_ties(subject: Subject, diagnosis: _Diagnosis) -> Outcome:
     ties = _later(diagnosis, same_reward)
     if not ties:
         return not_applicable("no later epoch reached the same reward")
-    return passed(f"{len(ties)} later epoch(s) with the same reward left it alone", epochs=ties[:20])
+    return passed(
+        f"{len(ties)} later epoch(s) with the same reward left it alone", epochs=ties[:20]
+    )
 
 
 def _survived_lower(subject: Subject, diagnosis: _Diagnosis) -> Outcome:

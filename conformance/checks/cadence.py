@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.checks.history import Start, Timeline
@@ -25,7 +26,7 @@ def multiples_only(subject: Subject) -> Outcome:
         return unobservable(_NO_SAVE_FREQ)
     value = freq.value
     wrong = [file for file in numbered if all(epoch % value for epoch in file.epochs)]
-    evidence = {"save_freq": value, "save_freq_from": freq.source}
+    evidence: dict[str, Any] = {"save_freq": value, "save_freq_from": freq.source}
     if wrong:
         shown = ", ".join(str(min(file.epochs)) for file in wrong[:5])
         return failed(
@@ -48,7 +49,7 @@ def every_multiple(subject: Subject) -> Outcome:
         return unobservable(_NO_SAVE_FREQ)
     if not subject.history.usable:
         return unobservable("the event files do not say which epochs had a mean reward")
-    evidence = {"save_freq": freq.value, "save_freq_from": freq.source}
+    evidence: dict[str, Any] = {"save_freq": freq.value, "save_freq_from": freq.source}
     files = _by_epoch(subject)
     missing: list[int] = []
     due = 0
@@ -58,7 +59,7 @@ def every_multiple(subject: Subject) -> Outcome:
         missing.extend(absent)
     if missing:
         epochs = sorted(set(missing))
-        shown = ", ".join(map(str, epochs[:8])) + (", ..." if len(epochs) > 8 else "")  # noqa: PLR2004
+        shown = ", ".join(map(str, epochs[:8])) + (", ..." if len(epochs) > 8 else "")
         return failed(
             f"no periodic checkpoint for epoch(s) {shown}, which save_freq {freq.value} (from"
             f" {freq.source}) makes due",
@@ -80,7 +81,7 @@ def _missing(
 ) -> tuple[int, list[int]]:
     """How many periodic saves a session's log proves due, and the epochs of those not there."""
     session = timeline.session
-    due = {
+    due: dict[int, float | None] = {
         at.epoch: at.reward for at in timeline.surely_periodic(subject.profile, save_freq)
     }
     limit = subject.max_epochs.value
@@ -89,7 +90,9 @@ def _missing(
     if subject.history.count == 1 and not subject.profile.legacy_guard:
         due.update(_saved_after_the_log(subject, session.last, save_freq))
     absent = [
-        epoch for epoch, reward in due.items() if not _is_there(subject, files.get(epoch, []), epoch, reward)
+        epoch
+        for epoch, reward in due.items()
+        if not _is_there(subject, files.get(epoch, []), epoch, reward)
     ]
     if len(absent) == len(due) and _restarted_after(subject, timeline):
         return 0, []  # the folder was cleaned for a later fresh session
@@ -98,9 +101,7 @@ def _missing(
 
 def _saved_after_the_log(subject: Subject, last: int, save_freq: int) -> dict[int, float | None]:
     """Multiples between the end of a lagging log and the last checkpoint."""
-    reached = max(
-        (file.epoch for file in subject.readable if file.epoch is not None), default=last
-    )
+    reached = max((file.epoch for file in subject.readable if file.epoch is not None), default=last)
     limit = subject.max_epochs.value
     if limit is None or reached > limit or reached - last > save_freq * 1000:
         return {}

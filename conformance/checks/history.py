@@ -7,14 +7,18 @@ only what is wrong under each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from conformance.convention.oracle import Epoch, Settings, epochs, is_periodic
-from conformance.convention.profile import Profile
 from conformance.convention.rewards import as_float32, improves, same_reward
-from conformance.evidence.summaries import EventFile, Reward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from conformance.convention.profile import Profile
+    from conformance.evidence.summaries import EventFile, Reward
 
 _MOST_STATES = 32
 
@@ -166,16 +170,18 @@ def _writer(name: str) -> str:
     `events.out.tfevents.<seconds>.<host>` (tensorboardX) does not.
     """
     parts = name.removeprefix("events.out.tfevents.").split(".")
-    numbered = len(parts) >= 4 and parts[-1].isdigit() and parts[-2].isdigit()  # noqa: PLR2004
+    numbered = len(parts) >= 4 and parts[-1].isdigit() and parts[-2].isdigit()
     return ".".join(parts[1:-1]) if numbered else ""
 
 
 def _is_rotation(session: Session, segment: _Segment, segments: list[_Segment]) -> bool:
     """Whether a segment goes on where the session's last file ended, by the same process."""
     writers = {other.writer for other in segments if other.file in session.files}
-    return segment.writer in writers and bool(segment.writer) and min(
-        segment.rewards
-    ) == session.last + 1
+    return (
+        segment.writer in writers
+        and bool(segment.writer)
+        and min(segment.rewards) == session.last + 1
+    )
 
 
 def _starts(earlier: list[Session], segment: _Segment) -> tuple[Start, ...]:

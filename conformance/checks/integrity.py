@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.subject import Subject
 from conformance.evidence.checkpoint import FaultKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from conformance.checks.subject import Subject
+    from conformance.evidence.checkpoint import Checkpoint
 
 
 def archives_are_whole(subject: Subject) -> Outcome:
     """INTEGRITY-001."""
-    wrong: dict[str, str] = {}
-    unread: dict[str, str] = {}
-    unchecked: list[str] = []
-    checked = 0
-    for file in subject.checkpoints:
-        contents = file.contents
-        if contents is None or contents.format == "legacy":
-            continue
-        damage = next((f for f in contents.faults if f.kind is FaultKind.DAMAGED), None)
-        unreadable = next((f for f in contents.faults if f.kind is FaultKind.UNREADABLE), None)
-        if damage is not None:
-            wrong[file.path] = damage.message
-        elif unreadable is not None:
-            unread[file.path] = unreadable.message
-        elif contents.has_crc is False:
-            unchecked.append(file.path)
-        elif contents.has_crc:
-            checked += 1
+    archives = {
+        file.path: file.contents
+        for file in subject.checkpoints
+        if file.contents is not None and file.contents.format != "legacy"
+    }
+    wrong = _with_fault(archives, FaultKind.DAMAGED)
+    unread = _with_fault(archives, FaultKind.UNREADABLE)
+    unchecked = [path for path, contents in archives.items() if contents.has_crc is False]
+    checked = sum(contents.has_crc is True for contents in archives.values())
     if wrong:
         path, reason = next(iter(wrong.items()))
         more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -43,9 +41,20 @@ def archives_are_whole(subject: Subject) -> Outcome:
     return passed(f"every record's CRC-32 is right in {checked} archive(s)", archives=checked)
 
 
+def _with_fault(archives: Mapping[str, Checkpoint], kind: FaultKind) -> dict[str, str]:
+    """The first message of the kind, by path."""
+    return {
+        path: next(fault.message for fault in contents.faults if fault.kind is kind)
+        for path, contents in archives.items()
+        if any(fault.kind is kind for fault in contents.faults)
+    }
+
+
 def archives_carry_crc(subject: Subject) -> Outcome:
     """INTEGRITY-004."""
-    archives = [file for file in subject.readable if file.contents and file.contents.has_crc is not None]
+    archives = [
+        file for file in subject.readable if file.contents and file.contents.has_crc is not None
+    ]
     if not archives:
         return not_applicable("the run holds no whole archive")
     without = [file.path for file in archives if file.contents and not file.contents.has_crc]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conformance.checks.finding import Outcome, failed, not_applicable, passed
-from conformance.checks.subject import CheckpointFile, Subject
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
+
+if TYPE_CHECKING:
+    from conformance.checks.subject import CheckpointFile, Subject
 
 
 def checkpoints_in_their_folder(subject: Subject) -> Outcome:
@@ -63,7 +67,9 @@ def checkpoints_are_files(subject: Subject) -> Outcome:
         return failed(f"{path!a} is {reason}{more}", wrong, reasons=wrong)
     if not subject.checkpoints:
         return not_applicable("the run holds no checkpoint")
-    return passed("each checkpoint is a file with bytes in it", checkpoints=len(subject.checkpoints))
+    return passed(
+        "each checkpoint is a file with bytes in it", checkpoints=len(subject.checkpoints)
+    )
 
 
 def _not_a_file(file: CheckpointFile) -> str | None:

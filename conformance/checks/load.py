@@ -280,17 +280,11 @@ def holds_what_a_resume_needs(subject: Subject) -> Outcome:
     ]
     if not files:
         return _nothing_read(subject)
-    wrong = {
-        file.path: reason
-        for file in files
-        if (reason := _lacks(file, required)) is not None
-    }
+    wrong = {file.path: reason for file in files if (reason := _lacks(file, required)) is not None}
     if wrong:
         path, reason = next(iter(wrong.items()))
         return failed(f"{path!a}: {reason}" + _more(wrong), wrong, reasons=wrong)
-    return passed(
-        f"{len(files)} checkpoint(s) hold {', '.join(required)}", checkpoints=len(files)
-    )
+    return passed(f"{len(files)} checkpoint(s) hold {', '.join(required)}", checkpoints=len(files))
 
 
 def _lacks(file: CheckpointFile, required: Iterable[str]) -> str | None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
-def strict_load_error(
-    build: Callable[[], Any], path: Path, allowed: frozenset[str]
-) -> str | None:
+
+def strict_load_error(build: Callable[[], Any], path: Path, allowed: frozenset[str]) -> str | None:
     """Load the state_dict under `model` into a new model, strictly.
 
     Args:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.subject import CheckpointFile, Subject
 from conformance.convention.names import Flaw
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import is_rounding_of, same_reward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.checks.subject import CheckpointFile, Subject
 
 # White space and control characters, brackets and what a shell, a glob or Hydra reads as its own.
 _UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|^[-~]""")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conformance.checks.finding import Outcome, failed, not_applicable, passed
 from conformance.checks.load import unsafe_globals
-from conformance.checks.subject import Subject
+
+if TYPE_CHECKING:
+    from conformance.checks.subject import Subject
 
 
 def names_no_forbidden_global(subject: Subject) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from conformance.checks.history import Expectation, History, build_history, expect
@@ -134,9 +135,7 @@ class CheckpointFile:
     @cached_property
     def epochs(self) -> frozenset[int]:
         """The epochs that the file may stand for: the one in its name and the stored one."""
-        return frozenset(
-            epoch for epoch in (self.name.epoch, self.epoch) if epoch is not None
-        )
+        return frozenset(epoch for epoch in (self.name.epoch, self.epoch) if epoch is not None)
 
 
 def number(value: object, contents: Checkpoint) -> float | None:
@@ -394,13 +393,12 @@ def is_temporary(name: str) -> bool:
 
 def _infer_save_freq(epochs: set[int], last_epoch: int | None) -> int | None:
     """The save_freq that leaves the fewest epochs unexplained; None without two epochs."""
-    if len(epochs) < 2:  # noqa: PLR2004 - one epoch shows no rhythm
+    if len(epochs) < 2:
         return None
     last = max(last_epoch or 0, *epochs)
     ordered = sorted(epochs)
-    candidates = {epochs_a for epochs_a in ordered} | {
-        later - earlier for earlier, later in zip(ordered, ordered[1:], strict=False)
-    }
+    gaps = {later - earlier for earlier, later in pairwise(ordered)}
+    candidates = epochs | gaps
     first = ordered[0]
 
     def unexplained(freq: int) -> tuple[int, int]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conformance.checks.best import CHECKS as BEST
 from conformance.checks.best import lost_watermarks
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.checks.names import is_rounded
-from conformance.checks.subject import CheckpointFile, Subject
 from conformance.convention.names import Flaw
 from conformance.convention.rewards import same_reward
 from conformance.convention.rules import Verdict
+
+if TYPE_CHECKING:
+    from conformance.checks.subject import CheckpointFile, Subject
 
 
 def logs_each_epoch(subject: Subject) -> Outcome:

@@ -6,11 +6,13 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from conformance import __version__
 from conformance.cli.exits import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _EPILOG = """\
 exit codes: 0 conforms (or incomplete without --strict), 1 a MUST rule failed, 2 wrong usage or
@@ -68,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[_Parser]  # noqa: SLF001 - the only name
 
 
 def _add_check(commands: _Commands) -> None:

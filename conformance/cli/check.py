@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conformance import __version__
 from conformance.checks import audit
@@ -21,6 +19,10 @@ from conformance.convention.rules import RULES, UnknownRuleError, select
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
 from conformance.report import Report
 from conformance.waivers import Waiver, WaiverError, apply_waivers, load_waivers
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
 
 
 def check(options: argparse.Namespace) -> int:
@@ -44,9 +46,7 @@ def check(options: argparse.Namespace) -> int:
     for path in runs:
         folder = scan_run(path, follow=(profile.checkpoints, profile.summaries))
         progress.starts(folder.experiment)
-        reports.append(
-            audit(folder, profile, known, selected=selected, watch=progress.reads)
-        )
+        reports.append(audit(folder, profile, known, selected=selected, watch=progress.reads))
     progress.ends()
     try:
         judged = apply_waivers(reports, waivers)
@@ -122,8 +122,13 @@ def _model(spec: str | None) -> Callable[[], Any] | None:
         raise UsageError(f"--model {spec!a}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
+    return _builder(found, spec)
+
+
+def _builder(found: Any, spec: str) -> Callable[[], Any]:  # noqa: ANN401 - whatever the user names
     if hasattr(found, "load_state_dict") and not isinstance(found, type):
         return lambda: found
     if not callable(found):
         raise UsageError(f"--model {spec!a}: neither a torch module nor a callable")
-    return found
+    build: Callable[[], Any] = found
+    return build

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conformance.checks.subject import CheckpointFile, Options, Subject
 from conformance.cli.check import find_all, profile_of
@@ -16,6 +15,10 @@ from conformance.cli.output import complain
 from conformance.convention.profile import Kind
 from conformance.evidence.runs import scan_run
 from conformance.report.text import printable
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,7 @@ def _list(subject: Subject) -> _Listed:
     best = next((file for file in usable if file.name.kind is Kind.BEST), None)
     # Of equal epochs the newest write; the best may be the only file of a run.
     latest = max(usable, key=_age, default=None)
-    return _Listed(
-        subject.folder.path, subject.name, best, latest, len(subject.checkpoints)
-    )
+    return _Listed(subject.folder.path, subject.name, best, latest, len(subject.checkpoints))
 
 
 def _is_usable(file: CheckpointFile) -> bool:

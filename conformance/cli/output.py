@@ -9,11 +9,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conformance.cli.exits import UsageError
-from conformance.report import Report
 from conformance.report.json import to_json
 from conformance.report.text import Style, printable, to_text
+
+if TYPE_CHECKING:
+    from conformance.report import Report
 
 _BAR = 24
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.output import terminal_style
 from conformance.convention.rules import BY_ID, RULES, Level, Rule
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
 
 _WIDTH = 100
 
@@ -23,7 +26,9 @@ def rules(options: argparse.Namespace) -> int:
         return Exit.CONFORMS
     style = terminal_style()
     for rule in RULES:
-        level = style.paint(f"{rule.level.value:6}", "red" if rule.level is Level.MUST else "yellow")
+        level = style.paint(
+            f"{rule.level.value:6}", "red" if rule.level is Level.MUST else "yellow"
+        )
         sys.stdout.write(f"{rule.id:14} {level} {rule.text}\n")
     return Exit.CONFORMS
 

@@ -236,7 +236,7 @@ def _read_epoch(text: str) -> int | None:
 
 def _read_reward(text: str) -> float | None:
     """The first number of a reward's text; None where there is none."""
-    match = _NUMBER.search(text) if len(text) <= 256 else None  # noqa: PLR2004 - hostile length
+    match = _NUMBER.search(text) if len(text) <= 256 else None
     return float(match[0]) if match else None
 
 

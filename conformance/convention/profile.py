@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -12,12 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from conformance.convention import toml
 from conformance.convention.safe_globals import NUMPY_DATA, TORCH_DEFAULT
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - the same parser under its older name
-    import tomli as tomllib
 
 DEFAULT_PROFILE = "isaacgymenvs"
 
@@ -178,8 +173,8 @@ def _from_toml(text: str, *, where: str) -> Profile:
 def _merged(text: str, *, where: str, depth: int) -> dict[str, Any]:
     """The profile's tables laid over those of its base."""
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        raw: dict[str, Any] = toml.loads(text)
+    except toml.TOMLDecodeError as error:
         raise ProfileError(f"{where}: not TOML: {error}") from error
     _validate(raw, where)
     base_name = raw.get("base")

@@ -124,6 +124,6 @@ def _padded(text: str) -> bool:
             len(whole) != 1
             or whole == "0"
             or fraction.endswith("0")
-            or (len(exponent) > 3 and exponent[1] == "0")  # noqa: PLR2004 - sign and two digits
+            or (len(exponent) > 3 and exponent[1] == "0")
         )
     return (len(whole) > 1 and whole[0] == "0") or (len(fraction) > 1 and fraction[-1] == "0")

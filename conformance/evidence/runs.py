@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conformance.convention.names import CHECKPOINT_SUFFIXES
 from conformance.evidence.summaries import is_event_file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _DEEPEST = 16
 _MOST_ENTRIES = 500_000
@@ -145,9 +148,7 @@ class _Scanner:
             kind, size = EntryKind.FOLDER, 0
         else:
             kind, size = EntryKind.OTHER, 0
-        return Entry(
-            relative, Path(item.path), kind, is_link, inside, size, status.st_mtime_ns
-        )
+        return Entry(relative, Path(item.path), kind, is_link, inside, size, status.st_mtime_ns)
 
 
 def find_runs(

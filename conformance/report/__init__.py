@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conformance.checks.finding import RunReport
 from conformance.convention.rules import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.checks.finding import RunReport
 
 _WORST_FIRST = ("fail", "error", "incomplete", "conforms")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conformance.checks.finding import Finding, RunReport
-from conformance.report import Report
+if TYPE_CHECKING:
+    from conformance.checks.finding import Finding, RunReport
+    from conformance.report import Report
 
 REPORT_VERSION = 1
 TOOL = "conformance"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import textwrap
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Finding, RunReport
 from conformance.convention.rules import Level, Verdict
 from conformance.report import Report, count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conformance.checks.finding import Finding, RunReport
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _RUN_COLOUR = {"conforms": "green", "incomplete": "yellow", "fail": "red", "error": "red"}
@@ -112,12 +116,10 @@ def _word(finding: Finding) -> tuple[str, str]:
     }[finding.verdict]
 
 
-def _wrapped(
-    head: str, text: str, style: Style, *, visible: int | None = None
-) -> Iterator[str]:
+def _wrapped(head: str, text: str, style: Style, *, visible: int | None = None) -> Iterator[str]:
     """The text after its head, its later lines indented as far as the head is wide."""
     indent = len(head) if visible is None else visible
-    if style.width is None or style.width - indent < 20:  # noqa: PLR2004 - too narrow to wrap
+    if style.width is None or style.width - indent < 20:
         yield head + text
         return
     lines = textwrap.wrap(text, style.width - indent, break_on_hyphens=False) or [""]
