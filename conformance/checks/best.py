@@ -161,6 +161,11 @@ def _judge_held_epoch(subject: Subject, best: CheckpointFile, diagnosis: _Diagno
             epoch=epoch,
         )
         return
+    if subject.has_unlogged_session:
+        diagnosis.unknown = (
+            f"no session logged its reward {watermark!r}: a session that left no log wrote it"
+        )
+        return
     if _is_expected(subject, epoch, watermark):
         diagnosis.holder = _holder(subject, epoch, watermark)
         _compare_weights(subject, best, epoch, diagnosis)
@@ -362,20 +367,14 @@ def _blame_watermark(
             diagnosis.unknown = "the logged rewards contradict the checkpoints (SUMMARY-002 judges)"
             return
         if not expected:
-            found = _missed(
-                timeline.readings[0], at, [a for a in timeline.readings[0] if a.improved]
+            diagnosis.blame(
+                "BEST-002",
+                f"the best checkpoint says epoch {epoch} (reward {at.reward!r}) and watermark"
+                f" {watermark!r}: one of them is of another epoch",
+                best,
+                epoch=epoch,
+                watermark=_json(watermark),
             )
-            if _names_another(session, watermark):
-                diagnosis.blame(
-                    "BEST-002",
-                    f"the best checkpoint says epoch {epoch} (reward {at.reward!r}) and watermark"
-                    f" {watermark!r}: one of them is of another epoch",
-                    best,
-                    epoch=epoch,
-                    watermark=_json(watermark),
-                )
-                return
-            diagnosis.blame(found[0], found[1], best, epoch=epoch)
             return
         diagnosis.blame(
             "BEST-007",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from math import gcd
 from typing import Any
 
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
@@ -25,7 +26,12 @@ def multiples_only(subject: Subject) -> Outcome:
     if freq.value is None:
         return unobservable(_NO_SAVE_FREQ)
     value = freq.value
-    wrong = [file for file in numbered if all(epoch % value for epoch in file.epochs)]
+    older = _under_older_settings(subject, value)
+    wrong = [
+        file
+        for file in numbered
+        if all(epoch % value for epoch in file.epochs) and file not in older
+    ]
     evidence: dict[str, Any] = {"save_freq": value, "save_freq_from": freq.source}
     if wrong:
         shown = ", ".join(str(min(file.epochs)) for file in wrong[:5])
@@ -54,7 +60,8 @@ def every_multiple(subject: Subject) -> Outcome:
     missing: list[int] = []
     due = 0
     for timeline in subject.expectation.timelines:
-        wanted, absent = _missing(subject, timeline, freq.value, files)
+        own = _own_save_freq(subject, timeline, freq.value)
+        wanted, absent = _missing(subject, timeline, own, files) if own else (0, [])
         due += wanted
         missing.extend(absent)
     if missing:
@@ -84,9 +91,8 @@ def _missing(
     due: dict[int, float | None] = {
         at.epoch: at.reward for at in timeline.surely_periodic(subject.profile, save_freq)
     }
-    limit = subject.max_epochs.value
-    if limit is not None and session.last < limit:
-        due.pop(session.last, None)  # killed between the log and the save, as far as one can tell
+    if _may_be_killed(subject, timeline):
+        due.pop(session.last, None)  # between the log and the save, as far as one can tell
     if subject.history.count == 1 and not subject.profile.legacy_guard:
         due.update(_saved_after_the_log(subject, session.last, save_freq))
     absent = [
@@ -97,6 +103,60 @@ def _missing(
     if len(absent) == len(due) and _restarted_after(subject, timeline):
         return 0, []  # the folder was cleaned for a later fresh session
     return len(due), absent
+
+
+def _may_be_killed(subject: Subject, timeline: Timeline) -> bool:
+    """Whether a session may have ended between the log of its last epoch and the save."""
+    session, limit = timeline.session, subject.max_epochs.value
+    continued = any(other.first == session.last + 1 for other in subject.history.sessions)
+    return limit is not None and session.last < limit and not continued
+
+
+def _own_save_freq(subject: Subject, timeline: Timeline, save_freq: int) -> int:
+    """The save_freq that is proven for a session; 0 where none is.
+
+    The config is of the latest start. An earlier session may have run with another save_freq:
+    where its files show that, no more is due than at multiples of the epochs it saved, and
+    nothing where it left no file.
+    """
+    if subject.save_freq.source.startswith("--") or _is_configured(subject, timeline):
+        return save_freq
+    saved = {file.name.epoch for file in _of_session(subject, timeline) if file.name.epoch}
+    due = {at.epoch for at in timeline.surely_periodic(subject.profile, save_freq)}
+    if 2 * len(saved & due) >= len(due | saved):
+        return save_freq
+    return gcd(*saved)
+
+
+def _is_configured(subject: Subject, timeline: Timeline) -> bool:
+    """Whether the session is the last one, which wrote the config."""
+    return (
+        timeline.session.index == len(subject.history.sessions) - 1
+        and not subject.has_unlogged_session
+    )
+
+
+def _of_session(subject: Subject, timeline: Timeline) -> list[CheckpointFile]:
+    """The periodic checkpoints whose epoch and reward the session logged."""
+    rewards = timeline.session.rewards
+    return [
+        file
+        for file in subject.periodic
+        if file.name.epoch is not None
+        and file.name.epoch in rewards
+        and file.name.reward is not None
+        and same_reward(rewards[file.name.epoch], file.name.reward)
+    ]
+
+
+def _under_older_settings(subject: Subject, save_freq: int) -> set[CheckpointFile]:
+    """The periodic checkpoints of earlier sessions that ran with another save_freq."""
+    return {
+        file
+        for timeline in subject.expectation.timelines
+        if _own_save_freq(subject, timeline, save_freq) != save_freq
+        for file in _of_session(subject, timeline)
+    }
 
 
 def _saved_after_the_log(subject: Subject, last: int, save_freq: int) -> dict[int, float | None]:

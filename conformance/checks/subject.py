@@ -17,6 +17,7 @@ from conformance.convention.names import (
 )
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, Profile
+from conformance.convention.rewards import same_reward
 from conformance.evidence.checkpoint import (
     Checkpoint,
     FaultKind,
@@ -332,6 +333,24 @@ class Subject:
             return False
         taken = {epoch for other in self.periodic for epoch in other.epochs}
         return file.epoch is None or file.epoch not in self.due_epochs - taken
+
+    @cached_property
+    def has_unlogged_session(self) -> bool:
+        """Whether the best was written by a session that left no log.
+
+        So it is in a folder of several sessions if none of them logged the stored reward at the
+        stored epoch, and the epoch is none that the best should hold.
+        """
+        best, sessions = self.best, self.history.sessions
+        if best is None or best.epoch is None or best.watermark is None or len(sessions) < 2:
+            return False
+        watermark = best.watermark
+        expected = {written.epoch for written in self.expectation.bests if written is not None}
+        return best.epoch not in expected and not any(
+            same_reward(reward, watermark)
+            for session in sessions
+            for reward in session.rewards.values()
+        )
 
     @cached_property
     def due_epochs(self) -> frozenset[int]:
