@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOCAL_MAGIC = b"PK\x03\x04"
 _CENTRAL_MAGIC = b"PK\x01\x02"
-_END_MAGIC = b"PK\x05\x06"
+END_MAGIC = b"PK\x05\x06"
 _END64_MAGIC = b"PK\x06\x06"
 _LOCATOR_MAGIC = b"PK\x06\x07"
 _DESCRIPTOR_MAGIC = b"PK\x07\x08"
@@ -43,7 +43,6 @@ _MAX16 = 0xFFFF
 _MAX32 = 0xFFFFFFFF
 _WRAP = 0xFFFFFFFFFFFFFFFF  # miniz adds offsets as unsigned 64-bit numbers
 _TAIL = 4096 + 16 * 4093  # how far from the end miniz looks for the end-of-directory record
-_NAME_SHOWN = 511  # of a record's name, `getAllRecords` sees no more
 
 _STORED = 0
 _DEFLATED = 8
@@ -53,6 +52,8 @@ _MASKED = 0x2000
 _STREAMED = 0x08  # sizes and CRC-32 follow the data in a descriptor
 _FOLDER = 0x10
 
+NAME_SHOWN = 511
+"""Of a record's name, torch's `getAllRecords` sees no more bytes."""
 DIRECTORY_LIMIT = 64 << 20
 RECORD_LIMIT = 200_000
 INFLATE_LIMIT = 1 << 30
@@ -191,7 +192,7 @@ def _read_directory(source: Source) -> Archive:
     size = source.size
     tail_start = max(size - _TAIL, 0)
     tail = source.read(tail_start, _TAIL)
-    at = tail.rfind(_END_MAGIC, 0, max(len(tail) - _END.size + 4, 0))
+    at = tail.rfind(END_MAGIC, 0, max(len(tail) - _END.size + 4, 0))
     if at < 0:
         raise damaged("torn: the end of the archive, with its directory, is missing")
     end_offset = tail_start + at

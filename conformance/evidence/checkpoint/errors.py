@@ -15,6 +15,13 @@ class RefusalError(Exception):
         self.fault = Fault(kind, message)
 
 
+class CutShortError(RefusalError):
+    """The pickle needs bytes behind the last one."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(FaultKind.DAMAGED, message)
+
+
 def damaged(message: str) -> RefusalError:
     """Returns the refusal of a file that is not as it was written."""
     return RefusalError(FaultKind.DAMAGED, message)

@@ -16,8 +16,15 @@ import struct
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from conformance.evidence.checkpoint.errors import RefusalError, refused, shown, too_large
+from conformance.evidence.checkpoint.errors import (
+    CutShortError,
+    RefusalError,
+    refused,
+    shown,
+    too_large,
+)
 from conformance.evidence.checkpoint.rebuild import build, call, new_object
+from conformance.evidence.checkpoint.survey import is_allowed, renamed
 from conformance.evidence.checkpoint.values import Opaque, Scalar, Storage, Tensor
 
 if TYPE_CHECKING:
@@ -31,40 +38,6 @@ TREE_LIMIT = 2_000_000
 _KEY_LIMIT = 4096
 _KEY_NODES = 1000
 
-# torch renames Python 2's modules as `pickle` does (`torch._utils.IMPORT_MAPPING`, `NAME_MAPPING`).
-_MODULES = {
-    "__builtin__": "builtins",
-    "copy_reg": "copyreg",
-    "Queue": "queue",
-    "repr": "reprlib",
-    "_abcoll": "collections.abc",
-    "UserDict": "collections",
-    "UserList": "collections",
-    "UserString": "collections",
-    "whichdb": "dbm",
-    "StringIO": "io",
-    "cStringIO": "io",
-}
-_NAMES = {
-    ("__builtin__", "xrange"): ("builtins", "range"),
-    ("__builtin__", "reduce"): ("functools", "reduce"),
-    ("__builtin__", "intern"): ("sys", "intern"),
-    ("__builtin__", "unichr"): ("builtins", "chr"),
-    ("__builtin__", "unicode"): ("builtins", "str"),
-    ("__builtin__", "long"): ("builtins", "int"),
-    ("__builtin__", "basestring"): ("builtins", "str"),
-    ("exceptions", "StandardError"): ("builtins", "Exception"),
-    ("itertools", "izip"): ("builtins", "zip"),
-    ("itertools", "imap"): ("builtins", "map"),
-    ("itertools", "ifilter"): ("builtins", "filter"),
-    ("itertools", "ifilterfalse"): ("itertools", "filterfalse"),
-    ("itertools", "izip_longest"): ("itertools", "zip_longest"),
-    ("UserDict", "IterableUserDict"): ("collections", "UserDict"),
-    ("UserDict", "UserDict"): ("collections", "UserDict"),
-    ("UserList", "UserList"): ("collections", "UserList"),
-    ("UserString", "UserString"): ("collections", "UserString"),
-}
-_BLOCKED = frozenset({"sys", "os", "posix", "nt"})
 
 _HASHED = frozenset({str, bool, type(None), bytes, Tensor, Storage, Opaque})
 _UNHASHABLE = frozenset({list, dict, set, bytearray, OrderedDict, Counter})
@@ -93,6 +66,7 @@ class Machine:
         "data",
         "dtype_orders",
         "globals",
+        "growth",
         "keys",
         "load_storage",
         "marks",
@@ -119,6 +93,7 @@ class Machine:
         self.budget = BUDGET
         self.keys = _KEY_LIMIT
         self.dtype_orders: dict[Opaque, str] = {}
+        self.growth: dict[Storage, int] | None = None
 
     @property
     def lenient(self) -> bool:
@@ -141,12 +116,15 @@ class Machine:
                 if code == _STOP:
                     return self.stack.pop(), at + 1
                 at = table[code](self, at + 1)
+        except CutShortError:
+            raise
         except RefusalError as error:
             message = f"{error.fault.message}, at byte {start} of the pickle"
             raise RefusalError(error.fault.kind, message) from None
         except (IndexError, struct.error):
-            what = "breaks off" if start >= len(data) - 8 else "takes what is not there"
-            raise refused(f"the pickle {what} at byte {start}") from None
+            if start + 1 + _FIXED.get(data[start : start + 1], 0) > len(data):
+                raise CutShortError("torn: the pickle breaks off") from None
+            raise refused(f"the pickle takes what is not there, at byte {start}") from None
         raise too_large(f"the pickle has more than {STEP_LIMIT} steps")
 
     def spend(self, units: int) -> None:
@@ -158,6 +136,13 @@ class Machine:
         self.budget -= units
         if self.budget < 0:
             raise too_large("the pickle asks for more objects than this reader makes")
+
+    def outgrow(self, storage: Storage, need: int) -> bool:
+        """Whether a storage may grow to `need` bytes, as those of the legacy format do."""
+        if self.growth is None:
+            return False
+        self.growth[storage] = max(need, self.growth.get(storage, 0))
+        return True
 
     def check_key(self, key: object) -> None:
         """Lets through what torch could hash, and this reader can at bounded cost.
@@ -227,24 +212,20 @@ def _global(machine: Machine, at: int) -> int:
     data = machine.data
     middle = data.find(b"\n", at)
     if middle < 0:
-        raise refused("the pickle breaks off in the name of a global")
+        raise CutShortError("torn: the pickle breaks off in a name")
     end = data.find(b"\n", middle + 1)
     if end < 0:
-        raise refused("the pickle breaks off in the name of a global")
+        raise CutShortError("torn: the pickle breaks off in a name")
     try:
         module, name = data[at:middle].decode(), data[middle + 1 : end].decode()
     except UnicodeDecodeError:
         raise refused("the name of a global is no UTF-8") from None
-    if (module, name) in _NAMES:
-        module, name = _NAMES[module, name]
-    else:
-        module = _MODULES.get(module, module)
-    path = f"{module}.{name}"
+    path = renamed(module, name)
     found = machine.globals.get(path)
     if found is None:
         found = machine.globals[path] = Opaque(path)
         machine.spend(4)
-        machine.names.setdefault(path, path in machine.allowed and module not in _BLOCKED)
+        machine.names.setdefault(path, is_allowed(path, machine.allowed))
     machine.stack.append(found)
     return end + 1
 
@@ -457,7 +438,7 @@ def _short_binstring(machine: Machine, at: int) -> int:
 
 def _take(machine: Machine, start: int, end: int) -> bytes:
     if end > len(machine.data):
-        raise refused("the pickle breaks off")
+        raise CutShortError("torn: the pickle breaks off in a text")
     return machine.data[start:end]
 
 
@@ -512,6 +493,14 @@ def _unknown(machine: Machine, at: int) -> int:
 
 
 _STOP = ord(".")
+# The bytes that must follow an opcode, where their number is fixed.
+_FIXED = {
+    **dict.fromkeys((b"J", b"X", b"j", b"r"), 4),
+    **dict.fromkeys((b"K", b"U", b"\x8a", b"h", b"q", b"\x80"), 1),
+    b"M": 2,
+    b"G": 8,
+    b"": 1,
+}
 _OPCODES: dict[bytes, Callable[[Machine, int], int]] = {
     b"c": _global,
     b"\x81": _newobj,

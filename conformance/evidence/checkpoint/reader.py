@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from conformance.convention.safe_globals import TORCH_DEFAULT
 from conformance.evidence.checkpoint.archive import (
     LOCAL_MAGIC,
+    NAME_SHOWN,
     Archive,
     check_whole,
     read_archive,
 )
 from conformance.evidence.checkpoint.errors import RefusalError, damaged, refused, shown
-from conformance.evidence.checkpoint.legacy import Legacy, is_legacy, read_legacy
+from conformance.evidence.checkpoint.legacy import Legacy, classify, is_legacy
 from conformance.evidence.checkpoint.opcodes import PICKLE_LIMIT, Machine, check_tree
-from conformance.evidence.checkpoint.rebuild import STORAGE_TYPES
 from conformance.evidence.checkpoint.source import Source
-from conformance.evidence.checkpoint.survey import named_globals
+from conformance.evidence.checkpoint.storages import ArchiveStorages
+from conformance.evidence.checkpoint.survey import is_allowed, named_globals
 from conformance.evidence.checkpoint.tensors import addressed_bytes
 from conformance.evidence.checkpoint.values import (
-    ITEMSIZE,
     MISSING,
     Checkpoint,
     Fault,
     FaultKind,
     Opaque,
-    Storage,
     Tensor,
 )
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 _NAMES_SHOWN = 10
 _VERSIONS = range(1, 11)
-_UINT64_MAX = (1 << 64) - 1
 
 
 def read_checkpoint(
@@ -67,7 +65,7 @@ def looks_like_checkpoint(path: Path) -> bool:
         with closing(Source(path)) as source:
             if source.read(0, 4) == LOCAL_MAGIC:
                 return read_archive(source).find("data.pkl") is not None
-            return is_legacy(source)
+            return is_legacy(source.read(0, 16))
     except RefusalError:
         return False
 
@@ -104,7 +102,7 @@ class _Reading:
             check_whole(archive, verify=verify)
         except RefusalError as error:
             archive.faults.append(error.fault)
-        storages = _Storages(archive)
+        storages = ArchiveStorages(archive)
         try:
             self._check_format(archive)
             storages.swapped = _read_byteorder(archive)
@@ -124,7 +122,7 @@ class _Reading:
         """Checks what torch's reader checks before it looks at the pickle."""
         identity = archive.find(".data/serialization_id")
         if identity is not None:
-            archive.locate(identity)
+            _check_text(archive.extract(identity, 1 << 16), "the serialization id")
         index = archive.find(".data/version")
         if index is None:
             index = archive.find("version")
@@ -135,11 +133,14 @@ class _Reading:
                 )
             raise damaged("the archive has no version record")
         _check_version(archive.extract(index, 1 << 16))
-        names = (record.name[len(archive.prefix) : 511] for record in archive.records)
-        if any(name.split(b"\0", 1)[0] == b"constants.pkl" for name in names):
-            raise _not_a_checkpoint("a TorchScript archive, which weights_only refuses")
+        for record in archive.records:
+            shown_name = record.name[len(archive.prefix) : NAME_SHOWN].split(b"\0", 1)[0]
+            if shown_name == b"constants.pkl":
+                raise _not_a_checkpoint("a TorchScript archive, which weights_only refuses")
+            if not shown_name.isascii():
+                _check_text(shown_name, f"the name of record {shown(shown_name)}")
 
-    def _walk(self, data: bytes, storages: _Storages) -> None:
+    def _walk(self, data: bytes, storages: ArchiveStorages) -> None:
         machine = Machine(data, self.allowed, storages.load, self.names)
         try:
             root, _ = machine.run()
@@ -153,7 +154,7 @@ class _Reading:
     def _survey(self, data: bytes) -> None:
         """Names also the globals that stand behind what the walk refused."""
         for name in named_globals(data):
-            self.names.setdefault(name, name in self.allowed)
+            self.names.setdefault(name, is_allowed(name, self.allowed))
 
     def _set_root(self, root: object) -> None:
         try:
@@ -164,18 +165,28 @@ class _Reading:
             self.root = root
 
     def _read_stream(self, *, verify: bool) -> Checkpoint:
-        legacy = Legacy(self.source, self.allowed, self.names, verify=verify)
-        form: Literal["legacy", "unknown"] = "unknown"
+        """Reads what does not begin as an archive: the legacy format, or nothing of torch's."""
+        head = self.source.read(0, PICKLE_LIMIT)
+        if not is_legacy(head):
+            self.refusals.append(classify(self.source).fault)
+            self._survey_stream(head)
+            return self._finish("unknown", None)
+        legacy = Legacy(self.source, self.allowed, self.names, verify)
         try:
-            form = "legacy" if is_legacy(self.source) else "unknown"
-            read_legacy(legacy)
+            legacy.read()
             self.loads = legacy.loads
         except RefusalError as error:
             self.refusals.append(error.fault)
+            self._survey(legacy.data)
         self.faults += legacy.faults
         if legacy.root is not MISSING:
             self._set_root(legacy.root)
-        return self._finish(form, None)
+        return self._finish("legacy", None)
+
+    def _survey_stream(self, head: bytes) -> None:
+        """Names what a plain pickle would import, if the file is one."""
+        for name in named_globals(head, complete=head[:1] != b"\x80"):
+            self.names.setdefault(name, is_allowed(name, self.allowed))
 
     def _finish(
         self,
@@ -207,6 +218,14 @@ class _Reading:
 
 def _not_a_checkpoint(message: str) -> RefusalError:
     return RefusalError(FaultKind.NOT_A_CHECKPOINT, message)
+
+
+def _check_text(data: bytes, what: str) -> None:
+    """Makes sure that torch can turn this into a Python text."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise damaged(f"{what} is no UTF-8") from None
 
 
 def _check_version(data: bytes) -> None:
@@ -242,95 +261,6 @@ def _read_byteorder(archive: Archive) -> bool:
         except ValueError:
             raise refused(f"the archive's storage alignment is {shown(text)}") from None
     return swapped
-
-
-class _Storages:
-    """The storages of an archive, by the persistent ids in its pickle."""
-
-    def __init__(self, archive: Archive) -> None:
-        self.archive = archive
-        self.swapped = False
-        self.loaded: dict[Any, Storage] = {}
-
-    def load(self, identifier: tuple[Any, ...]) -> Storage:
-        """Returns the storage, as `persistent_load` of `torch.serialization._load` finds it.
-
-        Raises:
-            RefusalError: it would raise.
-        """
-        if len(identifier) != 4:
-            raise refused("a persistent id has the wrong number of parts")
-        kind, key, location, numel = identifier
-        dtype = storage_dtype(kind)
-        location = location_name(location)
-        if type(key) not in {str, int, float, bool, bytes, type(None)}:
-            raise refused("a storage's key is no text")
-        found = self.loaded.get(key)
-        if found is not None:
-            return found
-        if not isinstance(numel, int) or not 0 <= numel * ITEMSIZE[dtype] <= _UINT64_MAX:
-            raise refused(f"a storage has {shown(str(numel)[:40])} elements")
-        storage = self._find(str(key), dtype, int(numel), location)
-        if storage.nbytes:
-            self.loaded[key] = storage
-        return storage
-
-    def _find(self, key: str, dtype: str, numel: int, location: str) -> Storage:
-        archive = self.archive
-        index = archive.find(f"data/{key}")
-        if index is None:
-            raise damaged(f"the record of storage {shown(key)} is missing")
-        record = archive.records[index]
-        offset = archive.locate(index)
-        nbytes = numel * ITEMSIZE[dtype]
-        if record.size != nbytes:
-            raise damaged(
-                f"the record of storage {shown(key)} has {record.size} bytes where the pickle "
-                f"speaks of {nbytes}"
-            )
-        return Storage(
-            key,
-            dtype,
-            numel,
-            nbytes,
-            archive.crcs.get(index, record.crc if archive.has_crc else None),
-            location,
-            offset,
-            record.stored if offset is not None else 0,
-            record.method != 0,
-            _swap_width(dtype) if self.swapped else 1,
-        )
-
-
-def _swap_width(dtype: str) -> int:
-    return ITEMSIZE[dtype] // 2 if dtype.startswith("complex") else ITEMSIZE[dtype]
-
-
-def storage_dtype(kind: object) -> str:
-    """Returns the dtype of what a persistent id calls a storage's type.
-
-    Raises:
-        RefusalError: it has none.
-    """
-    if isinstance(kind, (Tensor, Storage)):
-        return kind.dtype
-    if isinstance(kind, Opaque) and kind.args is None and kind.name in STORAGE_TYPES:
-        return STORAGE_TYPES[kind.name]
-    raise refused("a storage's type is unknown")
-
-
-def location_name(location: object) -> str:
-    """Returns a storage's location, which `map_location="cpu"` makes torch ignore.
-
-    Raises:
-        RefusalError: it is bytes that are no ASCII.
-    """
-    if isinstance(location, bytes):
-        try:
-            return location.decode("ascii")
-        except UnicodeDecodeError:
-            raise refused("a storage's location is no text") from None
-    return location if isinstance(location, str) else ""
 
 
 def _tensors_in(root: object) -> list[Tensor]:

@@ -434,8 +434,13 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(stride))
 
 
-def _check_bounds(
-    storage: Storage, itemsize: int, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
+def _check_bounds(  # noqa: PLR0917 - the parts of a tensor, as in the pickle
+    machine: Machine,
+    storage: Storage,
+    itemsize: int,
+    offset: int,
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
 ) -> None:
     if offset < 0:
         raise refused("a tensor's storage offset is negative")
@@ -447,7 +452,7 @@ def _check_bounds(
         if step < 0 and size != 1:
             raise refused("a tensor's stride is negative")
     need = (need + offset) * itemsize
-    if need > storage.nbytes:
+    if need > storage.nbytes and not machine.outgrow(storage, need):
         raise refused(
             f"a tensor of shape {_short(shape)} needs {need} bytes of a storage of {storage.nbytes}"
         )
@@ -457,7 +462,7 @@ def _short(shape: tuple[int, ...]) -> str:
     return str(shape) if len(shape) < 8 else f"of {len(shape)} dimensions"
 
 
-def _view(  # noqa: PLR0913, PLR0917 - the parts of a tensor, as in the pickle
+def _view(  # noqa: PLR0917 - the parts of a tensor, as in the pickle
     machine: Machine, storage: object, dtype: str | None, offset: object, size: object, step: object
 ) -> Tensor:
     if not isinstance(storage, Storage):
@@ -471,7 +476,7 @@ def _view(  # noqa: PLR0913, PLR0917 - the parts of a tensor, as in the pickle
         stride = _contiguous(shape)
     if len(shape) != len(stride):
         raise refused("a tensor's size and stride are of different length")
-    _check_bounds(storage, ITEMSIZE[dtype], offset, shape, stride)
+    _check_bounds(machine, storage, ITEMSIZE[dtype], offset, shape, stride)
     return Tensor(dtype, shape, stride, offset, storage)
 
 
