@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from types import FrameType
 
 from reference_trainer import __version__
@@ -39,18 +41,39 @@ class Interruption:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def complain(text: str) -> None:
-    """Write one line to standard error."""
-    sys.stderr.write(f"reference_trainer: {text}\n")
+class Console:
+    """Standard output and standard error; on a terminal one line shows the progress."""
 
+    def __init__(self) -> None:
+        self.terminal = sys.stdout.isatty()
+        self._midline = False
 
-def tell(text: str, end: str = "\n") -> None:
-    """Write to standard output; when its reader has gone, go on in silence."""
-    try:
-        sys.stdout.write(text + end)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def _write(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:  # its reader has gone: training goes on in silence
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _end_line(self) -> None:
+        if self._midline:
+            self._write("\n")
+            self._midline = False
+
+    def progress(self, text: str) -> None:
+        """Show `text` in place of the progress before it; only on a terminal."""
+        self._write(f"\r{text}\x1b[K")
+        self._midline = True
+
+    def tell(self, text: str) -> None:
+        """Write one line of results."""
+        self._end_line()
+        self._write(text + "\n")
+
+    def complain(self, text: str) -> None:
+        """Write one line of what went wrong."""
+        self._end_line()
+        sys.stderr.write(f"reference_trainer: {text}\n")
 
 
 def help_text() -> str:
@@ -64,16 +87,17 @@ def help_text() -> str:
     return HELP + "\n".join(lines)
 
 
-def train_or_play(settings: Settings, interruption: Interruption) -> int:
+def run(settings: Settings, interruption: Interruption, console: Console) -> int:
     """Do what the settings ask for and return the exit code."""
     # torch takes a second to import: wrong settings are reported before that.
     import torch  # noqa: PLC0415
 
-    from reference_trainer.saver import CheckpointError  # noqa: PLC0415
+    from reference_trainer.saver import CheckpointError, RunFolder  # noqa: PLC0415
     from reference_trainer.session import EpochReport, TrainingError, play, train  # noqa: PLC0415
 
     torch.set_num_threads(settings.num_threads)
-    terminal = sys.stdout.isatty()
+    # TensorBoard's writing thread hands its error to the next flush: its traceback is noise.
+    threading.excepthook = lambda _error: None
     every = settings.save_freq or 25
 
     def show(report: EpochReport) -> None:
@@ -82,40 +106,37 @@ def train_or_play(settings: Settings, interruption: Interruption) -> int:
             f"epoch {report.epoch}/{settings.max_iterations}  mean reward {reward}  "
             f"best {report.watermark:.2f}  {report.frames_per_second:,.0f} steps/s"
         )
-        if terminal:
-            tell(f"\r{line}\x1b[K", end="")
+        if console.terminal:
+            console.progress(line)
         elif report.epoch % every == 0 or report.epoch == settings.max_iterations:
-            tell(line)
+            console.tell(line)
 
     try:
         if settings.test:
-            path, mean = play(settings, complain)
-            tell(f"{path}: mean reward {mean:.2f} over {settings.num_envs} episodes")
+            path, mean = play(settings, console.complain)
+            console.tell(f"{path}: mean reward {mean:.2f} over {settings.num_envs} episodes")
             return 0
         last = train(
             settings,
             on_epoch=show,
             stop=lambda: interruption.signal is not None,
-            warn=complain,
+            warn=console.complain,
         )
-    except (SettingsError, CheckpointError) as error:
-        complain(str(error))
-        return 2
     except (TrainingError, OSError) as error:
-        complain(f"stopped: {error}")
+        console.complain(f"stopped: {error}")
         return 1
-    finally:
-        if terminal:
-            tell("")
+    except CheckpointError as error:
+        console.complain(str(error))
+        return 2
     if interruption.signal is not None:
         where = f"after epoch {last.epoch}" if last else "before the first epoch"
-        complain(f"stopped by {interruption.signal.name} {where}; checkpoint=last goes on")
+        console.complain(f"stopped by {interruption.signal.name} {where}")
         return 128 + interruption.signal
-    best = f"{settings.root}/{settings.experiment}/nn/{settings.experiment}.pth"
-    if last is not None and last.watermark > float("-inf"):
-        tell(f"best checkpoint: {best} (mean reward {last.watermark:.2f})")
+    if last is None or last.watermark == float("-inf"):
+        console.tell("no best checkpoint: no episode has finished yet")
     else:
-        tell("no best checkpoint: no episode has finished")
+        best = RunFolder(Path(settings.root), settings.experiment).best
+        console.tell(f"best checkpoint: {best} (mean reward {last.watermark:.2f})")
     return 0
 
 
@@ -125,21 +146,21 @@ def main(arguments: Sequence[str]) -> int:
     0: done. 1: training broke off. 2: wrong settings, before anything was written. 130 and 143:
     stopped by SIGINT or SIGTERM, after the epoch in progress.
     """
+    console = Console()
     if any(argument in ("-h", "--help") for argument in arguments):
-        tell(help_text())
+        console.tell(help_text())
         return 0
     if "--version" in arguments:
-        tell(__version__)
+        console.tell(__version__)
         return 0
     interruption = Interruption()
     try:
-        settings = from_command_line(arguments)
-        return train_or_play(settings, interruption)
+        return run(from_command_line(arguments), interruption, console)
     except SettingsError as error:
-        complain(f"{error} (--help lists the settings)")
+        console.complain(f"{error} (--help lists the settings)")
         return 2
     except KeyboardInterrupt:
-        complain("stopped by SIGINT; checkpoint=last goes on")
+        console.complain("stopped by SIGINT")
         return 128 + signal.SIGINT
 
 

@@ -130,7 +130,7 @@ def gaussian_kl(mu: Tensor, sigma: Tensor, old_mu: Tensor, old_sigma: Tensor) ->
     return ((old_sigma / sigma).log() + spread - 0.5).sum(dim=-1).mean()
 
 
-def generalised_advantages(  # noqa: PLR0913, PLR0917  # the terms of the formula
+def generalised_advantages(  # noqa: PLR0917  # the terms of the formula
     rewards: Tensor,
     values: Tensor,
     dones: Tensor,
@@ -454,18 +454,22 @@ class Ppo:
         self.observation = self.env.reset()
 
     def _require_fitting_optimizer(self, state: Mapping[str, Any]) -> None:
-        parameters = list(self.model.parameters())
+        shapes = {index: weight.shape for index, weight in enumerate(self.model.parameters())}
         try:
-            moments = {int(key): dict(value) for key, value in state["state"].items()}
-            groups = [list(group["params"]) for group in state["param_groups"]]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            groups = [
+                (list(group["params"]), float(group["lr"])) for group in state["param_groups"]
+            ]
+            moments = [
+                (index, moment["exp_avg"].shape, moment["exp_avg_sq"].shape, moment["step"].item())
+                for index, moment in state["state"].items()
+            ]
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StateError("its optimizer is not one of torch.optim.Adam") from error
-        if groups != [list(range(len(parameters)))]:
+        fitting = [indices for indices, _ in groups] == [list(shapes)] and all(
+            shapes.get(index) == mean == square for index, mean, square, _ in moments
+        )
+        if not fitting:
             raise StateError("its optimizer is of another network")
-        for index, moment in moments.items():
-            for name in ("exp_avg", "exp_avg_sq"):
-                if index >= len(parameters) or moment[name].shape != parameters[index].shape:
-                    raise StateError("its optimizer is of another network")
 
 
 def _require_same_tensors(own: Mapping[str, Tensor], other: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ class RunFolder:
 
     def holds(self, path: Path) -> bool:
         """Tell whether `path` lies in this run's folder of checkpoints."""
-        return path.resolve().parent == self.nn.resolve()
+        return self.nn.resolve() in (path.parent.resolve(), path.resolve().parent)
 
     def create(self) -> None:
         """Make the run's folders, durably, and clear away what a killed session left half-saved."""
@@ -121,8 +121,8 @@ def write_durably(path: Path, content: bytes) -> None:
     name in one step, which is forced to the disk too.
 
     Raises:
-        OSError: a step failed; the old file is untouched and no temporary file is left (but
-            where forcing the new name failed, the new file is already in place).
+        OSError: a step failed, and names `path`; no temporary file is left, and the old file is
+            untouched (but where only forcing the new name failed, the new file is in place).
     """
     temporary = path.with_name(f".saving-{os.getpid()}.tmp")
     try:
@@ -131,11 +131,12 @@ def write_durably(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
 
 
 def portable(state: Any) -> Any:  # noqa: ANN401  # a state nests whatever optimizers put in it
@@ -194,22 +195,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path} is not this trainer's: it has no {kind.__name__} {key!r}"
             )
-    return state
-
-
-@dataclass(frozen=True)
-class Resumption:
-    """A checkpoint to go on from, and the best mean reward that its run has already saved."""
-
-    path: Path
-    state: dict[str, Any]
-    watermark: float
-
-
-def best_known(*rewards: float | None) -> float:
-    """Return the highest of `rewards` that is a number, or -inf."""
-    known = [reward for reward in rewards if reward is not None and not math.isnan(reward)]
-    return max(known, default=-math.inf)
+    loaded: dict[str, Any] = state
+    return loaded
 
 
 def find_last(folder: RunFolder, warn: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
@@ -236,27 +223,38 @@ def find_last(folder: RunFolder, warn: Callable[[str], None]) -> tuple[Path, dic
     return path, state
 
 
-def find_checkpoint(folder: RunFolder, wanted: str, warn: Callable[[str], None]) -> Resumption:
-    """Return the checkpoint that `wanted` names: `best`, `last` or a path.
-
-    The watermark is the highest of what the checkpoint stores, of its own mean reward and of what
-    the run's best stores: a periodic checkpoint written at a new best still stores the old one.
-    A checkpoint of another run brings none along: this run has no best yet.
+def find_checkpoint(
+    folder: RunFolder, wanted: str, warn: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]]:
+    """Return the checkpoint that `wanted` names, `best`, `last` or a path, and its content.
 
     Raises:
-        CheckpointError: it is missing or damaged, or the run's best is.
+        CheckpointError: it is missing or damaged.
     """
     if wanted == "last":
-        path, state = find_last(folder, warn)
-    else:
-        path = folder.best if wanted == "best" else Path(wanted)
-        state = load_checkpoint(path)
+        return find_last(folder, warn)
+    path = folder.best if wanted == "best" else Path(wanted)
+    return path, load_checkpoint(path)
+
+
+def resumed_watermark(folder: RunFolder, path: Path, state: Mapping[str, Any]) -> float:
+    """Return the best mean reward that the run of a session resumed from `path` already saved.
+
+    That is the highest of what the checkpoint stores, of its own mean reward and of what the run's
+    best stores: a periodic checkpoint written at a new best still stores the old watermark. A
+    checkpoint of another run brings none along: its best is not this run's.
+
+    Raises:
+        CheckpointError: the run's best is damaged.
+    """
     if not folder.holds(path):
-        return Resumption(path, state, -math.inf)
-    watermark = best_known(state["last_mean_rewards"], folder.reward_in_name(path))
+        return -math.inf
+    stored, own = state["last_mean_rewards"], folder.reward_in_name(path)
+    best = None
     if os.path.lexists(folder.best):
-        watermark = best_known(watermark, load_checkpoint(folder.best)["last_mean_rewards"])
-    return Resumption(path, state, watermark)
+        best = load_checkpoint(folder.best)["last_mean_rewards"]
+    known = [r for r in (stored, own, best) if r is not None and not math.isnan(r)]
+    return max(known, default=-math.inf)
 
 
 class CheckpointKeeper:

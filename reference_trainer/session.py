@@ -7,7 +7,7 @@ import fcntl
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +21,9 @@ from reference_trainer.ppo import EpisodeStatistics, Ppo, StateError, UpdateSumm
 from reference_trainer.saver import (
     CheckpointError,
     CheckpointKeeper,
-    Resumption,
     RunFolder,
     find_checkpoint,
+    resumed_watermark,
     write_durably,
 )
 
@@ -201,12 +201,12 @@ def make_ppo(settings: Settings) -> Ppo:
         ) from error
 
 
-def load_into(ppo: Ppo, resumption: Resumption) -> None:
-    """Let `ppo` go on from a checkpoint; raise CheckpointError if it is of another network."""
+def load_into(ppo: Ppo, path: Path, state: Mapping[str, Any]) -> None:
+    """Let `ppo` go on from `path`; raise CheckpointError if it is of another network."""
     try:
-        ppo.load(resumption.state)
+        ppo.load(state)
     except StateError as error:
-        raise CheckpointError(f"{resumption.path} does not fit these settings: {error}") from error
+        raise CheckpointError(f"{path} does not fit these settings: {error}") from error
 
 
 def play(settings: Settings, warn: Callable[[str], None]) -> tuple[Path, float]:
@@ -222,38 +222,48 @@ def play(settings: Settings, warn: Callable[[str], None]) -> tuple[Path, float]:
         CheckpointError: the checkpoint is missing, damaged or of another shape.
     """
     folder = RunFolder(Path(settings.root), settings.experiment)
-    found = find_checkpoint(folder, settings.checkpoint or "best", warn)
+    path, state = find_checkpoint(folder, settings.checkpoint or "best", warn)
     ppo = make_ppo(settings)
-    load_into(ppo, found)
-    return found.path, float(ppo.play().double().mean())
+    load_into(ppo, path, state)
+    return path, float(ppo.play().double().mean())
 
 
-def find_start(
-    folder: RunFolder, settings: Settings, warn: Callable[[str], None]
-) -> Resumption | None:
-    """Return the checkpoint to go on from, or None for a fresh start in a run without any.
+@dataclass(frozen=True)
+class Start:
+    """Where a session begins: after how many epochs of the run, and from which checkpoint."""
+
+    epochs: int = 0
+    watermark: float = -math.inf
+    path: Path | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    same_run: bool = False
+
+
+def find_start(folder: RunFolder, settings: Settings, warn: Callable[[str], None]) -> Start:
+    """Return where the session begins, without touching anything.
 
     Raises:
         SettingsError: the run holds checkpoints that this session might overwrite, or is complete.
         CheckpointError: the checkpoint is missing or damaged.
     """
-    resumption = None
+    start = Start()
     if settings.checkpoint:
-        resumption = find_checkpoint(folder, settings.checkpoint, warn)
-        if settings.overwrite and folder.holds(resumption.path):
-            raise SettingsError("overwrite=True would remove the checkpoint to go on from")
-        if resumption.state["epoch"] >= settings.max_iterations:
-            raise SettingsError(
-                f"{resumption.path} is of epoch {resumption.state['epoch']} already: "
-                f"raise max_iterations={settings.max_iterations} to train on"
-            )
-    own = resumption is not None and folder.holds(resumption.path)
-    if not own and not settings.overwrite and folder.checkpoints():
+        path, state = find_checkpoint(folder, settings.checkpoint, warn)
+        watermark = resumed_watermark(folder, path, state)
+        start = Start(state["epoch"], watermark, path, state, folder.holds(path))
+    if start.same_run and settings.overwrite:
+        raise SettingsError("overwrite=True would remove the checkpoint to go on from")
+    if not start.same_run and not settings.overwrite and folder.checkpoints():
         raise SettingsError(
             f"{folder.nn} holds checkpoints of an earlier session: go on with checkpoint=last, "
             "start over with overwrite=True, or choose another experiment"
         )
-    return resumption
+    if start.epochs >= settings.max_iterations:
+        raise SettingsError(
+            f"{start.path} is of epoch {start.epochs} already: "
+            f"to train on, raise max_iterations={settings.max_iterations}"
+        )
+    return start
 
 
 def train(
@@ -283,15 +293,13 @@ def train(
         OSError: a file could not be written; the checkpoints before it are whole.
     """
     folder = RunFolder(Path(settings.root), settings.experiment)
-    resumption = find_start(folder, settings, warn)
+    start = find_start(folder, settings, warn)
     ppo = make_ppo(settings)
     statistics = EpisodeStatistics(settings.num_envs)
-    done_epochs, watermark = 0, -math.inf
-    if resumption is not None:
-        load_into(ppo, resumption)
-        done_epochs, watermark = resumption.state["epoch"], resumption.watermark
-        if folder.holds(resumption.path) and "episodes" in resumption.state:
-            statistics.load(resumption.state["episodes"])
+    if start.path is not None:
+        load_into(ppo, start.path, start.state)
+        if start.same_run and "episodes" in start.state:
+            statistics.load(start.state["episodes"])
 
     folder.path.mkdir(parents=True, exist_ok=True)
     with sole_session(folder):
@@ -299,12 +307,12 @@ def train(
         if settings.overwrite:
             folder.clear()
         write_durably(folder.config, run_config(settings).encode())
-        keeper = CheckpointKeeper(folder, settings.save_freq, watermark)
+        keeper = CheckpointKeeper(folder, settings.save_freq, start.watermark)
         log = SummaryLog(folder.summaries)
         session = Session(ppo, statistics, keeper, log, mean_reward)
         report = None
         try:
-            for epoch in range(done_epochs + 1, settings.max_iterations + 1):
+            for epoch in range(start.epochs + 1, settings.max_iterations + 1):
                 if stop():
                     break
                 report = session.play_epoch(epoch)

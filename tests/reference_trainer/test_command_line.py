@@ -1,0 +1,182 @@
+"""The command line as a process: exit codes, one clear line, signals, and nothing written."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import reference_trainer
+from reference_trainer import __main__ as command_line
+from reference_trainer.saver import load_checkpoint
+
+REPOSITORY = Path(reference_trainer.__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+COMMAND = [sys.executable, "-m", "reference_trainer"]
+SMALL = ["num_envs=64", "mini_epochs=1", "device=cpu"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, with this process's own signal handlers left alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    return tmp_path
+
+
+def test_train_refuse_resume_and_play(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = subprocess.run(  # noqa: S603  # our own command
+        [*COMMAND, "experiment=Pole", "max_iterations=6", "save_freq=3", *SMALL],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert first.stderr == ""
+    lines = first.stdout.splitlines()
+    assert [line.split()[1] for line in lines[:-1]] == ["3/6", "6/6"]
+    assert all("mean reward" in line and "steps/s" in line for line in lines[:-1])
+    assert lines[-1].startswith("best checkpoint: runs/Pole/nn/Pole.pth (mean reward ")
+    assert [path.name for path in here.iterdir()] == ["runs"], "no outputs of Hydra's"
+
+    assert command_line.main(["experiment=Pole", *SMALL]) == 2
+    refused = capsys.readouterr()
+    assert (refused.out, len(refused.err.splitlines())) == ("", 1)
+    assert "checkpoint=last" in refused.err
+
+    assert (
+        command_line.main(["experiment=Pole", "checkpoint=best", "max_iterations=7", *SMALL]) == 0
+    )
+    resumed = capsys.readouterr()
+    assert resumed.err == ""
+    assert "epoch 7/7" in resumed.out
+
+    assert command_line.main(["experiment=Pole", "test=True", *SMALL]) == 0
+    played = capsys.readouterr()
+    assert played.err == ""
+    assert played.out.startswith("runs/Pole/nn/Pole.pth: mean reward ")
+    assert played.out.endswith(" over 64 episodes\n")
+
+
+def test_sigterm_ends_after_the_epoch_in_progress(tmp_path: Path) -> None:
+    process = subprocess.Popen(  # noqa: S603  # our own command
+        [*COMMAND, "max_iterations=1000000", "save_freq=1", *SMALL],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("epoch 1/")
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert errors.startswith("reference_trainer: stopped by SIGTERM after epoch ")
+    assert len(errors.splitlines()) == 1
+    nn = tmp_path / "runs/Cartpole/nn"
+    epochs = {load_checkpoint(path)["epoch"] for path in nn.iterdir()}
+    assert max(epochs) == int(errors.split()[-1])
+
+
+def test_a_killed_process_leaves_whole_checkpoints(tmp_path: Path) -> None:
+    process = subprocess.Popen(  # noqa: S603  # our own command
+        [*COMMAND, "max_iterations=1000000", "save_freq=1", *SMALL],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for _ in range(20):
+        process.stdout.readline()
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    checkpoints = list((tmp_path / "runs/Cartpole/nn").glob("*.pth"))
+    assert len(checkpoints) >= 20
+    for path in checkpoints:
+        load_checkpoint(path)
+
+
+def test_on_a_terminal_one_line_is_refreshed(tmp_path: Path) -> None:
+    primary, secondary = pty.openpty()
+    process = subprocess.Popen(  # noqa: S603  # our own command
+        [*COMMAND, "max_iterations=3", *SMALL],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=secondary,
+        stderr=subprocess.PIPE,
+    )
+    os.close(secondary)
+    shown = b""
+    try:
+        while chunk := os.read(primary, 4096):
+            shown += chunk
+    except OSError:  # how Linux says that the other side has closed
+        pass
+    finally:
+        os.close(primary)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, b"")
+    progress, result, end = shown.decode().split("\r\n")
+    assert progress.count("\repoch ") == 3
+    assert result.startswith("best checkpoint: ")
+    assert end == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["save_freq=-1"], "save_freq=-1 is less than 0"),
+        (["experiment="], "experiment='' is empty"),
+        (["experiment=a/b"], "holds '/'"),
+        (["speed=9"], "'speed'"),
+        (["checkpoint=best"], "runs/Cartpole/nn/Cartpole.pth cannot be read"),
+        (["checkpoint=no.pth"], "no.pth cannot be read: No such file"),
+        (["test=True"], "runs/Cartpole/nn/Cartpole.pth cannot be read"),
+        (["device=nonsense"], "device=nonsense is not possible"),
+    ],
+)
+def test_bad_settings_end_with_one_line_and_nothing_written(
+    arguments: list[str],
+    message: str,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command_line.main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert message in output.err
+    assert len(output.err.splitlines()) == 1
+    assert list(here.iterdir()) == []
+
+
+def test_a_failure_while_running_ends_with_one_line_and_code_1(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "runs").write_text("a file where the folder should be")
+    assert command_line.main(SMALL) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("reference_trainer: stopped: ")
+    assert len(errors.splitlines()) == 1
+
+
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for key in ("experiment=Cartpole", "save_freq=25", "units=[32,32]", "value_bootstrap=True"):
+        assert f"  {key}" in shown
+
+
+def test_the_package_imports_without_torch() -> None:
+    code = (
+        "import sys, reference_trainer, reference_trainer.config; sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, timeout=60, check=True)  # noqa: S603
