@@ -78,12 +78,13 @@ class Record(NamedTuple):
 class Archive:
     """A central directory that torch's reader accepts, and what is not whole about the file.
 
-    `body` maps a record's index to where its bytes begin, for the records whose local header is
-    sound.
+    `entries` are the records' places in the central directory. `body` maps a record's index to where
+    its bytes begin, and `crcs` to what their CRC-32 is, as far as `check_whole` found out.
     """
 
     source: Source
     records: list[Record]
+    entries: list[int]
     start: int
     prefix: bytes
     index: dict[bytes, int]
@@ -198,7 +199,7 @@ def _read_directory(source: Source) -> Archive:
     end_offset = tail_start + at
     end = _END.unpack_from(tail, at)
     _, disk, directory_disk, on_disk, total, length, start, comment = end
-    archive = Archive(source, [], 0, b"", {})
+    archive = Archive(source, [], [], 0, b"", {})
     if end_offset + _END.size + comment != size:
         extra = size - end_offset - _END.size - comment
         archive.fault(f"{extra} bytes follow the end of the archive")
@@ -266,6 +267,7 @@ def _parse_directory(archive: Archive, data: bytes, total: int, disk: int) -> li
     for _ in range(total):
         if len(data) - at < _CENTRAL.size or data[at : at + 4] != _CENTRAL_MAGIC:
             raise damaged(f"the archive's directory breaks off after {len(records)} records")
+        archive.entries.append(archive.start + at)
         fields = unpack(data, at)
         flags, method, _, _, crc, stored, full, name_length = fields[3:11]
         extra_length, comment_length, first_disk, _, attributes, header = fields[11:]
@@ -381,7 +383,9 @@ def check_whole(archive: Archive, *, verify: bool) -> None:
         end = after
         if verify:
             _check_crc(archive, index, has_crc=has_crc)
-    if end != archive.start:
+    if end > archive.start:
+        archive.fault("the archive's directory overlaps its records")
+    elif end < archive.start:
         archive.fault(f"{archive.start - end} bytes lie between the records and their directory")
 
 

@@ -30,6 +30,9 @@ from conformance.evidence.checkpoint.values import Opaque, Scalar, Storage, Tens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Step = Callable[["Machine", int], int]
+    """Does one opcode, whose argument begins at the given place; returns the next one's place."""
+
 PICKLE_LIMIT = 16 << 20
 STEP_LIMIT = 4_000_000
 BUDGET = 2_000_000
@@ -107,7 +110,7 @@ class Machine:
             RefusalError: torch's unpickler raises, or a limit is reached.
         """
         data = self.data
-        table = _TABLE
+        table = self.table()
         start = at
         try:
             for _ in range(STEP_LIMIT):
@@ -126,6 +129,15 @@ class Machine:
                 raise CutShortError("torn: the pickle breaks off") from None
             raise refused(f"the pickle takes what is not there, at byte {start}") from None
         raise too_large(f"the pickle has more than {STEP_LIMIT} steps")
+
+    def table(self) -> tuple[Step, ...]:
+        """Returns the steps by opcode."""
+        return _TABLE
+
+    @staticmethod
+    def steps() -> tuple[Step, ...]:
+        """Returns the steps of the plain machine, by opcode."""
+        return _TABLE
 
     def spend(self, units: int) -> None:
         """Takes from the budget of memory and time.
@@ -501,7 +513,7 @@ _FIXED = {
     b"G": 8,
     b"": 1,
 }
-_OPCODES: dict[bytes, Callable[[Machine, int], int]] = {
+_OPCODES: dict[bytes, Step] = {
     b"c": _global,
     b"\x81": _newobj,
     b"R": _reduce,
@@ -536,6 +548,4 @@ _OPCODES: dict[bytes, Callable[[Machine, int], int]] = {
     b"r": _long_binput,
     b"\x80": _proto,
 }
-_TABLE: tuple[Callable[[Machine, int], int], ...] = tuple(
-    _OPCODES.get(bytes([code]), _unknown) for code in range(256)
-)
+_TABLE: tuple[Step, ...] = tuple(_OPCODES.get(bytes([code]), _unknown) for code in range(256))

@@ -19,6 +19,7 @@ from conformance.evidence.checkpoint.opcodes import PICKLE_LIMIT, Machine, check
 from conformance.evidence.checkpoint.source import Source
 from conformance.evidence.checkpoint.storages import ArchiveStorages
 from conformance.evidence.checkpoint.survey import is_allowed, named_globals
+from conformance.evidence.checkpoint.template import Templates
 from conformance.evidence.checkpoint.tensors import addressed_bytes
 from conformance.evidence.checkpoint.values import (
     MISSING,
@@ -32,6 +33,7 @@ from conformance.evidence.checkpoint.values import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+_TEMPLATES = Templates()
 _NAMES_SHOWN = 10
 _VERSIONS = range(1, 11)
 
@@ -89,7 +91,8 @@ class _Reading:
             self.faults.append(Fault(FaultKind.EMPTY, "the file is empty"))
             return self._finish("unknown", None)
         if source.read(0, 4) == LOCAL_MAGIC:
-            return self._read_zip(verify=verify)
+            known = _TEMPLATES.find(self.path, source, self.allowed, verify=verify)
+            return known or self._read_zip(verify=verify)
         return self._read_stream(verify=verify)
 
     def _read_zip(self, *, verify: bool) -> Checkpoint:
@@ -116,7 +119,10 @@ class _Reading:
         except RefusalError as error:
             self.refusals.append(error.fault)
         self.faults += archive.faults
-        return self._finish("zip", archive.has_crc)
+        checkpoint = self._finish("zip", archive.has_crc)
+        if checkpoint.whole and checkpoint.has_crc and checkpoint.root is not MISSING:
+            _TEMPLATES.learn(checkpoint, archive, storages, self.allowed)
+        return checkpoint
 
     def _check_format(self, archive: Archive) -> None:
         """Checks what torch's reader checks before it looks at the pickle."""

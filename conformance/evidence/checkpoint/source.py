@@ -24,11 +24,13 @@ CHUNK = 1 << 20
 class Source:
     """An open regular file. Short reads mean that the file ends there.
 
+    `data` holds all of a small file, `identity` tells whether a path still leads to the same bytes.
+
     Raises:
         RefusalError: at construction, for whatever is no readable regular file.
     """
 
-    __slots__ = ("_data", "_file", "_view", "identity", "size")
+    __slots__ = ("_file", "_view", "data", "identity", "size")
 
     def __init__(self, path: Path) -> None:
         self._file = _open(path)
@@ -37,10 +39,10 @@ class Source:
             _check_regular(status)
             self.size: int = status.st_size
             self.identity = _identity(status)
-            self._data: bytes | None = None
+            self.data: bytes | None = None
             if self.size <= WHOLE:
-                self._data = self._pull(0, self.size)
-                self._view = memoryview(self._data)
+                self.data = self._pull(0, self.size)
+                self._view = memoryview(self.data)
         except BaseException:
             self._file.close()
             raise
@@ -53,13 +55,13 @@ class Source:
         """Returns at most `length` bytes at `offset`, fewer where the file ends."""
         if offset >= self.size:
             return b""
-        if self._data is not None:
-            return self._data[offset : offset + length]
+        if self.data is not None:
+            return self.data[offset : offset + length]
         return self._pull(offset, min(length, self.size - offset))
 
     def chunks(self, offset: int, length: int) -> Iterator[bytes | memoryview]:
         """Yields the bytes from `offset` on, a chunk at a time; stops where the file ends."""
-        if self._data is not None:
+        if self.data is not None:
             yield self._view[offset : offset + length]
             return
         while length > 0:
@@ -72,7 +74,7 @@ class Source:
 
     def crc32(self, offset: int, length: int) -> int:
         """Returns the CRC-32 of a range of the file."""
-        if self._data is not None:
+        if self.data is not None:
             return zlib.crc32(self._view[offset : offset + length])
         value = 0
         for chunk in self.chunks(offset, length):

@@ -219,22 +219,32 @@ def _components(tensor: Tensor) -> tuple[int, Dims | None]:
 
 def _scan(source: Source, tensor: Tensor) -> tuple[bool, bool]:
     form = _FLOATS[tensor.dtype]
+    if _row_major(tensor):
+        start = tensor.storage_offset * ITEMSIZE[tensor.dtype]
+        return _scan_range(source, tensor.storage, form, (start, tensor.nbytes))
     offset, dims = _components(tensor)
     dims = _merged(dims)
     if dims is None:
         return False, False
-    start, length = offset * form.width, _span(dims) * form.width
+    window = offset * form.width, _span(dims) * form.width
+    nan, inf = _scan_range(source, tensor.storage, form, window)
+    dense = not dims or (len(dims) == 1 and dims[0][1] == 1)
+    if dense or not (nan or inf) or window[1] > VIEW_LIMIT:
+        return nan, inf
+    return _scan_runs(source, tensor, form, window, dims)
+
+
+def _scan_range(
+    source: Source, storage: Storage, form: _Float, window: tuple[int, int]
+) -> tuple[bool, bool]:
     nan = inf = False
-    for chunk in read_bytes(source, tensor.storage, start, length):
+    for chunk in read_bytes(source, storage, *window):
         has_nan, has_inf = _classify(form, chunk)
         nan |= has_nan
         inf |= has_inf
         if nan and inf:
             break
-    dense = not dims or (len(dims) == 1 and dims[0][1] == 1)
-    if dense or not (nan or inf) or length > VIEW_LIMIT:
-        return nan, inf
-    return _scan_runs(source, tensor, form, (start, length), dims)
+    return nan, inf
 
 
 def _scan_runs(
