@@ -67,6 +67,9 @@ def _diagnose(subject: Subject) -> _Diagnosis:
 def _existence(subject: Subject, best: CheckpointFile | None) -> Outcome:
     due, why = _is_due(subject)
     if best is not None:
+        last = subject.history.last_epoch
+        if due is False and last is not None and best.epoch is not None and best.epoch > last:
+            return unobservable(f"the best is of epoch {best.epoch}, and the log ends at {last}")
         if due is False:
             return failed(
                 f"there is a best checkpoint, and {why}: none should have been written",
@@ -148,8 +151,8 @@ def _judge_held_epoch(subject: Subject, best: CheckpointFile, diagnosis: _Diagno
     unlogged = not any(epoch in session.rewards for session in history.sessions)
     if unlogged:
         last = history.last_epoch or 0
-        if epoch > last and (limit is None or last < limit):
-            diagnosis.unknown = f"epoch {epoch} is not logged: the log of a killed session lags"
+        if epoch > last and (limit is None or epoch <= limit):
+            diagnosis.unknown = f"epoch {epoch} is not logged: the log ends at epoch {last}"
             return
         if epoch < history.sessions[0].first and _starts_unknown(subject):
             diagnosis.unknown = f"epoch {epoch} is not logged: earlier event files are missing"
@@ -266,6 +269,12 @@ def _deviation(
         return _missed(reading, at, improvements)
     if math.isnan(at.reward):
         return "BEST-005", f"the best checkpoint holds epoch {epoch}, whose mean reward is NaN"
+    if _looks_only_at_periodic(subject, timeline.session, at):
+        return (
+            "BEST-006",
+            f"the best checkpoint holds epoch {epoch}, the highest of the periodic epochs alone:"
+            f" {at.before!r} was reached in between and not saved",
+        )
     if same_reward(at.reward, at.before):
         return (
             None
@@ -286,6 +295,30 @@ def _deviation(
         "BEST-004",
         f"the best checkpoint holds epoch {epoch} with reward {at.reward!r}, although"
         f" {at.before!r} was reached before",
+    )
+
+
+def _looks_only_at_periodic(subject: Subject, session: Session, at: Epoch) -> bool:
+    """Whether the trainer compares rewards at periodic epochs only, as its watermarks show.
+
+    The periodic checkpoint of the held epoch then stores the highest reward of the periodic epochs
+    before it, and not the higher one in between.
+    """
+    freq = subject.save_freq.value or 0
+    if freq < 2 or at.epoch % freq or Start.RESUMED in session.starts:
+        return False
+    before = [
+        reward
+        for epoch, reward in session.rewards.items()
+        if epoch < at.epoch and epoch % freq == 0 and not math.isnan(reward)
+    ]
+    looked = max(before, default=subject.profile.initial_watermarks[0])
+    return improves(at.reward, looked) and any(
+        file.name.epoch == at.epoch
+        and file.watermark is not None
+        and (same_reward(file.watermark, looked) or same_reward(file.watermark, at.reward))
+        and not same_reward(file.watermark, at.before)
+        for file in subject.periodic
     )
 
 
@@ -386,8 +419,23 @@ def _blame_watermark(
             reward=_json(at.reward),
         )
         return
+    if _is_of_later_epoch(session, epoch, watermark):
+        diagnosis.blame(
+            "BEST-002",
+            f"the best checkpoint says epoch {epoch}, and the reward that it stores,"
+            f" {watermark!r}, came later",
+            best,
+            epoch=epoch,
+            watermark=_json(watermark),
+        )
+        return
     rule, message = _late_or_lower(subject, session, at, watermark)
     diagnosis.blame(rule, message, best, epoch=epoch, watermark=_json(watermark))
+
+
+def _is_of_later_epoch(session: Session, epoch: int, watermark: float) -> bool:
+    reached = [e for e, reward in session.rewards.items() if same_reward(reward, watermark)]
+    return bool(reached) and min(reached) > epoch
 
 
 def _names_another(session: Session, watermark: float) -> bool:

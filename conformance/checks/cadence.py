@@ -176,9 +176,13 @@ def _is_there(
     logged = len(subject.history.rewards_at(epoch))
     if logged <= 1 or reward is None:
         return bool(files)
-    named = [file.name.reward for file in files]
+    rewards = subject.history.rewards_at(epoch)
+    # A name whose reward no session logged may stand for any of them.
     return len(files) >= logged or any(
-        value is not None and same_reward(value, reward) for value in named
+        value is None
+        or same_reward(value, reward)
+        or not any(same_reward(value, other) for other in rewards)
+        for value in (file.name.reward for file in files)
     )
 
 

@@ -7,6 +7,7 @@ only what is wrong under each.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -48,6 +49,12 @@ class Session:
     def last(self) -> int:
         """The last logged epoch."""
         return max(self.rewards)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The first logged epoch with the highest reward; None where all are NaN."""
+        known = {epoch: value for epoch, value in self.rewards.items() if not math.isnan(value)}
+        return max(sorted(known), key=known.__getitem__, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +102,15 @@ class _Segment:
     rewards: dict[int, float]
 
 
-def build_history(files: Iterable[EventFile]) -> History:
-    """Order the event files by the time of their first records and join them into sessions."""
-    problems: list[str] = []
+def build_history(files: Iterable[EventFile], *, saved: frozenset[int] = frozenset()) -> History:
+    """Order the event files by the time of their first records and join them into sessions.
+
+    Args:
+        files: the run's event files.
+        saved: the epochs of its periodic checkpoints: what a session may have been resumed from.
+    """
+    files = tuple(files)
+    problems = [f"{file.path.name!a}: {file.problem}" for file in files if file.problem is not None]
     segments: list[_Segment] = []
     ordered = sorted(
         (file for file in files if file.first_wall_time is not None),
@@ -121,7 +134,7 @@ def build_history(files: Iterable[EventFile]) -> History:
                 )
             )
             continue
-        starts = _starts(sessions, segment)
+        starts = _starts(sessions, segment, saved)
         sessions.append(Session(len(sessions), (segment.file,), segment.rewards, starts))
     return History(tuple(sessions), len(sessions) + silent, tuple(problems))
 
@@ -184,16 +197,24 @@ def _is_rotation(session: Session, segment: _Segment, segments: list[_Segment]) 
     )
 
 
-def _starts(earlier: list[Session], segment: _Segment) -> tuple[Start, ...]:
-    """The ways in which a session with these epochs may have begun."""
+def _starts(earlier: list[Session], segment: _Segment, saved: frozenset[int]) -> tuple[Start, ...]:
+    """The ways in which a session with these epochs may have begun.
+
+    A resumed session goes on at the epoch after its checkpoint's. A fresh one whose first episodes
+    take long starts late too, but only by chance right behind a checkpoint.
+    """
     first = min(segment.rewards)
     if first == 1 or segment.first_epoch == 1 or not earlier:
         return (Start.FRESH,)
     if all(session.first >= first for session in earlier):
         return (Start.FRESH,)
-    if segment.first_epoch is not None or earlier[0].first == 1:
+    if segment.first_epoch is not None or first == earlier[-1].last + 1:
         return (Start.RESUMED,)
-    # The first epochs of a fresh session may have no reward yet, as those of the first had none.
+    behind_a_checkpoint = first - 1 in saved or any(
+        first - 1 == session.best_epoch for session in earlier
+    )
+    if behind_a_checkpoint and earlier[0].first == 1:
+        return (Start.RESUMED,)
     return (Start.RESUMED, Start.FRESH)
 
 

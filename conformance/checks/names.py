@@ -100,7 +100,7 @@ def reward_is_printed(subject: Subject) -> Outcome:
             wrong,
             rewards=wrong,
         )
-    rounded = [file for file in subject.periodic if is_rounded(subject, file)]
+    rounded = rounded_rewards(subject)
     if rounded:
         first = rounded[0]
         logged = subject.history.rewards_at(first.name.epoch or 0)
@@ -113,16 +113,42 @@ def reward_is_printed(subject: Subject) -> Outcome:
     return _counted(subject.periodic, "rewards read back")
 
 
-def is_rounded(subject: Subject, file: CheckpointFile) -> bool:
-    """Whether a periodic name's reward is a logged one with digits cut off."""
-    name = file.name
-    if name.reward is None or Flaw.REWARD in name.flaws or not subject.history.usable:
-        return False
-    reward = name.reward
-    logged = [value for epoch in file.epochs for value in subject.history.rewards_at(epoch)]
-    return not any(same_reward(value, reward) for value in logged) and any(
-        is_rounding_of(name.reward_text, value) for value in logged
+def rounded_rewards(subject: Subject) -> list[CheckpointFile]:
+    """The periodic checkpoints whose names cut digits off the logged reward.
+
+    None where some name disagrees with the log altogether, or the best's watermark does too: then
+    it is no matter of digits (SUMMARY-002).
+    """
+    if not subject.history.usable:
+        return []
+    differing = [file for file in subject.periodic if _differs_from_log(subject, file)]
+    best = subject.best
+    if best is not None and best.epoch is not None and best.watermark is not None:
+        logged = subject.history.rewards_at(best.epoch)
+        if logged and not any(same_reward(value, best.watermark) for value in logged):
+            return []
+    if all(_is_rounded(subject, file) for file in differing):
+        return differing
+    return []
+
+
+def _differs_from_log(subject: Subject, file: CheckpointFile) -> bool:
+    reward = file.name.reward
+    logged = _logged(subject, file)
+    return (
+        reward is not None
+        and Flaw.REWARD not in file.name.flaws
+        and bool(logged)
+        and not any(same_reward(value, reward) for value in logged)
     )
+
+
+def _is_rounded(subject: Subject, file: CheckpointFile) -> bool:
+    return any(is_rounding_of(file.name.reward_text, value) for value in _logged(subject, file))
+
+
+def _logged(subject: Subject, file: CheckpointFile) -> list[float]:
+    return [value for epoch in file.epochs for value in subject.history.rewards_at(epoch)]
 
 
 def epoch_is_the_stored_one(subject: Subject) -> Outcome:
@@ -161,10 +187,10 @@ def one_periodic_for_an_epoch(subject: Subject) -> Outcome:
     if not repeated:
         return _counted(subject.periodic, "periodic epochs are all different")
     sessions = subject.history.sessions
-    if not sessions:
+    if not subject.history.usable:
         return unobservable(
-            "several periodic checkpoints for one epoch, and no log says how many sessions there"
-            " were",
+            "several periodic checkpoints for one epoch, and the logs do not say how many sessions"
+            " there were",
             [path for paths in repeated.values() for path in paths],
         )
     # A killed session may have saved an epoch that it did not log any more.

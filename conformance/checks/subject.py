@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -353,6 +353,24 @@ class Subject:
         )
 
     @cached_property
+    def unlogged_end(self) -> CheckpointFile | None:
+        """A checkpoint of the training's last epoch, where the log of a whole session stops short.
+
+        A killed session's log lags; one that reached its last epoch and saved it was not killed.
+        """
+        limit, last = self.max_epochs.value, self.history.last_epoch or 0
+        if limit is None or last >= limit or any(file.torn for file in self.event_files):
+            return None
+        return next(
+            (
+                file
+                for file in self.readable
+                if file.epoch == limit and file.name.epoch in (None, limit)
+            ),
+            None,
+        )
+
+    @cached_property
     def due_epochs(self) -> frozenset[int]:
         """The epochs whose periodic checkpoint the logs prove due."""
         return frozenset(
@@ -380,7 +398,31 @@ class Subject:
     @cached_property
     def history(self) -> History:
         """The sessions that the event files show."""
-        return build_history(self.event_files)
+        saved = frozenset(file.name.epoch for file in self.periodic if file.name.epoch is not None)
+        history = build_history(self.event_files, saved=saved)
+        shift = _shift(history, self._rewards_told) if history.usable else 0
+        if not shift:
+            return history
+        problem = (
+            f"rewards/iter is logged {abs(shift)} step {'late' if shift > 0 else 'early'}: each"
+            f" checkpoint's reward stands at the step of its epoch {shift:+d}"
+        )
+        return replace(history, problems=(problem,))
+
+    @property
+    def _rewards_told(self) -> tuple[tuple[int, float], ...]:
+        """What the checkpoints themselves say of epochs and rewards; the best's own last."""
+        named = [
+            (file.name.epoch, file.name.reward)
+            for file in self.periodic
+            if file.name.epoch is not None and file.name.reward is not None and not file.name.flaws
+        ]
+        stored = [
+            (file.epoch, file.watermark)
+            for file in self.readable
+            if file.name.kind is Kind.BEST and file.epoch is not None and file.watermark is not None
+        ]
+        return (*named, *stored[:1]) if named and stored else ()
 
     @cached_property
     def _stored_watermarks(self) -> tuple[tuple[int, float], ...]:
@@ -408,6 +450,26 @@ def is_temporary(name: str) -> bool:
         or ".tmp" in lowered
         or lowered.startswith(("tmp", "temp"))
     )
+
+
+def _shift(history: History, told: tuple[tuple[int, float], ...]) -> int:
+    """By how many steps the log is off, where the best and all periodic checkpoints say so alike.
+
+    A trainer whose names alone are off agrees with the log in its best.
+    """
+    if len(history.sessions) != 1 or not told:
+        return 0
+    rewards = history.sessions[0].rewards
+
+    def agrees(epoch: int, reward: float, shift: int) -> bool:
+        return epoch + shift in rewards and same_reward(rewards[epoch + shift], reward)
+
+    for shift in (-1, 1):
+        if all(agrees(*pair, shift) for pair in told) and not any(
+            agrees(*pair, 0) for pair in told
+        ):
+            return shift
+    return 0
 
 
 def _infer_save_freq(epochs: set[int], last_epoch: int | None) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from conformance.checks.best import CHECKS as BEST
 from conformance.checks.best import lost_watermarks
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.names import is_rounded
+from conformance.checks.names import rounded_rewards
 from conformance.convention.names import Flaw
 from conformance.convention.rewards import same_reward
 from conformance.convention.rules import Verdict
@@ -34,7 +34,7 @@ def logs_each_epoch(subject: Subject) -> Outcome:
         return failed(history.problems[0] + more, [subject.profile.summaries])
     if not history.sessions:
         return _nothing_logged(subject)
-    behind = _behind(subject)
+    behind = subject.unlogged_end
     if behind is not None:
         return failed(
             f"the log ends at epoch {history.last_epoch}, and {behind.entry.name!a} was saved at"
@@ -64,34 +64,20 @@ def _nothing_logged(subject: Subject) -> Outcome:
     return unobservable("no reward is logged and nothing was saved: no episode may have finished")
 
 
-def _behind(subject: Subject) -> CheckpointFile | None:
-    """A checkpoint of the training's last epoch, where the log of a whole session stops short."""
-    limit, last = subject.max_epochs.value, subject.history.last_epoch or 0
-    if limit is None or any(file.torn for file in subject.event_files):
-        return None
-    return next(
-        (
-            file
-            for file in subject.periodic
-            if file.epoch is not None and file.epoch == file.name.epoch == limit > last
-        ),
-        None,
-    )
-
-
 def agrees_with_the_log(subject: Subject) -> Outcome:
     """SUMMARY-002."""
     if not subject.history.usable:
         return unobservable("no reward per epoch is logged")
     compared = 0
+    rounded = rounded_rewards(subject)
     for file in subject.periodic:
-        problem = _name_disagrees(subject, file)
+        problem = None if file in rounded else _name_disagrees(subject, file)
         if problem is not None:
             return failed(problem, _disagreeing(subject))
         compared += bool(_logged(subject, file))
     best_is_blamed = any(
         BEST[rule](subject).verdict is Verdict.FAIL
-        for rule in ("BEST-003", "BEST-004", "BEST-005", "BEST-006", "BEST-008")
+        for rule in ("BEST-001", "BEST-003", "BEST-004", "BEST-005", "BEST-006", "BEST-008")
     )
     lost = lost_watermarks(subject)
     if not best_is_blamed:
@@ -117,7 +103,7 @@ def _name_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
     logged = _logged(subject, file)
     if not logged or any(same_reward(value, reward) for value in logged):
         return None
-    if not subject.history.covers(file.name.epoch) or is_rounded(subject, file):
+    if not subject.history.covers(file.name.epoch):
         return None
     return (
         f"{file.entry.name!a} says reward {file.name.reward_text}, and the logs say"
