@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, ROUND_UP, Context, Decimal
 
 # What `str` prints for a float (Python's or NumPy's), one number, no sign on nan.
 SCALAR_TEXT = r"(?:-?(?:[0-9]+\.[0-9]+(?:e[+-][0-9]+)?|[0-9]+e[+-][0-9]+|inf)|nan)"
@@ -59,11 +59,14 @@ def reward_text(reward: float) -> str:
     single = as_float32(reward)
     if not math.isfinite(single) or single == 0.0:
         return repr(single)
-    for digits in range(1, 10):
-        text = f"{single:.{digits - 1}e}"
-        if as_float32(float(text)) == single:
-            break
-    return repr(float(text))
+    # Above a power of two the float's own interval is wider than below: rounding up may read back
+    # where the nearest text of as many digits does not.
+    candidates = (
+        float(Context(prec=digits, rounding=rounding).plus(Decimal(single)))
+        for digits in range(1, 10)
+        for rounding in (ROUND_HALF_EVEN, ROUND_UP)
+    )
+    return repr(next(value for value in candidates if as_float32(value) == single))
 
 
 def is_printed(text: str) -> bool:
@@ -77,8 +80,10 @@ def is_printed(text: str) -> bool:
         return False
     if text == repr(value):
         return True
-    # NumPy moved the border between plain and scientific text: the digits must still be minimal.
-    return _digits(text) == _digits(repr(value)) and not _padded(text)
+    # NumPy's border between plain and scientific text depends on its version and on the type: the
+    # digits must still be minimal, and each form in the widest range that it was seen in.
+    in_range = abs(value) <= 1e-4 or abs(value) >= 1e3 if "e" in text else 1e-4 <= abs(value) < 1e16
+    return in_range and _digits(text) == _digits(repr(value)) and not _padded(text)
 
 
 def is_rounding_of(text: str, reward: float) -> bool:
@@ -93,16 +98,16 @@ def is_rounding_of(text: str, reward: float) -> bool:
         steps = [int(printed.as_tuple().exponent)]
         if text.endswith(".0"):  # rounded to a whole number before it was printed
             steps.append(0)
-        return any(printed in _neighbours(exact, step) for step in steps)
+        return any(printed in _roundings(exact, step) for step in steps)
     except (ArithmeticError, ValueError):
         return False
 
 
-def _neighbours(exact: Decimal, exponent: int) -> tuple[Decimal, Decimal]:
-    """The two multiples of ten to the exponent that enclose the value."""
+def _roundings(exact: Decimal, exponent: int) -> tuple[Decimal, Decimal]:
+    """The value cut off, and rounded to nearest, at ten to the exponent."""
     step = Decimal((0, (1,), exponent))
     down = exact.quantize(step, rounding=ROUND_DOWN, context=_WIDE)
-    return down, exact.quantize(step, rounding=ROUND_UP, context=_WIDE)
+    return down, exact.quantize(step, rounding=ROUND_HALF_UP, context=_WIDE)
 
 
 _WIDE = Context(prec=400)
@@ -116,7 +121,7 @@ def _digits(text: str) -> tuple[int, str, int]:
 
 
 def _padded(text: str) -> bool:
-    """Whether the text carries zeros that no printer adds: 007.0, 1.50, 1.0e+05, 1e+005."""
+    """Whether the text has zeros that `str` does not print, or lacks one: 007.0, 1.50, 1e+5."""
     mantissa, _, exponent = text.lstrip("-").partition("e")
     whole, _, fraction = mantissa.partition(".")
     if exponent:
@@ -124,6 +129,7 @@ def _padded(text: str) -> bool:
             len(whole) != 1
             or whole == "0"
             or fraction.endswith("0")
+            or len(exponent) < 3
             or (len(exponent) > 3 and exponent[1] == "0")
         )
     return (len(whole) > 1 and whole[0] == "0") or (len(fraction) > 1 and fraction[-1] == "0")
