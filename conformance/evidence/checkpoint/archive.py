@@ -56,7 +56,8 @@ NAME_SHOWN = 511
 """Of a record's name, torch's `getAllRecords` sees no more bytes."""
 DIRECTORY_LIMIT = 64 << 20
 RECORD_LIMIT = 200_000
-INFLATE_LIMIT = 1 << 30
+INFLATE_LIMIT = 256 << 20
+"""How much of one file is inflated; torch reads compressed records but writes none."""
 _SORT_LIMIT = 4096
 _FAULT_LIMIT = 20
 
@@ -78,8 +79,8 @@ class Record(NamedTuple):
 class Archive:
     """A central directory that torch's reader accepts, and what is not whole about the file.
 
-    `entries` are the records' places in the central directory. `body` maps a record's index to where
-    its bytes begin, and `crcs` to what their CRC-32 is, as far as `check_whole` found out.
+    `entries` are the records' places in the central directory. `body` maps a record's index to
+    where its bytes begin, and `crcs` to what their CRC-32 is, as far as `check_whole` found out.
     """
 
     source: Source
