@@ -207,11 +207,12 @@ def _named(text: str, kind: Kind, match: re.Match[str]) -> CheckpointName:
 
 
 def _flawed(text: str, template: NameTemplate, match: re.Match[str]) -> CheckpointName:
-    epoch, reward = match["epoch"], match["reward"]
+    groups = match.groupdict()
+    epoch, reward = groups.get("epoch") or "", groups.get("reward") or ""
     flaws = []
-    if not re.fullmatch(_EPOCH_TEXT, epoch) or len(epoch) > _LONGEST_EPOCH:
+    if "epoch" in groups and (not re.fullmatch(_EPOCH_TEXT, epoch) or len(epoch) > _LONGEST_EPOCH):
         flaws.append(Flaw.EPOCH)
-    if not any(_FORM_FITS[form](reward) for form in template.rewards):
+    if template.rewards and not any(_FORM_FITS[form](reward) for form in template.rewards):
         flaws.append(Flaw.REWARD)
     return CheckpointName(
         text,
@@ -241,5 +242,10 @@ def _read_reward(text: str) -> float | None:
 
 
 def _element(text: str) -> str:
-    """A scalar's text as NumPy prints it inside an array: `1000.0` is `1000.` there."""
-    return text.removesuffix("0") if text.endswith(".0") else text
+    """A scalar's text as NumPy prints it inside an array: `1000.`, `1.e-05`."""
+    mantissa, e, exponent = text.partition("e")
+    if mantissa.endswith(".0"):
+        mantissa = mantissa.removesuffix("0")
+    elif e and "." not in mantissa:
+        mantissa += "."
+    return mantissa + e + exponent

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.convention.profile import Kind, Profile
-from conformance.convention.rewards import improves
+from conformance.convention.rewards import as_float32, improves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -115,11 +115,11 @@ def _saves(profile: Profile, settings: Settings, at: Epoch) -> Iterator[Save]:
 def is_periodic(profile: Profile, save_freq: int | None, at: Epoch) -> bool:
     """Whether the epoch writes a periodic checkpoint.
 
-    The legacy guard asks for `reward <= watermark`, which a NaN never satisfies.
+    The legacy guard asks for `reward <= watermark`, as float32, which a NaN never satisfies.
     """
     if not save_freq or at.epoch % save_freq:
         return False
-    return not profile.legacy_guard or at.reward <= at.before
+    return not profile.legacy_guard or as_float32(at.reward) <= as_float32(at.before)
 
 
 def _ends(profile: Profile, settings: Settings, epoch: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -210,7 +211,7 @@ def _validate(raw: dict[str, Any], where: str) -> None:
             if expected is None:
                 known = ", ".join(_TABLES[key])
                 raise ProfileError(f"{where}: unknown key {key}.{inner}; known are {known}")
-            if not isinstance(content, expected) or (expected is int and content is True):
+            if not isinstance(content, expected) or (expected is int and isinstance(content, bool)):
                 raise ProfileError(f"{where}: {key}.{inner} has the wrong type")
 
 
@@ -220,17 +221,28 @@ def _templates(names: dict[str, Any], where: str) -> tuple[NameTemplate, ...]:
         for entry in names[kind.value]:
             if not isinstance(entry, dict) or set(entry) != {"template", "rewards"}:
                 raise ProfileError(f"{where}: names.{kind.value} needs template and rewards")
+            if not isinstance(entry["template"], str) or not isinstance(entry["rewards"], list):
+                raise ProfileError(
+                    f"{where}: names.{kind.value}: template must be a text and rewards a list"
+                )
             try:
                 forms = tuple(RewardForm(form) for form in entry["rewards"])
             except ValueError as error:
                 raise ProfileError(f"{where}: names.{kind.value}: {error}") from error
             found.append(NameTemplate(kind, entry["template"], forms))
     for template in found:
-        fields = _FIELDS.findall(template.template)
+        fields = Counter(_FIELDS.findall(template.template))
         if "name" not in fields or set(fields) - {"name", "epoch", "frame", "reward"}:
             raise ProfileError(
                 f"{where}: the template {template.template!a} needs {{name}} and takes"
                 " {epoch} or {frame}, and {reward}"
+            )
+        if max(fields.values()) > 1:
+            raise ProfileError(f"{where}: the template {template.template!a} repeats a field")
+        if ("reward" in fields) != bool(template.rewards):
+            raise ProfileError(
+                f"{where}: names.{template.kind.value}: {template.template!a} and its rewards"
+                " disagree: list the forms of {reward} if it is there, else none"
             )
     return tuple(found)
 
@@ -253,4 +265,7 @@ def _globals(entries: list[Any], where: str) -> frozenset[str]:
 def _number(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
         raise ProfileError(f"{where}: behaviour.initial_watermarks must hold numbers")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ProfileError(f"{where}: behaviour.initial_watermarks: {error}") from error
