@@ -15,13 +15,14 @@ from conformance.convention.rewards import ELEMENT_TEXT, is_printed, reward_text
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
 _EPOCH_TEXT = "[1-9][0-9]*"
-# So far the lenient parse goes: a wrong epoch or reward in an otherwise right name.
-_LENIENT_EPOCH = r"[^_=\[\]]*?"
+# So far the lenient parse goes: a wrong epoch or reward in an otherwise right name. A second `ep`
+# belongs to a longer run's name.
+_LENIENT_EPOCH = r"(?:(?!ep)[^_=\[\]])*?"
 _LENIENT_REWARD = r".*"
 _LONGEST_EPOCH = 18
 _ARRAY = re.compile(rf"\[ ?{ELEMENT_TEXT}(?: +{ELEMENT_TEXT})* ?\]")
 _UNDERSCORED = re.compile(rf"_ ?{ELEMENT_TEXT}(?: +{ELEMENT_TEXT})* ?_")
-_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|inf)|nan")
+_NUMBER = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|inf)|nan")
 _LOOSE_EPOCH = re.compile(r"(?:^|[^a-z])?ep(?:och)?[_=\-]?([0-9]+)", re.IGNORECASE)
 
 
