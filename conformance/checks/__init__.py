@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -70,6 +69,8 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
     try:
         outcome = _judge(rule, subject)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the harness's own failure
+        import traceback  # noqa: PLC0415 - a run that needs it is slow anyway
+
         where = traceback.extract_tb(error.__traceback__)[-1]
         outcome = Outcome(
             Verdict.ERROR,

@@ -26,12 +26,7 @@ def multiples_only(subject: Subject) -> Outcome:
     if freq.value is None:
         return unobservable(_NO_SAVE_FREQ)
     value = freq.value
-    older = _under_older_settings(subject, value)
-    wrong = [
-        file
-        for file in numbered
-        if all(epoch % value for epoch in file.epochs) and file not in older
-    ]
+    wrong = _strays(subject, value)
     evidence: dict[str, Any] = {"save_freq": value, "save_freq_from": freq.source}
     if wrong:
         shown = ", ".join(str(min(file.epochs)) for file in wrong[:5])
@@ -44,6 +39,16 @@ def multiples_only(subject: Subject) -> Outcome:
         f"{len(numbered)} epochs are multiples of save_freq {value} (from {freq.source})",
         **evidence,
     )
+
+
+def _strays(subject: Subject, save_freq: int) -> list[CheckpointFile]:
+    """The periodic checkpoints of no multiple of save_freq."""
+    older = _under_older_settings(subject, save_freq)
+    return [
+        file
+        for file in subject.periodic
+        if file.epochs and all(epoch % save_freq for epoch in file.epochs) and file not in older
+    ]
 
 
 def every_multiple(subject: Subject) -> Outcome:
@@ -64,6 +69,11 @@ def every_multiple(subject: Subject) -> Outcome:
         wanted, absent = _missing(subject, timeline, own, files) if own else (0, [])
         due += wanted
         missing.extend(absent)
+    if missing and len(missing) == due and _is_shifted(subject, set(missing), freq.value):
+        return not_applicable(
+            "each periodic checkpoint stands the same number of epochs off (CADENCE-001 judges)",
+            **evidence,
+        )
     if missing:
         epochs = sorted(set(missing))
         shown = ", ".join(map(str, epochs[:8])) + (", ..." if len(epochs) > 8 else "")
@@ -103,6 +113,17 @@ def _missing(
     if len(absent) == len(due) and _restarted_after(subject, timeline):
         return 0, []  # the folder was cleaned for a later fresh session
     return len(due), absent
+
+
+def _is_shifted(subject: Subject, due: set[int], save_freq: int) -> bool:
+    """Whether all saves are there, each by the same number of epochs too early or too late."""
+    saved = {epoch for file in _strays(subject, save_freq) for epoch in file.epochs}
+    last = subject.history.last_epoch or 0
+    for by in range(1 - save_freq, save_freq):
+        shifted = {epoch + by for epoch in due if 1 <= epoch + by <= last}
+        if by and shifted and shifted <= saved:
+            return True
+    return False
 
 
 def _may_be_killed(subject: Subject, timeline: Timeline) -> bool:

@@ -46,7 +46,13 @@ def summaries_beside(subject: Subject) -> Outcome:
 def nothing_foreign(subject: Subject) -> Outcome:
     """LAYOUT-003."""
     folder = subject.profile.checkpoints
-    foreign = [entry.relative for entry in subject.foreign]
+    # A folder of misplaced checkpoints is LAYOUT-001's matter alone.
+    misplaced = [file.path for file in subject.checkpoints if file.misplaced]
+    foreign = [
+        entry.relative
+        for entry in subject.foreign
+        if not any(path.startswith(f"{entry.relative}/") for path in misplaced)
+    ]
     if foreign:
         return failed(f"{folder}/ holds {len(foreign)} temporary or foreign file(s)", foreign)
     if not any(entry.relative == folder for entry in subject.folder.entries):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from conformance.checks.best import CHECKS as BEST
 from conformance.checks.best import lost_watermarks
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.names import rounded_rewards
+from conformance.checks.names import one_periodic_for_an_epoch, rounded_rewards
 from conformance.convention.names import Flaw
 from conformance.convention.rewards import same_reward
 from conformance.convention.rules import Verdict
@@ -69,9 +69,9 @@ def agrees_with_the_log(subject: Subject) -> Outcome:
     if not subject.history.usable:
         return unobservable("no reward per epoch is logged")
     compared = 0
-    rounded = rounded_rewards(subject)
+    blamed = {*rounded_rewards(subject), *_surplus(subject)}
     for file in subject.periodic:
-        problem = None if file in rounded else _name_disagrees(subject, file)
+        problem = None if file in blamed else _name_disagrees(subject, file)
         if problem is not None:
             return failed(problem, _disagreeing(subject))
         compared += bool(_logged(subject, file))
@@ -109,6 +109,17 @@ def _name_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
         f"{file.entry.name!a} says reward {file.name.reward_text}, and the logs say"
         f" {' or '.join(repr(value) for value in logged)} for epoch {file.name.epoch}"
     )
+
+
+def _surplus(subject: Subject) -> list[CheckpointFile]:
+    """The files that disagree with the log beside one of their epoch that agrees (NAME-007)."""
+    repeated = one_periodic_for_an_epoch(subject)
+    if repeated.verdict is not Verdict.FAIL:
+        return []
+    files = [file for file in subject.periodic if file.name.epoch in repeated.evidence["epochs"]]
+    wrong = [file for file in files if _name_disagrees(subject, file) is not None]
+    right = {file.name.epoch for file in files if file not in wrong}
+    return [file for file in wrong if file.name.epoch in right]
 
 
 def _disagreeing(subject: Subject) -> list[str]:

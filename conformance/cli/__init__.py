@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 from conformance import __version__
@@ -39,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("conformance: interrupted", file=sys.stderr)  # noqa: T201 - the command line
         return 130
     except Exception:  # noqa: BLE001 - a defect of the harness has an exit code of its own
+        import traceback  # noqa: PLC0415 - a run that needs it is slow anyway
+
         traceback.print_exc()
         print("conformance: the harness itself failed (above)", file=sys.stderr)  # noqa: T201
         return Exit.HARNESS
@@ -170,7 +171,7 @@ def _add_ls(commands: _Commands) -> None:
 
 def _add_rules(commands: _Commands) -> None:
     rules = commands.add_parser("rules", help="list the rules")
-    rules.add_argument("--format", choices=("text", "json"), default="text")
+    rules.add_argument("--format", choices=("text", "json", "markdown"), default="text")
 
     def run_rules(options: argparse.Namespace) -> int:
         from conformance.cli.rules import rules  # noqa: PLC0415 - only this command pays for it

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +76,8 @@ def write_whole(file: Path, text: str) -> None:
     Raises:
         UsageError: it cannot be written.
     """
+    import tempfile  # noqa: PLC0415 - only --output pays for it
+
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
@@ -99,7 +99,7 @@ def terminal_style() -> Style:
     if not sys.stdout.isatty():
         return Style()
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return Style(colour=not plain, width=shutil.get_terminal_size().columns)
+    return Style(colour=not plain, width=os.get_terminal_size(sys.stdout.fileno()).columns)
 
 
 class Progress:

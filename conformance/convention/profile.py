@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from conformance.convention import toml
 from conformance.convention.safe_globals import NUMPY_DATA, TORCH_DEFAULT
 
 DEFAULT_PROFILE = "isaacgymenvs"
+_FOLDER = Path(__file__).parent / "profiles"
 
 
 class ProfileError(ValueError):
@@ -103,12 +103,7 @@ _FIELDS = re.compile(r"\{(\w*)\}")
 
 def builtin_profiles() -> tuple[str, ...]:
     """Names of the profiles that come with the package, the default first."""
-    folder = resources.files("conformance.convention") / "profiles"
-    found = sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
+    found = sorted(path.stem for path in _FOLDER.glob("*.toml"))
     return (DEFAULT_PROFILE, *(name for name in found if name != DEFAULT_PROFILE))
 
 
@@ -135,8 +130,7 @@ def load_profile(name_or_path: str = DEFAULT_PROFILE) -> Profile:
 
 
 def _builtin_text(name: str) -> str:
-    folder = resources.files("conformance.convention") / "profiles"
-    return (folder / f"{name}.toml").read_text(encoding="utf-8")
+    return (_FOLDER / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _from_toml(text: str, *, where: str) -> Profile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -122,6 +121,8 @@ def _wrapped(head: str, text: str, style: Style, *, visible: int | None = None) 
     if style.width is None or style.width - indent < 20:
         yield head + text
         return
+    import textwrap  # noqa: PLC0415 - a pipe has no width to wrap to
+
     lines = textwrap.wrap(text, style.width - indent, break_on_hyphens=False) or [""]
     yield head + lines[0]
     for line in lines[1:]:
