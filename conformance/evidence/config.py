@@ -1,4 +1,4 @@
-"""Reads a run's config file: the experiment's name and the settings that decide what is saved when."""
+"""Reads a run's config file: the experiment's name, and the settings that say when to save."""
 
 from __future__ import annotations
 
@@ -51,14 +51,16 @@ class RunConfig:
 
     Attributes:
         path: where it was read.
-        shape: `flat` (the settings at the top), `isaacgymenvs` (under `train.params.config`, or rl_games' own
-            `params.config`), or `unknown` (none of them is there).
-        name: the experiment's name, as it is written, also where YAML would read a number (`007`, `1e5`).
-        save_freq: epochs from one periodic checkpoint to the next, 0 for none; rl_games' `save_frequency`.
+        shape: `flat` (the settings at the top), `isaacgymenvs` (under `train.params.config`, or
+            rl_games' own `params.config`), or `unknown` (none of them is there).
+        name: the experiment's name as it is written, also where YAML would read a number: `007`.
+        save_freq: epochs from one periodic checkpoint to the next, 0 for none; rl_games'
+            `save_frequency`.
         max_epochs: how many epochs the run trains; rl_games' -1 (no end) is None.
         save_best_after: the epoch before which no best checkpoint is written.
-        problems: one line for each thing that could not be read; the setting it is about is None. A setting that
-            is absent or null is None without a problem.
+        problems: one line for each thing that is wrong, with the setting or line that it is about.
+            A setting that cannot be read is None; one that is absent or null is None without a
+            problem.
     """
 
     path: Path
@@ -73,9 +75,10 @@ class RunConfig:
 def read_config(path: Path) -> RunConfig:
     """Read a run's config file, whatever it holds, in bounded memory and time.
 
-    Nothing that the file names is constructed or executed, no environment variable is read. Of OmegaConf's
-    interpolations those that IsaacGymEnvs' configs use are resolved: `${a.b}`, `${.sibling}`, `${..a}`, and the
-    resolvers `eq`, `contains`, `if` and `resolve_default` as IsaacGymEnvs registers them.
+    Nothing that the file names is constructed or executed, and no environment variable is read. Of
+    OmegaConf's interpolations those that IsaacGymEnvs' configs use are resolved: `${a.b}`,
+    `${.sibling}`, `${..a}`, and the resolvers `eq`, `contains`, `if` and `resolve_default` as
+    IsaacGymEnvs registers them.
 
     Args:
         path: the file; a symbolic link is followed.
@@ -94,15 +97,14 @@ def read_config(path: Path) -> RunConfig:
     if shape == "unknown":
         return RunConfig(path, shape, None, None, None, None, tuple(problems))
     keys = _FLAT_KEYS if shape == "flat" else _RL_GAMES_KEYS
+    unset = None if shape == "flat" else -1
     reader = _Settings(root, place, problems)
     return RunConfig(
         path=path,
         shape=shape,
         name=reader.name(keys["name"]),
         save_freq=reader.number(keys["save_freq"], least=0),
-        max_epochs=reader.number(
-            keys["max_epochs"], least=1, unset=-1 if shape != "flat" else None
-        ),
+        max_epochs=reader.number(keys["max_epochs"], least=1, unset=unset),
         save_best_after=reader.number(keys["save_best_after"], least=0),
         problems=tuple(reader.problems[:_MOST_PROBLEMS]),
     )
@@ -169,7 +171,7 @@ def _text(path: Path) -> str:
 
 
 def _document(text: str) -> tuple[_Mapping, list[str]]:
-    """Return the document's root and what is wrong with the document; only one that is YAML at all."""
+    """Return the document's root, and what is wrong with a document that is YAML at all."""
     import yaml  # noqa: PLC0415  (slow to import, and needed only where there is a config)
 
     resolver = yaml.resolver.Resolver()
@@ -208,7 +210,7 @@ def _reason(error: YAMLError) -> str:
 
 
 class _Builder:
-    """Builds the tree from the parser's events, without recursion and without constructing anything."""
+    """Builds the tree from the parser's events: no recursion, and nothing is constructed."""
 
     def __init__(self, implicit_tag: Callable[[str], str]) -> None:
         self.root: _Node | None = None
@@ -326,7 +328,7 @@ class _Tree:
         self._resolving: list[tuple[str, ...]] = []
 
     def at(self, path: tuple[str, ...]) -> _Value | _Place:
-        """Return what stands at a path from the root; raises _BadConfigError where there is nothing."""
+        """Return what stands at a path from the root; nothing there is an error."""
         found: _Value | _Place = _Place(self.root, ())
         for key in path:
             child = self.child(found.node, key) if isinstance(found, _Place) else None
@@ -422,7 +424,9 @@ def _float(text: str) -> float:
 
 _NAME = re.compile(r"[ \t]*([A-Za-z_][A-Za-z0-9_-]*(?:\.[A-Za-z_][A-Za-z0-9_-]*)*)[ \t]*:")
 _KEY = re.compile(r"[^\\${}()\[\]:. \t'\"]+")
-_UNQUOTED = re.compile(r"(?:[A-Za-z0-9_/+.%*@?|: \t-]|\$(?!\{))+")
+# Blanks belong to an argument within it, and after a colon.
+_UNQUOTED = re.compile(r"(?:[A-Za-z0-9_/+.%*@?|-]|:[ \t]*|[ \t]+(?![ \t,}])|\$(?!\{))+")
+_END_OF_ARGUMENT = re.compile(r"[ \t]*(?=[,}])")
 _ESCAPED = re.compile(r"\\([\\()\[\]{}:=, \t])")
 _DIGITS = r"[0-9](?:_?[0-9])*"
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)")
@@ -432,7 +436,7 @@ _NUMBER = re.compile(
 
 
 class _Expression:
-    """Evaluates a text with interpolations, in OmegaConf's grammar: what IsaacGymEnvs' configs use of it."""
+    """Evaluates a text in OmegaConf's grammar, as far as IsaacGymEnvs' configs use it."""
 
     def __init__(self, text: str, path: tuple[str, ...], tree: _Tree) -> None:
         if len(text) > _LONGEST_TEXT:
@@ -448,7 +452,7 @@ class _Expression:
         return self._joined(self._literal(""))
 
     def _literal(self, quote: str) -> list[str | _Value | _Place]:
-        """Read text with interpolations up to its closing quote; an empty `quote` reads to the end."""
+        """Read text with interpolations up to its closing quote; to the end where there is none."""
         parts: list[str | _Value | _Place] = []
         while True:
             ends = [
@@ -549,10 +553,10 @@ class _Expression:
                 raise self._unreadable()
 
     def _unquoted(self) -> _Value | _Place:
-        """Read an argument without quotes: a number, true, false, null, an interpolation, or text with any of them."""
+        """Read an argument without quotes: a number, true, false, null, interpolations, text."""
         parts: list[str | _Value | _Place] = []
         typed = True
-        while self._text[self._at : self._at + 1] not in {",", "}"}:
+        while not (end := _END_OF_ARGUMENT.match(self._text, self._at)):
             if self._took("${"):
                 parts.append(self._interpolation())
             elif escaped := _ESCAPED.match(self._text, self._at):
@@ -560,16 +564,15 @@ class _Expression:
                 parts.append(escaped[1])
             elif unquoted := _UNQUOTED.match(self._text, self._at):
                 self._at = unquoted.end()
-                ends = self._text[self._at : self._at + 1] in {",", "}"}
-                parts.append(unquoted[0].rstrip(" \t") if ends else unquoted[0])
+                parts.append(unquoted[0])
             elif self._took("\\"):
                 parts.append("\\")
             else:
                 raise self._unreadable()
-        value = self._joined(parts)
+        self._at = end.end()
         if typed and len(parts) == 1 and isinstance(parts[0], str):
             return _typed(parts[0])
-        return value
+        return self._joined(parts)
 
     def _skip_blanks(self) -> None:
         while self._text[self._at : self._at + 1] in {" ", "\t"}:
@@ -611,7 +614,7 @@ def _as_text(part: str | _Value | _Place) -> str:
 
 
 def _call(name: str, arguments: list[_Value | _Place]) -> _Value | _Place:
-    """Return what one of IsaacGymEnvs' resolvers gives (isaacgymenvs/__init__.py registers them)."""
+    """Return what a resolver gives; isaacgymenvs/__init__.py registers the known ones."""
     if name not in _RESOLVERS:
         raise _BadConfigError(f"the resolver {_quoted(name)} is not known; it was not run")
     count, resolve = _RESOLVERS[name]
@@ -695,12 +698,7 @@ class _Settings:
         path = ".".join((*self._place, key))
         tree = _Tree(self._root)
         try:
-            home = tree.at(self._place)
-            if not isinstance(home, _Place) or tree.child(home.node, key) is None:
-                return None
-            found = tree.at((*self._place, key))
-            if isinstance(found, _Place):
-                raise _BadConfigError("is a list or a mapping, not a value")
+            found = self._found(tree, key)
             setting = None if found.value is None else convert(found)
         except _BadConfigError as error:
             self.problems.append(f"{path}: {error}")
@@ -710,6 +708,15 @@ class _Settings:
             for twice in tree.twice
         ]
         return setting
+
+    def _found(self, tree: _Tree, key: str) -> _Value:
+        home = tree.at(self._place)
+        if not isinstance(home, _Place) or tree.child(home.node, key) is None:
+            return _Value(None, "")
+        found = tree.at((*self._place, key))
+        if isinstance(found, _Place):
+            raise _BadConfigError("is a list or a mapping, not a value")
+        return found
 
 
 def _name(found: _Value) -> str:
