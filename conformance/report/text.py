@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from conformance.convention.rules import Level, Verdict
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _RUN_COLOUR = {"conforms": "green", "incomplete": "yellow", "fail": "red", "error": "red"}
 _MOST_PATHS = 8
-_ID_WIDTH = 14
+_ID_WIDTH = 15
+_VERDICT_WIDTH = len("INCOMPLETE")
 _INDENT = 9 + _ID_WIDTH
 
 
@@ -59,35 +62,41 @@ def to_text(report: Report, style: Style | None = None, *, verbose: bool = False
         verbose: also list the rules that passed or were not applicable, with their evidence.
     """
     style = style or Style()
-    lines: list[str] = []
+    lines = [f"profile {printable(report.profile)}"]
     for run in report.runs:
-        lines.extend(_run(run, report.profile, style, verbose=verbose))
-        lines.append("")
-    lines.append(_summary(report, style))
+        lines.extend(_run(run, style, verbose=verbose))
+    lines.extend(("", _summary(report, style)))
     return "\n".join(lines) + "\n"
 
 
-def _run(run: RunReport, profile: str, style: Style, *, verbose: bool) -> Iterator[str]:
-    verdict = style.paint(run.verdict.upper(), _RUN_COLOUR[run.verdict])
-    yield f"{verdict}  {style.paint(printable(_shown_path(run.path)), 'bold')}"
-    yield style.paint(
-        f"  profile {printable(profile)}, {_plural(run.sessions, 'session')},"
-        f" {_plural(run.checkpoints, 'checkpoint')}",
-        "dim",
+def _run(run: RunReport, style: Style, *, verbose: bool) -> Iterator[str]:
+    """One line for a run with nothing to say, and its findings below where there are some."""
+    verdict = style.paint(f"{run.verdict.upper():{_VERDICT_WIDTH}}", _RUN_COLOUR[run.verdict])
+    counts = ", ".join(
+        f"{number} {name}" for name, number in count([run]).items() if number or name == "pass"
     )
-    for finding in run.findings:
-        if verbose or finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
-            yield from _finding(finding, style)
+    about = (
+        f"({_plural(run.sessions, 'session')}, {_plural(run.checkpoints, 'checkpoint')}; {counts})"
+    )
+    name = style.paint(printable(_shown_path(run.path)), "bold")
+    yield f"{verdict} {name}  {style.paint(about, 'dim')}"
+    shown = [
+        finding
+        for finding in run.findings
+        if verbose or finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE)
+    ]
+    # Rules that say the same, for want of the same evidence, say it once.
+    for _, same in groupby(shown, key=lambda finding: (finding.verdict, finding.message)):
+        yield from _findings(list(same), style)
     for note in run.notes:
-        yield from _wrapped("  note   ", f"{'':{_ID_WIDTH}}{printable(note)}", style)
-    yield style.paint(
-        "  " + ", ".join(f"{number} {name}" for name, number in count([run]).items()), "dim"
-    )
+        yield from _wrapped(f"  {'note':6} {'':{_ID_WIDTH}}", printable(note), style)
 
 
-def _finding(finding: Finding, style: Style) -> Iterator[str]:
+def _findings(same: list[Finding], style: Style) -> Iterator[str]:
+    finding = same[0]
     word, colour = _word(finding)
-    head = f"  {style.paint(f'{word:6}', colour)} {finding.rule:{_ID_WIDTH}}"
+    rule = finding.rule if len(same) == 1 else f"{finding.rule}..{same[-1].rule[-3:]}"
+    head = f"  {style.paint(f'{word:6}', colour)} {rule:{_ID_WIDTH}}"
     yield from _wrapped(head, printable(finding.message), style, visible=_INDENT)
     if finding.verdict is not Verdict.FAIL:
         return
@@ -141,8 +150,10 @@ def _summary(report: Report, style: Style) -> str:
         }
     )
     verdict = style.paint(report.verdict, _RUN_COLOUR[report.verdict])
+    tally = Counter(run.verdict for run in report.runs)
+    runs = ", ".join(f"{tally[name]} {name}" for name in _RUN_COLOUR if tally[name])
     tail = f"; MUST rules broken: {', '.join(broken)}" if broken else ""
-    return f"verdict: {verdict} ({_plural(len(report.runs), 'run')}{tail})"
+    return f"verdict: {verdict} ({_plural(len(report.runs), 'run')}: {runs}{tail})"
 
 
 def _shown_path(path: str) -> str:
