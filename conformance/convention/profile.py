@@ -257,9 +257,13 @@ def _globals(entries: list[Any], where: str) -> frozenset[str]:
 
 
 def _number(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        raise ProfileError(f"{where}: behaviour.initial_watermarks must hold numbers")
+    wrong = f"{where}: behaviour.initial_watermarks must hold numbers"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ProfileError(wrong)
     try:
-        return float(value)
+        number = float(value)
     except OverflowError as error:
-        raise ProfileError(f"{where}: behaviour.initial_watermarks: {error}") from error
+        raise ProfileError(f"{wrong}: {error}") from error
+    if math.isnan(number):
+        raise ProfileError(wrong)
+    return number
