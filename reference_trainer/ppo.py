@@ -109,12 +109,12 @@ class ActorCritic(nn.Module):
 
         Returns:
             mu: (batch, actions).
-            sigma: (batch, actions), the same in every row.
+            sigma: (actions,), the same for every observation.
             value: (batch,), to be read through `value_mean_std.restore`.
         """
         hidden = self.actor_mlp(self.running_mean_std(observation))
         mu = self.mu(hidden)
-        return mu, self.sigma.exp().expand_as(mu), self.value(hidden).squeeze(-1)
+        return mu, self.sigma.exp(), self.value(hidden).squeeze(-1)
 
 
 def log_probability(action: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
@@ -237,7 +237,7 @@ class Rollout:
         self.observations = steps(Cartpole.num_observations)
         self.actions = steps(Cartpole.num_actions)
         self.mus = steps(Cartpole.num_actions)
-        self.sigmas = steps(Cartpole.num_actions)
+        self.sigma = torch.zeros(Cartpole.num_actions, device=device)  # one for the whole rollout
         self.log_probs = steps()
         self.values = steps()
         self.rewards = steps()
@@ -305,7 +305,6 @@ class Ppo:
             action = rollout.actions[step].normal_(generator=self.generator).mul_(sigma).add_(mu)
             rollout.observations[step] = self.observation
             rollout.mus[step] = mu
-            rollout.sigmas[step] = sigma
             rollout.log_probs[step] = log_probability(action, mu, sigma)
             rollout.values[step] = restore(value)
             started = time.perf_counter()
@@ -314,7 +313,9 @@ class Ppo:
             rollout.rewards[step] = reward
             rollout.dones[step] = done
             rollout.timeouts[step] = timed_out
-        rollout.last_value.copy_(restore(self.model(self.observation)[2]))
+        _, sigma, value = self.model(self.observation)
+        rollout.sigma.copy_(sigma)
+        rollout.last_value.copy_(restore(value))
         self.frame += self.frames_per_epoch
         return seconds
 
@@ -348,7 +349,7 @@ class Ppo:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         observations, actions = flat(rollout.observations), flat(rollout.actions)
         old_log_probs = flat(rollout.log_probs)
-        old_mus, old_sigmas = flat(rollout.mus), flat(rollout.sigmas)
+        old_mus = flat(rollout.mus)
 
         size = min(settings.minibatch_size, self.frames_per_epoch)
         seen = []
@@ -371,7 +372,7 @@ class Ppo:
                 ).mean()
 
                 bounds_loss = (mu.abs() - SOFT_BOUND).clamp_min(0.0).square().sum(dim=-1).mean()
-                entropy = (0.5 + 0.5 * math.log(2.0 * math.pi) + sigma.log()).sum(dim=-1).mean()
+                entropy = (0.5 + 0.5 * math.log(2.0 * math.pi) + sigma.log()).sum()
                 loss = (
                     a_loss
                     + 0.5 * settings.critic_coef * c_loss
@@ -384,7 +385,7 @@ class Ppo:
                 self.optimizer.step()
 
                 with torch.no_grad():
-                    kl = gaussian_kl(mu, sigma, old_mus[part], old_sigmas[part])
+                    kl = gaussian_kl(mu, sigma, old_mus[part], rollout.sigma)
                     seen.append(torch.stack([a_loss, c_loss, bounds_loss, entropy, kl]))
                 self.learning_rate = adapted_learning_rate(
                     self.learning_rate, kl.item(), settings.kl_threshold

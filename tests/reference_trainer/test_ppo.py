@@ -276,4 +276,4 @@ def test_playing_is_the_same_twice_and_one_episode_each() -> None:
 
 def test_the_network_can_be_made_without_arguments() -> None:
     mu, sigma, value = ActorCritic()(torch.zeros(7, 4))
-    assert (mu.shape, sigma.shape, value.shape) == ((7, 1), (7, 1), (7,))
+    assert (mu.shape, sigma.shape, value.shape) == ((7, 1), (1,), (7,))
