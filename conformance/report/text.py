@@ -72,9 +72,7 @@ def to_text(report: Report, style: Style | None = None, *, verbose: bool = False
 def _run(run: RunReport, style: Style, *, verbose: bool) -> Iterator[str]:
     """One line for a run with nothing to say, and its findings below where there are some."""
     verdict = style.paint(f"{run.verdict.upper():{_VERDICT_WIDTH}}", _RUN_COLOUR[run.verdict])
-    counts = ", ".join(
-        f"{number} {name}" for name, number in count([run]).items() if number or name == "pass"
-    )
+    counts = ", ".join(f"{number} {word}" for word, number in _tally(run).items() if number)
     about = (
         f"({_plural(run.sessions, 'session')}, {_plural(run.checkpoints, 'checkpoint')}; {counts})"
     )
@@ -90,6 +88,23 @@ def _run(run: RunReport, style: Style, *, verbose: bool) -> Iterator[str]:
         yield from _findings(list(same), style)
     for note in run.notes:
         yield from _wrapped(f"  {'note':6} {'':{_ID_WIDTH}}", printable(note), style)
+
+
+def _tally(run: RunReport) -> dict[str, int]:
+    """The findings by what they mean to a reader: a SHOULD that failed is a warning."""
+    found = count([run])
+    warnings = sum(
+        finding.verdict is Verdict.FAIL and finding.level is Level.SHOULD
+        for finding in run.findings
+    )
+    return {
+        "passed": found["pass"],
+        "failed": found["fail"] - warnings,
+        "warned": warnings,
+        "unobservable": found["unobservable"],
+        "errors": found["error"],
+        "not applicable": found["not-applicable"],
+    }
 
 
 def _findings(same: list[Finding], style: Style) -> Iterator[str]:

@@ -1,0 +1,82 @@
+"""What the README and the pages beside it promise is what the program does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from simulated import Trainer
+
+from conformance.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(text, language):
+    return [
+        match[1]
+        for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def console_commands():
+    pages = [
+        README,
+        *((ROOT / "docs" / page).read_text() for page in ("waivers.md", "profiles.md")),
+    ]
+    found = [
+        line.removeprefix("$ ").strip()
+        for page in pages
+        for block in blocks(page, "console")
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+    return sorted({command for command in found if command.startswith("conformance ")})
+
+
+def test_one_block_holds_the_two_commands_and_nothing_else():
+    two = [block for block in blocks(README, "sh") if len(block.splitlines()) == 2]
+    assert len(blocks(README, "sh")) == len(two) == 1
+    main_job, tests = two[0].splitlines()
+    assert "python -m reference_trainer" in main_job
+    assert main_job.endswith("conformance check runs/Cartpole")
+    assert tests.endswith("tox")
+
+
+@pytest.mark.parametrize("command", console_commands())
+def test_a_command_of_the_pages_runs(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    trainer = Trainer("Cartpole", save_freq=2, max_epochs=4)
+    trainer.run([1.0, 3.0, 2.0, 5.0])
+    trainer.write(tmp_path / "runs")
+    profile = next(iter(blocks((ROOT / "docs" / "profiles.md").read_text(), "toml")))
+    (tmp_path / "our-fork.toml").write_text(profile)
+    (tmp_path / "waivers.toml").write_text("waiver = []\n")
+    code = main(shlex.split(command)[1:])
+    captured = capsys.readouterr()
+    # Another dialect's profile finds fault with this run, which is what it is for.
+    assert code == (1 if "--profile" in command else 0), captured.err
+    assert captured.out or "--output" in command
+
+
+def test_the_commands_and_options_of_the_readme_are_all_there():
+    mentioned = set(re.findall(r"`conformance (\w+)", README))
+    assert mentioned == {"check", "ls", "rules", "explain", "fixtures"}
+    parser = (ROOT / "conformance" / "cli" / "__init__.py").read_text(encoding="utf-8")
+    options = set(re.findall(r"`(--[a-z][a-z-]*)", README))
+    assert "--strict" in options
+    assert [option for option in sorted(options) if f'"{option}"' not in parser] == []
+
+
+def test_the_rules_page_is_what_the_registry_generates(capsys):
+    assert main(["rules", "--format", "markdown"]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+
+
+def test_links_between_the_pages_lead_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
