@@ -1,4 +1,4 @@
-"""Profiles: the built-in ones load, a user's own builds on them, a wrong file says what is wrong."""
+"""Profiles: built-in ones load, a user's own builds on them, a wrong file says what is wrong."""
 
 from __future__ import annotations
 
