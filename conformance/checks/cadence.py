@@ -101,7 +101,7 @@ def _missing(
     due: dict[int, float | None] = {
         at.epoch: at.reward for at in timeline.surely_periodic(subject.profile, save_freq)
     }
-    if _may_be_killed(subject, timeline):
+    if subject.history.may_be_interrupted(session, subject.max_epochs.value):
         due.pop(session.last, None)  # between the log and the save, as far as one can tell
     if subject.history.count == 1 and not subject.profile.legacy_guard:
         due.update(_saved_after_the_log(subject, session.last, save_freq))
@@ -124,13 +124,6 @@ def _is_shifted(subject: Subject, due: set[int], save_freq: int) -> bool:
         if by and shifted and shifted <= saved:
             return True
     return False
-
-
-def _may_be_killed(subject: Subject, timeline: Timeline) -> bool:
-    """Whether a session may have ended between the log of its last epoch and the save."""
-    session, limit = timeline.session, subject.max_epochs.value
-    continued = any(other.first == session.last + 1 for other in subject.history.sessions)
-    return limit is not None and session.last < limit and not continued
 
 
 def _own_save_freq(subject: Subject, timeline: Timeline, save_freq: int) -> int:

@@ -85,6 +85,11 @@ class History:
             session.rewards[epoch] for session in self.sessions if epoch in session.rewards
         )
 
+    def may_be_interrupted(self, session: Session, max_epochs: int | None) -> bool:
+        """Whether a session may have ended between the log of its last epoch and the save."""
+        continued = any(other.first == session.last + 1 for other in self.sessions)
+        return max_epochs is not None and session.last < max_epochs and not continued
+
     def covers(self, epoch: int) -> bool:
         """Whether no session can have reached the epoch without a log of it."""
         return bool(self.sessions) and all(
@@ -293,6 +298,7 @@ def expect(
         following: set[Written | None] = set()
         readings: dict[float, tuple[Epoch, ...]] = {}
         earlier = history.sessions[: session.index]
+        interrupted = history.may_be_interrupted(session, settings.max_epochs)
         for state in states:
             for watermark in _watermarks(
                 profile, session, earlier, state, unlogged, resume_resets=resume_resets
@@ -302,14 +308,19 @@ def expect(
                         epochs(profile, settings, session.rewards, watermark=watermark)
                     )
                 improved = [at for at in readings[watermark] if at.improved]
-                following.add(
-                    Written(session.index, improved[-1].epoch, improved[-1].reward)
-                    if improved
-                    else state
-                )
+                following.add(_written(session, improved, state))
+                if improved and improved[-1].epoch == session.last and interrupted:
+                    following.add(_written(session, improved[:-1], state))
         timelines.append(Timeline(session, tuple(readings.values())))
         states = _newest_and_highest(following)
     return Expectation(frozenset(states), tuple(timelines))
+
+
+def _written(session: Session, improved: list[Epoch], before: Written | None) -> Written | None:
+    """The best file after a session that improved in these epochs."""
+    if not improved:
+        return before
+    return Written(session.index, improved[-1].epoch, improved[-1].reward)
 
 
 def _newest_and_highest(states: set[Written | None]) -> set[Written | None]:

@@ -353,6 +353,28 @@ class Subject:
         )
 
     @cached_property
+    def starts_before_the_log(self) -> bool:
+        """Whether checkpoints are older than the first log: event files are missing."""
+        first = self.history.sessions[0].first
+        return first > 1 and any(epoch < first for file in self.periodic for epoch in file.epochs)
+
+    @cached_property
+    def log_is_contradicted(self) -> bool:
+        """Whether periodic names contradict the log (SUMMARY-002's matter)."""
+        return any(
+            file.name.reward is not None
+            and file.name.epoch is not None
+            and not file.name.flaws
+            and self.history.covers(file.name.epoch)
+            and not any(
+                same_reward(reward, file.name.reward)
+                for epoch in file.epochs
+                for reward in self.history.rewards_at(epoch)
+            )
+            for file in self.periodic
+        )
+
+    @cached_property
     def unlogged_end(self) -> CheckpointFile | None:
         """A checkpoint of the training's last epoch, where the log of a whole session stops short.
 

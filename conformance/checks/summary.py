@@ -129,7 +129,7 @@ def _disagreeing(subject: Subject) -> list[str]:
 def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
     """Whether a periodic checkpoint stores neither the old nor the new watermark of its epoch."""
     watermark, reward = file.watermark, file.name.reward
-    if watermark is None or reward is None or _starts_before_the_log(subject):
+    if watermark is None or reward is None or subject.starts_before_the_log:
         return None
     allowed: set[float] = set()
     for timeline in subject.expectation.timelines:
@@ -147,12 +147,6 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
         f"{file.entry.name!a} stores last_mean_rewards {watermark!r}; the highest reward logged"
         f" up to epoch {file.name.epoch} is {shown}"
     )
-
-
-def _starts_before_the_log(subject: Subject) -> bool:
-    """Whether the first log starts in the middle of a training: its watermark is not known."""
-    first = subject.history.sessions[0].first
-    return first > 1 and any(epoch < first for file in subject.periodic for epoch in file.epochs)
 
 
 CHECKS = {
