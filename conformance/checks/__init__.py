@@ -6,9 +6,16 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from conformance.checks import best, cadence, integrity, layout, load, names, safety, summary
-from conformance.checks.finding import Finding, Outcome, RunReport, not_applicable, run_verdict
+from conformance.checks.finding import (
+    Finding,
+    Outcome,
+    RunReport,
+    not_applicable,
+    run_verdict,
+    unobservable,
+)
 from conformance.checks.subject import Options, Subject
-from conformance.convention.rules import RULES, Rule, Verdict
+from conformance.convention.rules import RULES, Needs, Rule, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,4 +98,20 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
 def _judge(rule: Rule, subject: Subject) -> Outcome:
     if rule.driven:
         return not_applicable("only a driven trainer can show it")
+    hidden = _hidden(rule, subject)
+    if hidden is not None:
+        return unobservable(f"the folder {hidden or '.'!a} cannot be listed whole", [hidden])
     return CHECKS[rule.id](subject)
+
+
+def _hidden(rule: Rule, subject: Subject) -> str | None:
+    """A folder that the rule needs to see and that could not be listed; empty: the run's own."""
+    profile = subject.profile
+    needed = {""}
+    if not {Needs.NAMES, Needs.CONTENTS}.isdisjoint(rule.needs):
+        needed.add(profile.checkpoints)
+    if Needs.EVENTS in rule.needs or rule.id == "LAYOUT-002":
+        needed.add(profile.summaries)
+    if rule.id == "LAYOUT-001":  # it looks everywhere
+        needed.update(subject.folder.unlisted)
+    return next((folder for folder in subject.folder.unlisted if folder in needed), None)

@@ -45,6 +45,7 @@ def check(options: argparse.Namespace) -> int:
     reports = []
     for path in runs:
         folder = scan_run(path, follow=(profile.checkpoints, profile.summaries))
+        unusable |= "" in folder.unlisted
         progress.starts(folder.experiment)
         reports.append(audit(folder, profile, known, selected=selected, watch=progress.reads))
     progress.ends()

@@ -70,13 +70,15 @@ class Entry:
 class RunFolder:
     """A run's folder and all that stands in it, sorted by path.
 
-    `problems` holds one line for each folder that could not be listed.
+    `problems` holds one line for each folder that could not be listed whole, `unlisted` its path
+    from the run's; empty for the run's own.
     """
 
     path: Path
     experiment: str
     entries: tuple[Entry, ...]
     problems: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
 
     def at(self, folder: str) -> tuple[Entry, ...]:
         """The entries that stand directly in `folder` (a path from the run's folder)."""
@@ -95,13 +97,20 @@ def scan_run(path: Path, *, follow: tuple[str, ...] = ("nn", "summaries")) -> Ru
     scanner = _Scanner(real)
     entries = scanner.scan(absolute, follow) if absolute.is_dir() else []
     entries.sort(key=lambda entry: entry.relative)
-    return RunFolder(absolute, absolute.name, tuple(entries), tuple(scanner.problems))
+    return RunFolder(
+        absolute,
+        absolute.name,
+        tuple(entries),
+        tuple(scanner.problems),
+        tuple(scanner.unlisted),
+    )
 
 
 @dataclass(slots=True)
 class _Scanner:
     real: str
     problems: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
     seen: int = 0
 
     def scan(self, top: Path, follow: tuple[str, ...]) -> list[Entry]:
@@ -109,26 +118,34 @@ class _Scanner:
         waiting: list[tuple[str, str, int]] = [(str(top), "", 0)]
         while waiting:
             folder, prefix, depth = waiting.pop()
-            for item in self._list(folder):
+            if depth > _DEEPEST:
+                self._give_up(prefix, f"it is more than {_DEEPEST} folders deep")
+                continue
+            for item in self._list(folder, prefix):
                 self.seen += 1
                 if self.seen > _MOST_ENTRIES:
-                    self.problems.append(f"more than {_MOST_ENTRIES} entries: the rest is not read")
+                    self._give_up(prefix, f"the run has more than {_MOST_ENTRIES} entries")
                     return found
                 entry = self._entry(item, prefix + item.name)
                 found.append(entry)
                 descends = entry.kind is EntryKind.FOLDER and (
                     not entry.is_link or entry.relative in follow
                 )
-                if descends and depth < _DEEPEST:
+                if descends:
                     waiting.append((item.path, f"{entry.relative}/", depth + 1))
         return found
 
-    def _list(self, folder: str) -> list[os.DirEntry[str]]:
+    def _give_up(self, prefix: str, why: str) -> None:
+        folder = prefix.rstrip("/")
+        self.problems.append(f"{folder or '.'!a} cannot be listed whole: {why}")
+        self.unlisted.append(folder)
+
+    def _list(self, folder: str, prefix: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(folder) as listing:
                 return list(listing)
         except OSError as error:
-            self.problems.append(f"{folder!a} cannot be listed: {error.strerror}")
+            self._give_up(prefix, str(error.strerror))
             return []
 
     def _entry(self, item: os.DirEntry[str], relative: str) -> Entry:
@@ -157,7 +174,8 @@ def find_runs(
     """Return the run folders that `path` means: a run, a root of runs, or an `nn/` folder.
 
     A folder that holds `nn/` or `summaries/` is a run. In a root, a folder without either that
-    holds checkpoints or event files somewhere is a run too, one with a broken layout.
+    holds checkpoints or event files somewhere is a run too, one with a broken layout; so is one
+    that cannot be listed, lest a run be passed over in silence.
 
     Raises:
         NoRunError: nothing there, not a folder, or no run in it.
@@ -171,6 +189,8 @@ def find_runs(
         raise NoRunError(f"{str(path)!a}: not a folder; give the run's folder that holds nn/")
     markers = {checkpoints, summaries}
     survey = _survey(absolute, markers)
+    if survey.problem is not None:
+        raise NoRunError(f"{str(path)!a}: cannot be listed: {survey.problem}")
     if absolute.name in markers and not survey.marked:
         return (absolute.parent,)
     if survey.marked or survey.holds:
@@ -191,6 +211,7 @@ class _Survey:
     path: Path
     marked: bool = False
     holds: bool = False
+    problem: str | None = None
     below: list[_Survey] = field(default_factory=list)
 
 
@@ -205,21 +226,30 @@ def _survey(top: Path, markers: set[str]) -> _Survey:
             with os.scandir(survey.path) as listing:
                 for item in listing:
                     seen += 1
-                    if item.is_dir() and item.name in markers:
+                    if item.name in markers and _is_folder(item):
                         survey.marked = True
                     elif item.is_dir(follow_symlinks=False) or (
-                        depth == 0 and item.is_dir() and _leads_out(item.path, top)
+                        depth == 0 and _is_folder(item) and _leads_out(item.path, top)
                     ):
                         folders.append(Path(item.path))
                     elif _tells(item.name):
                         survey.holds = True
-        except OSError:
+        except OSError as error:
+            survey.problem = error.strerror
             continue
         if survey.marked or depth >= _DEEPEST or seen > _MOST_ENTRIES:
             continue
         survey.below = [_Survey(folder) for folder in folders]
         waiting.extend((folder, depth + 1) for folder in survey.below)
     return result
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    """Whether the name leads to a folder; a loop of links, for one, leads nowhere."""
+    try:
+        return item.is_dir()
+    except OSError:
+        return False
 
 
 def _leads_out(link: str, top: Path) -> bool:
@@ -241,5 +271,5 @@ def _runs_below(survey: _Survey) -> Iterator[tuple[Path, bool]]:
         below = list(_runs_below(child))
         if any(marked for _, marked in below):
             yield from below
-        elif child.holds or below:
+        elif child.holds or child.problem is not None or below:
             yield child.path, False
