@@ -23,6 +23,6 @@ def fixtures(options: argparse.Namespace) -> int:
     except PublishError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
-        raise UsageError(f"{options.folder!a}: {error.strerror or error}") from error
+        raise UsageError(f"{error.filename or options.folder!a}: {error.strerror}") from error
     sys.stdout.write(f"{len(CASES)} runs in {len(files)} files written to {options.folder!a}\n")
     return Exit.CONFORMS
