@@ -2,8 +2,8 @@
 
 One function per global that `torch.load(weights_only=True)` lets a pickle call. Each accepts and
 refuses what torch's own (2.13) does, as far as it bears on data; nothing of torch or NumPy runs.
-Not modelled, and refused: calling the legacy tensor and storage classes themselves, and BUILD on a
-tensor or parameter, none of which `torch.save` writes.
+Not modelled, and refused: calling the legacy tensor and storage classes themselves, BUILD on a
+tensor or parameter, and a tensor taken for a sequence or number: `torch.save` writes none of it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,13 @@ _DIFFERENTIABLE = frozenset(
         *("float8_e8m0fnu", "float4_e2m1fn_x2"),
     }
 )
+_CONVERTIBLE = frozenset(
+    {
+        *("float64", "float32", "float16", "bfloat16", "complex128", "complex64", "complex32"),
+        *("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool"),
+        *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
+    }
+)
 _COMPLEX = frozenset({"complex128", "complex64", "complex32"})
 _QUANTISED = frozenset({"qint8", "qint32", "quint8", "quint4x2", "quint2x4"})
 _STORAGE_DTYPES = {
@@ -71,6 +78,17 @@ STORAGE_TYPES: dict[str, str] = {
     **{f"torch.cuda.{name}Storage": dtype for name, dtype in _STORAGE_DTYPES.items()},
 }
 """The storage classes that a persistent id may name, and the dtype of each."""
+
+_OPAQUE_TENSORS = frozenset(
+    {
+        "torch._utils._rebuild_device_tensor_from_cpu_tensor",
+        "torch._utils._rebuild_device_tensor_from_numpy",
+        "torch._utils._rebuild_meta_tensor_no_storage",
+        "torch._utils._rebuild_nested_tensor",
+        "torch._utils._rebuild_sparse_tensor",
+    }
+)
+"""Tensors whose elements are not looked into: calls of these stay as they are."""
 
 _LAYOUTS = frozenset(
     f"torch.{name}"
@@ -323,7 +341,7 @@ def _bytearray(machine: Machine, arguments: tuple[Any, ...]) -> object:
     source = arguments[0] if arguments else b""
     if len(arguments) > 1:
         return bytearray(_as_bytes(_encode(machine, arguments)))
-    if type(source) is int:
+    if isinstance(source, int):
         if source > _BYTES_LIMIT:
             raise too_large(f"a bytearray of {source} bytes is asked for")
         if source < 0:
@@ -374,7 +392,7 @@ def _device(_machine: Machine, arguments: tuple[Any, ...]) -> object:
     if match is None:
         raise refused("torch.device is given an unknown device")
     if len(arguments) == 2:
-        index = arguments[1]
+        index = 0 if arguments[1] is None else arguments[1]
         if match["index"] or type(index) is not int or not 0 <= index <= _INT64_MAX:
             raise refused("torch.device is given an unknown index")
     return Opaque("torch.device", arguments)
@@ -471,8 +489,8 @@ def _view(  # noqa: PLR0917 - the parts of a tensor, as in the pickle
     if type(offset) is not int or offset > _INT64_MAX:
         raise refused("a tensor's storage offset is no integer")
     shape = _integers(machine, size)
-    stride = _integers(machine, step)
-    if shape and not stride:
+    stride = () if step is None else _integers(machine, step)
+    if shape and not stride and dtype not in _QUANTISED:
         stride = _contiguous(shape)
     if len(shape) != len(stride):
         raise refused("a tensor's size and stride are of different length")
@@ -514,11 +532,14 @@ def _tensor_v2(machine: Machine, arguments: tuple[Any, ...]) -> object:
 
 def _tensor_v3(machine: Machine, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 7, 8)
-    dtype = _dtype_of(arguments[6])
-    requires_grad = _check_grad(dtype, arguments[4])
+    # Unlike in version 2, dtype and flag go to `torch.empty`, for which None is the default, and
+    # which makes a tensor that then cannot be given its storage if it requires a gradient.
+    dtype = "float32" if arguments[6] is None else _dtype_of(arguments[6])
+    if arguments[4] is not None and _check_grad(dtype, arguments[4]):
+        raise refused("requires_grad is set where torch cannot set it")
     tensor = _view(machine, arguments[0], dtype, *arguments[1:4])
     flags = _flags(dtype, arguments[7]) if len(arguments) == 8 else ()
-    return _with(tensor, requires_grad=requires_grad, flags=flags)
+    return _with(tensor, requires_grad=False, flags=flags)
 
 
 def _with(
@@ -571,7 +592,10 @@ def _parameter_class(_machine: Machine, arguments: tuple[Any, ...]) -> object:
     return _as_parameter(data, arguments[1] if len(arguments) > 1 else True)
 
 
-def _as_parameter(data: object, requires_grad: object) -> Tensor:
+def _as_parameter(data: object, requires_grad: object) -> Tensor | Opaque:
+    if isinstance(data, Opaque) and data.args is not None and data.name in _OPAQUE_TENSORS:
+        _check_grad("float32", requires_grad)
+        return data
     if data is None:
         data = Tensor("float32", (0,), (1,), 0, Storage("", "float32", 0, 0, 0, "cpu"))
     if not isinstance(data, Tensor):
@@ -657,10 +681,11 @@ def _check_coo(indices: Tensor, values: Tensor, shape: tuple[int, ...]) -> None:
 
 def _meta(machine: Machine, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 4, 4)
-    dtype = _dtype_of(arguments[0])
+    dtype = "float32" if arguments[0] is None else _dtype_of(arguments[0])
     shape = _integers(machine, arguments[1])
     stride = _integers(machine, arguments[2])
-    _check_grad(dtype, arguments[3])
+    if arguments[3] is not None:
+        _check_grad(dtype, arguments[3])
     if len(shape) != len(stride) or min(shape, default=0) < 0:
         raise refused("a tensor's size or stride is malformed")
     return Opaque("torch._utils._rebuild_meta_tensor_no_storage", arguments)
@@ -671,8 +696,12 @@ def _device_tensor(_machine: Machine, arguments: tuple[Any, ...]) -> object:
     data = arguments[0]
     if not isinstance(data, Tensor):
         raise refused("a device's tensor is made of something that is no tensor")
-    dtype = _dtype_of(arguments[1])
-    _check_grad(dtype, arguments[3])
+    dtype = data.dtype if arguments[1] is None else _dtype_of(arguments[1])
+    grad = _check_grad(dtype, arguments[3])
+    if dtype == data.dtype:
+        return _with(data, requires_grad=grad)
+    if dtype not in _CONVERTIBLE or data.dtype not in _CONVERTIBLE:
+        raise refused(f"a tensor of {data.dtype} is converted to {dtype}")
     return Opaque("torch._utils._rebuild_device_tensor_from_cpu_tensor", arguments)
 
 
