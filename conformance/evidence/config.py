@@ -90,9 +90,9 @@ def read_config(path: Path) -> RunConfig:
         root, problems = _document(_text(path))
     except _BadConfigError as error:
         return RunConfig(path, "unknown", None, None, None, None, (str(error),))
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
-        return RunConfig(path, "unknown", None, None, None, None, (f"cannot be read: {reason}",))
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror or type(error).__name__}"
+        return RunConfig(path, "unknown", None, None, None, None, (problem,))
     shape, place = _shape(root)
     if shape == "unknown":
         return RunConfig(path, shape, None, None, None, None, tuple(problems))
@@ -155,7 +155,11 @@ _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+")
 
 
 def _text(path: Path) -> str:
-    if not stat.S_ISREG(path.stat().st_mode):
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:
+        raise _BadConfigError(f"cannot be read: {error}") from None  # a NUL in its path
+    if not stat.S_ISREG(mode):
         raise _BadConfigError("is not a regular file")
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     with os.fdopen(descriptor, "rb") as file:

@@ -31,7 +31,7 @@ _MOST_TAGS = 1_000
 _LONGEST_TAG = 200  # characters
 _MOST_FIELDS = 100_000  # in one message
 _MOST_FIELDS_READ = 20_000_000  # in one file; some 20 s of reading
-_MOST_LAYOUTS = 10_000
+_MOST_LOOKS = 20_000  # records parsed for their tags alone
 _RECORDS_FOR_TAGS = 4096
 _LONGEST_PLAIN_TAG = 100  # bytes
 _SHORTEST_LAYOUT = 22  # bytes of data; shorter records are read in full
@@ -99,7 +99,8 @@ class EventFile:
         last_wall_time: of the last record, likewise.
         rewards: the entries with the wanted tag, in the file's order.
         tags: the scalar tags among the first 4,096 records, and among all while the wanted one is
-            not found: for messages (at most 1,000 tags, at most 200 characters of each).
+            not found; for messages: at most 1,000 tags, at most 200 characters of each, and of a
+            file made to tire the reader not all.
         first_epoch: the first value of the scalar `info/epochs`, where one is logged and whole.
         torn: the last record is cut short or zeroed: what a killed process or a power cut leaves.
         problem: None, or one line that says why the file could not be read to its end.
@@ -144,8 +145,8 @@ def read_event_file(path: Path, *, tag: str = "rewards/iter") -> EventFile:
             _read(file, found)
     except _UnreadableError as error:
         found.problem = str(error)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        found.problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    except OSError as error:
+        found.problem = f"cannot be read: {error.strerror or type(error).__name__}"
     return EventFile(
         path=path,
         size=found.size,
@@ -196,16 +197,21 @@ class _Found:
     epochs_logged: bool = False
     torn: bool = False
     problem: str | None = None
-    lengths: dict[bytes, int] = field(
-        default_factory=dict
-    )  # by header; only headers whose CRC is right
-    layouts: set[bytes] = field(default_factory=set)  # of records that hold no tag not yet seen
+    # Of the headers whose CRC-32C is right: the length that each tells.
+    lengths: dict[bytes, int] = field(default_factory=dict)
+    # Layouts of records whose tags have been seen, and how many more records may be parsed for them.
+    layouts: set[bytes] = field(default_factory=set)
+    looks: int = field(default_factory=lambda: _MOST_LOOKS)
     budget: _Budget = field(default_factory=lambda: _Budget(_MOST_FIELDS_READ))
 
 
 def _open_regular(path: Path) -> FileIO:
     """Open a regular file; never wait for a FIFO or touch a device."""
-    if not stat.S_ISREG(path.stat().st_mode):
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:
+        raise _UnreadableError(f"cannot be read: {error}") from None  # a NUL in its path
+    if not stat.S_ISREG(mode):
         raise _UnreadableError("is not a regular file")
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     file = os.fdopen(descriptor, "rb", buffering=0)
@@ -246,8 +252,8 @@ def _read(file: FileIO, found: _Found) -> None:
         raise _UnreadableError(
             f"is too large: {found.size} bytes, where at most {_LARGEST_FILE} are read"
         )
-    chunk, offset, wanted = b"", 0, _CHUNK  # `offset` is the chunk's place in the file
-    while more := file.read(min(wanted, found.size - offset - len(chunk))):
+    chunk, offset, wanted = b"", 0, 0  # `offset` is the chunk's place in the file
+    while more := file.read(min(max(wanted, _CHUNK), found.size - offset - len(chunk))):
         chunk += more
         frames = _frames(chunk, found.lengths)
         right = _right(chunk, frames)
@@ -257,16 +263,10 @@ def _read(file: FileIO, found: _Found) -> None:
             stored = following - _HEADER - _FOOTER
             _stop(file, found, stored, f"record at byte {start - _HEADER}: its CRC-32C is wrong")
             return
-        if not frames.missing:
-            _refuse_header(
-                file, found, chunk[frames.end : frames.end + _HEADER], offset + frames.end
-            )
+        chunk, offset, wanted = chunk[frames.end :], offset + frames.end, frames.missing
+        if not wanted:
+            _refuse_header(file, found, chunk[:_HEADER], offset)
             return
-        chunk, offset, wanted = (
-            chunk[frames.end :],
-            offset + frames.end,
-            max(_CHUNK, frames.missing),
-        )
     found.torn = bool(chunk)
     if not found.records:
         raise _UnreadableError(f"ends inside its first record, after {found.size} bytes")
@@ -349,9 +349,7 @@ def _groups(chunk: bytes, by_length: dict[int, list[int]]) -> Iterator[_Group]:
 def _masked(checksums: bytes) -> bytes:
     """Mask checksums as TFRecord stores them: rotated right by 15 bits, plus a constant."""
     count = len(checksums) // 4
-    lanes = bytearray(
-        8 * count
-    )  # one checksum in the lower half of eight bytes, so that nothing carries over
+    lanes = bytearray(8 * count)  # each checksum in half a lane, so that nothing carries over
     for plane in range(4):
         lanes[plane::8] = checksums[plane::4]
     ones = int.from_bytes(b"\1\0\0\0\0\0\0\0" * count, "little")
@@ -417,7 +415,10 @@ def _to_parse(chunk: bytes, starts: list[int], found: _Found) -> list[int]:
     if not found.epochs_logged:
         picked.update(sorted(_holding(chunk, _EPOCHS_TAG, starts))[:1])
     looked = max(0, _RECORDS_FOR_TAGS - found.records) if seen else count
-    picked |= _new_layouts(chunk, starts[: looked + 1], found)
+    if found.looks > 0:
+        new = _new_layouts(chunk, starts[: looked + 1], found)
+        found.looks -= len(new)
+        picked |= new
     return sorted(picked)
 
 
@@ -469,7 +470,7 @@ def _new_layouts(chunk: bytes, starts: list[int], found: _Found) -> set[int]:
         layout = chunk[summary : summary + 6 + chunk[summary + 5]]
         if layout not in known:
             new.add(index)
-            if _is_plain(layout) and len(known) < _MOST_LAYOUTS:
+            if _is_plain(layout):
                 known.add(layout)
     return new
 

@@ -578,3 +578,14 @@ def test_tags_are_bounded(tmp_path: Path) -> None:
     file = read(tmp_path, *(scalar(f"{i}/" + "x" * 500, 1.0, 1) for i in range(1500)))
     assert len(file.tags) == 1000
     assert max(map(len, file.tags)) == 200
+
+
+def test_tags_cost_a_bounded_number_of_looks_and_rewards_are_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summaries, "_MOST_LOOKS", 5)
+    monkeypatch.setattr(summaries, "_CHUNK", 300)
+    others = [scalar(f"losses/{i:03}", 1.0, 1) for i in range(100)]
+    file = read(tmp_path, *others, scalar("rewards/iter", 2.0, 1))
+    assert rewards(file) == [(1, 2.0)]
+    assert 5 <= len(file.tags) < 50  # with the last of each chunk
