@@ -239,13 +239,25 @@ class Subject:
         return self._setting("max_epochs")
 
     @cached_property
+    def save_best_after(self) -> Known:
+        """`save_best_after` from the options, the config, or a best older than the default."""
+        known = self._setting("save_best_after")
+        if known.value is not None or not self.profile.has_save_best_after:
+            return known
+        named = (file for file in self.readable if file.name.kind is Kind.BEST)
+        epochs = [file.epoch for file in named if file.epoch is not None]
+        if epochs and 0 <= min(epochs) < self.profile.default_save_best_after:
+            return Known(min(epochs), "the best checkpoint's epoch")
+        return known
+
+    @cached_property
     def settings(self) -> Settings:
         """The settings for the oracle, without what is inferred from the files judged."""
         return Settings(
             self.name,
             self._setting("save_freq").value,
             self.max_epochs.value,
-            self._setting("save_best_after").value,
+            self.save_best_after.value,
         )
 
     # --- files ------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _RUN_COLOUR = {"conforms": "green", "incomplete": "yellow", "fail": "red", "error": "red"}
 _MOST_PATHS = 8
-_ID_WIDTH = 15
+_ID_WIDTH = 17
 _VERDICT_WIDTH = len("INCOMPLETE")
 _INDENT = 9 + _ID_WIDTH
 
