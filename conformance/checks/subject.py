@@ -240,14 +240,19 @@ class Subject:
 
     @cached_property
     def save_best_after(self) -> Known:
-        """`save_best_after` from the options, the config, or a best older than the default."""
+        """`save_best_after` from the options, the config, or watermarks older than the default."""
         known = self._setting("save_best_after")
         if known.value is not None or not self.profile.has_save_best_after:
             return known
-        named = (file for file in self.readable if file.name.kind is Kind.BEST)
-        epochs = [file.epoch for file in named if file.epoch is not None]
-        if epochs and 0 <= min(epochs) < self.profile.default_save_best_after:
-            return Known(min(epochs), "the best checkpoint's epoch")
+        stored = {file.watermark for file in self.readable if file.watermark is not None}
+        moved = [
+            epoch
+            for session in self.history.sessions
+            for epoch, reward in session.rewards.items()
+            if any(same_reward(reward, watermark) for watermark in stored)
+        ]
+        if moved and min(moved) < self.profile.default_save_best_after:
+            return Known(min(moved), "the stored watermarks")
         return known
 
     @cached_property
