@@ -199,7 +199,7 @@ class _Found:
     problem: str | None = None
     # Of the headers whose CRC-32C is right: the length that each tells.
     lengths: dict[bytes, int] = field(default_factory=dict)
-    # Layouts of records whose tags have been seen, and how many more records may be parsed for them.
+    # Layouts of records whose tags have been seen; how many more records may be parsed for that.
     layouts: set[bytes] = field(default_factory=set)
     looks: int = field(default_factory=lambda: _MOST_LOOKS)
     budget: _Budget = field(default_factory=lambda: _Budget(_MOST_FIELDS_READ))
