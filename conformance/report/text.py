@@ -78,16 +78,19 @@ def _run(run: RunReport, style: Style, *, verbose: bool) -> Iterator[str]:
     )
     name = style.paint(printable(_shown_path(run.path)), "bold")
     yield f"{verdict} {name}  {style.paint(about, 'dim')}"
-    shown = [
-        finding
-        for finding in run.findings
-        if verbose or finding.verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE)
-    ]
-    # Rules that say the same, for want of the same evidence, say it once.
-    for _, same in groupby(shown, key=lambda finding: (finding.verdict, finding.message)):
-        yield from _findings(list(same), style)
+    for _, same in groupby(run.findings, key=_alike):
+        found = list(same)
+        if verbose or found[0].verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
+            yield from _findings(found, style)
     for note in run.notes:
         yield from _wrapped(f"  {'note':6} {'':{_ID_WIDTH}}", printable(note), style)
+
+
+def _alike(finding: Finding) -> tuple[str, ...]:
+    """Neighbours of one group that say the same, for want of the same evidence, say it once."""
+    group, _, number = finding.rule.partition("-")
+    told_alone = finding.verdict in (Verdict.FAIL, Verdict.ERROR)
+    return (group, number if told_alone else "", finding.verdict.value, finding.message)
 
 
 def _tally(run: RunReport) -> dict[str, int]:

@@ -1,0 +1,353 @@
+"""Reports of any content: the JSON keeps its schema, the text obeys nothing that a name holds."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from importlib import resources
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from referencing import Registry, Resource
+
+from conformance.checks.finding import Finding, RunReport, run_verdict
+from conformance.convention.rules import RULES, Level, Verdict
+from conformance.report import Report, count
+from conformance.report.json import to_json
+from conformance.report.text import Style, printable, to_text
+
+quick = settings(deadline=None)
+
+HOSTILE = (
+    *("\x1b[31mred\x1b[0m", "a\nverdict: conforms (1 run)", "\r", "\0", "\x07", "\x9b2J", "\x7f"),
+    *("\u202egnp.\u202c", "\u200b", "\ufeff", "\u2028", "\u2029", "\x85", "\x0b\x0c"),
+    *("\ud800", "\udcff\udcfe", "\ue000", "\uffff", "\U000e0041", '"', "\\", "</script>", "%s{}"),
+)
+texts = st.sampled_from(HOSTILE) | st.text(
+    st.characters(codec=None, exclude_categories=()), max_size=20
+)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**200), 2**200)
+    | st.floats()
+    | texts
+    | st.binary(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(texts | st.integers(), inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.frozensets(texts, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@st.composite
+def findings(draw: st.DrawFn) -> Finding:
+    rule = draw(st.sampled_from(RULES))
+    verdict = draw(st.sampled_from(Verdict))
+    failed = verdict is Verdict.FAIL
+    return Finding(
+        rule.id,
+        rule.level,
+        verdict,
+        message=draw(texts.filter(bool)),
+        paths=tuple(draw(st.lists(texts, max_size=10))),
+        evidence=draw(st.dictionaries(texts, values, max_size=3)),
+        fix=rule.fix if failed else "",
+        waived=draw(st.none() | texts) if failed else None,
+    )
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> Report:
+    runs = []
+    for _ in range(draw(st.integers(0, 3))):
+        found = tuple(draw(st.lists(findings(), max_size=4)))
+        runs.append(
+            RunReport(
+                path="/runs/" + draw(texts),
+                verdict=run_verdict(found),
+                sessions=draw(st.integers(0, 3)),
+                checkpoints=draw(st.integers(0, 10**6)),
+                findings=found,
+                notes=tuple(draw(st.lists(texts, max_size=2))),
+            )
+        )
+    return Report("0.1.0", draw(texts), tuple(runs))
+
+
+def _validator() -> jsonschema.Draft202012Validator:
+    folder = resources.files("conformance") / "schemas"
+    report, scenario = (
+        json.loads((folder / f"{stem}-1.schema.json").read_text(encoding="utf-8"))
+        for stem in ("report", "scenario")
+    )
+    registry = Registry().with_resource(scenario["$id"], Resource.from_contents(scenario))
+    return jsonschema.Draft202012Validator(report, registry=registry)
+
+
+VALIDATOR = _validator()
+
+
+def _no_constant(text: str) -> float:
+    raise AssertionError(f"{text} is not JSON")
+
+
+def _load(text: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(text, parse_constant=_no_constant)
+    return document
+
+
+def _finding(**changes: object) -> Finding:
+    given_values: dict[str, Any] = {
+        "rule": "BEST-003",
+        "level": Level.MUST,
+        "verdict": Verdict.FAIL,
+        "message": "a tie rewrote it",
+        "paths": ("nn/A.pth",),
+        "evidence": {},
+        "fix": "Compare strictly.",
+        **changes,
+    }
+    return Finding(**given_values)
+
+
+def _report(*found: Finding, notes: tuple[str, ...] = ()) -> Report:
+    run = RunReport("/runs/A", run_verdict(found), 1, 3, found, notes)
+    return Report("0.1.0", "isaacgymenvs", (run,))
+
+
+# --- JSON -----------------------------------------------------------------------------------
+
+
+@quick
+@given(reports())
+def test_any_report_keeps_the_schema(report: Report) -> None:
+    text = to_json(report)
+    assert text.isascii()
+    assert text.endswith("}\n")
+    document = _load(text)
+    VALIDATOR.validate(document)
+    assert [run["path"] for run in document["runs"]] == [run.path for run in report.runs]
+    assert document["verdict"] == report.verdict
+    assert sum(document["counts"].values()) == sum(len(run.findings) for run in report.runs)
+
+
+@quick
+@given(reports())
+def test_names_come_back_as_they_were(report: Report) -> None:
+    for run, shown in zip(report.runs, _load(to_json(report))["runs"], strict=True):
+        for finding, listed in zip(run.findings, shown["findings"], strict=True):
+            assert listed["paths"] == list(finding.paths)
+            assert listed["message"] == finding.message
+            assert listed["rule"] == finding.rule
+            assert listed["waived"] == finding.waived
+
+
+def test_numbers_that_are_not_finite_are_texts() -> None:
+    finding = _finding(evidence={"a": [math.nan, math.inf], "b": {"c": -math.inf}, "d": (1.5,)})
+    evidence = _load(to_json(_report(finding)))["runs"][0]["findings"][0]["evidence"]
+    assert evidence == {"a": ["nan", "inf"], "b": {"c": "-inf"}, "d": [1.5]}
+
+
+def test_failures_of_a_driven_trainer_keep_the_schema() -> None:
+    scenario = {
+        "experiment": "\udcff\n",
+        "root": "runs",
+        "save_freq": 0,
+        "max_epochs": 2,
+        "rewards": (None, math.nan, math.inf, -math.inf, 1.5),
+        "save_best_after": 0,
+        "resume": "best",
+        "seed": 0,
+    }
+    failure = {
+        "rule": "BEST-005",
+        "level": "must",
+        "message": "a NaN rewrote it",
+        "scenario": [scenario, scenario],
+        "replay": "conformance test",
+    }
+    document = _load(to_json(Report("0.1.0", "isaacgymenvs", (), (failure,))))
+    VALIDATOR.validate(document)
+    rewards = document["failures"][0]["scenario"][1]["rewards"]
+    assert rewards == [None, "nan", "inf", "-inf", 1.5]
+
+
+# --- verdicts and counts --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ((), "conforms"),
+        (("conforms", "incomplete"), "incomplete"),
+        (("incomplete", "error"), "error"),
+        (("error", "fail", "conforms"), "fail"),
+    ],
+)
+def test_the_worst_run_decides(verdicts: tuple[str, ...], expected: str) -> None:
+    runs = tuple(RunReport("/runs/A", verdict, 0, 0, ()) for verdict in verdicts)
+    assert Report("0.1.0", "isaacgymenvs", runs).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("level", "verdict", "expected"),
+    [
+        (Level.MUST, Verdict.PASS, "conforms"),
+        (Level.MUST, Verdict.NOT_APPLICABLE, "conforms"),
+        (Level.MUST, Verdict.UNOBSERVABLE, "incomplete"),
+        (Level.MUST, Verdict.FAIL, "fail"),
+        (Level.MUST, Verdict.ERROR, "error"),
+        (Level.SHOULD, Verdict.UNOBSERVABLE, "conforms"),
+        (Level.SHOULD, Verdict.FAIL, "conforms"),
+        (Level.SHOULD, Verdict.ERROR, "error"),
+    ],
+)
+def test_must_rules_decide_and_should_rules_warn(
+    level: Level, verdict: Verdict, expected: str
+) -> None:
+    passing = _finding(verdict=Verdict.PASS)
+    assert run_verdict([passing, _finding(level=level, verdict=verdict)]) == expected
+
+
+def test_a_waived_failure_does_not_decide() -> None:
+    assert run_verdict([_finding(waived="known")]) == "conforms"
+    assert run_verdict([_finding(waived="known"), _finding()]) == "fail"
+
+
+def test_all_verdicts_are_counted() -> None:
+    report = _report(_finding(), _finding(verdict=Verdict.PASS), _finding())
+    assert count(report.runs) == {
+        "pass": 1,
+        "fail": 2,
+        "not-applicable": 0,
+        "unobservable": 0,
+        "error": 0,
+    }
+
+
+# --- text -----------------------------------------------------------------------------------
+
+
+@quick
+@given(reports(), st.booleans(), st.none() | st.integers(20, 200), st.booleans())
+def test_no_text_obeys_what_a_name_holds(
+    report: Report, colour: bool, width: int | None, verbose: bool
+) -> None:
+    text = to_text(report, Style(colour, width), verbose=verbose)
+    plain = re.sub(r"\x1b\[[0-9]{1,2}m", "", text) if colour else text
+    for char in plain.replace("\n", ""):
+        assert char.isprintable(), ascii(char)
+    lines = plain.split("\n")
+    assert sum(line.startswith("verdict: ") for line in lines) == 1
+    assert lines[-2].startswith(f"verdict: {report.verdict} (")
+    assert lines[-1] == ""
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_what_a_terminal_would_obey_is_shown_as_an_escape(text: str) -> None:
+    shown = printable(f"a{text}b")
+    assert shown.isprintable()
+    assert not any(unicodedata.category(char).startswith("C") for char in shown)
+    assert shown.startswith("a")
+    assert shown.endswith("b")
+
+
+@pytest.mark.parametrize("text", ["Ünïcode", "名前", "a b", "\U0001f916", "e\u0301", "x[1]", ""])
+def test_what_a_reader_sees_stays_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+def test_failures_warnings_and_waivers_are_told_apart() -> None:
+    text = to_text(
+        _report(
+            _finding(),
+            _finding(rule="NAME-008", level=Level.SHOULD, message="odd", fix="Rename it."),
+            _finding(rule="LOAD-001", message="refused", waived="known (until 2030-12-31)"),
+            _finding(rule="LOAD-002", verdict=Verdict.PASS, message="fine", fix="", paths=()),
+            _finding(rule="LOAD-003", verdict=Verdict.UNOBSERVABLE, message="unseen", fix=""),
+            _finding(rule="LOAD-004", verdict=Verdict.ERROR, message="broke", fix=""),
+            notes=("config.yaml: odd",),
+        )
+    )
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "FAIL BEST-003 a tie rewrote it" in lines
+    assert "warn NAME-008 odd" in lines
+    assert "waived LOAD-001 refused" in lines
+    assert "waived: known (until 2030-12-31)" in lines
+    assert "? LOAD-003 unseen" in lines
+    assert "ERROR LOAD-004 broke" in lines
+    assert "mend: Compare strictly.\n" in text
+    assert "config.yaml: odd" in text
+    assert "LOAD-002" not in text
+    assert lines[-1].startswith("verdict: fail (1 run")
+    assert lines[-1].endswith("; MUST rules broken: BEST-003)")
+
+
+def test_neighbours_that_say_the_same_say_it_once() -> None:
+    unseen = {"verdict": Verdict.UNOBSERVABLE, "message": "unseen", "fix": "", "paths": ()}
+    text = to_text(
+        _report(
+            _finding(rule="BEST-008", **unseen),
+            _finding(rule="BEST-009", **unseen),
+            _finding(rule="LOAD-001", **unseen),
+            _finding(rule="LOAD-002", verdict=Verdict.PASS, message="fine", fix="", paths=()),
+            _finding(rule="LOAD-003", **unseen),
+        )
+    )
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert [line for line in lines if line.startswith("?")] == [
+        "? BEST-008..009 unseen",
+        "? LOAD-001 unseen",
+        "? LOAD-003 unseen",
+    ]
+
+
+def test_failures_that_say_the_same_keep_their_own_files() -> None:
+    text = to_text(
+        _report(
+            _finding(rule="LOAD-001", paths=("nn/A.pth",)),
+            _finding(rule="LOAD-002", paths=("nn/B.pth",)),
+        )
+    )
+    assert "LOAD-002" in text
+    assert "nn/A.pth" in text
+    assert "nn/B.pth" in text
+
+
+def test_verbose_lists_what_passed() -> None:
+    report = _report(_finding(verdict=Verdict.PASS, message="fine", fix="", paths=()))
+    assert "pass   BEST-003" in to_text(report, verbose=True)
+    assert "BEST-003" not in to_text(report)
+
+
+def test_many_paths_are_cut_short_and_counted() -> None:
+    text = to_text(_report(_finding(paths=tuple(f"nn/{number}" for number in range(20)))))
+    assert "nn/7\n" in text
+    assert "nn/8\n" not in text
+    assert "and 12 more\n" in text
+
+
+def test_lines_fit_the_terminal_and_lose_no_word() -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    report = _report(_finding(message=words))
+    wrapped = to_text(report, Style(width=60))
+    assert all(len(line) <= 60 for line in wrapped.split("\n"))
+    assert " ".join(wrapped.split()) == " ".join(to_text(report).split())
+    assert words in to_text(report)
+
+
+def test_colours_are_only_where_they_are_wanted() -> None:
+    report = _report(_finding())
+    coloured = to_text(report, Style(colour=True))
+    assert "\x1b[31mFAIL" in coloured
+    assert re.sub(r"\x1b\[[0-9]+m", "", coloured) == to_text(report)
+    assert "\x1b" not in to_text(report)
