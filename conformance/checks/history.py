@@ -115,7 +115,7 @@ def build_history(files: Iterable[EventFile], *, saved: frozenset[int] = frozens
         saved: the epochs of its periodic checkpoints: what a session may have been resumed from.
     """
     files = tuple(files)
-    problems = [f"{file.path.name!a}: {file.problem}" for file in files if file.problem is not None]
+    problems = [f"{file.path.name!a}: {file.problem}" for file in files if is_unreadable(file)]
     segments: list[_Segment] = []
     ordered = sorted(
         (file for file in files if file.first_wall_time is not None),
@@ -142,6 +142,14 @@ def build_history(files: Iterable[EventFile], *, saved: frozenset[int] = frozens
         starts = _starts(sessions, segment, saved)
         sessions.append(Session(len(sessions), (segment.file,), segment.rewards, starts))
     return History(tuple(sessions), len(sessions) + silent, tuple(problems))
+
+
+def is_unreadable(file: EventFile) -> bool:
+    """Whether an event file is wrong in a way that no kill explains.
+
+    A process killed at its start leaves a file without one whole record.
+    """
+    return file.problem is not None and not (file.torn and file.records == 0)
 
 
 def _segments(file: EventFile, problems: list[str]) -> Iterator[_Segment]:

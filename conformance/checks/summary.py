@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from conformance.checks.best import CHECKS as BEST
 from conformance.checks.best import lost_watermarks
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.history import is_unreadable
 from conformance.checks.names import one_periodic_for_an_epoch, rounded_rewards
 from conformance.convention.names import Flaw
 from conformance.convention.rewards import same_reward
@@ -23,7 +24,7 @@ def logs_each_epoch(subject: Subject) -> Outcome:
     unreadable = {
         entry.relative: file.problem
         for entry, file in zip(subject.event_entries, subject.event_files, strict=True)
-        if file.problem is not None
+        if is_unreadable(file)
     }
     if unreadable:
         path, problem = next(iter(unreadable.items()))
