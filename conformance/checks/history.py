@@ -149,7 +149,8 @@ def is_unreadable(file: EventFile) -> bool:
 
     A process killed at its start leaves a file without one whole record.
     """
-    return file.problem is not None and not (file.torn and file.records == 0)
+    cut_short = file.records == 0 and (file.torn or file.size == 0)
+    return file.problem is not None and not cut_short
 
 
 def _segments(file: EventFile, problems: list[str]) -> Iterator[_Segment]:

@@ -208,3 +208,28 @@ def test_rules_without_anything_to_look_at_do_not_pass(tmp_path):
         f.rule for f in report(trainer, tmp_path).findings if f.verdict is Verdict.NOT_APPLICABLE
     }
     assert {"BEST-003", "BEST-004", "BEST-005", "BEST-008", "CADENCE-001", "NAME-004"} <= vacuous
+
+
+@pytest.mark.parametrize("content", [b"", b"\x18\x00\x00"], ids=["empty", "torn"])
+def test_an_event_file_of_a_session_killed_at_its_start_is_no_failure(tmp_path, content):
+    trainer = Trainer("A", 2, 4)
+    trainer.run([1.0, 2.0, 3.0, 4.0])
+    trainer.files["summaries/events.out.tfevents.1700009999.host.1.0"] = content
+    assert broken(report(trainer, tmp_path)) == set()
+
+
+def test_an_event_file_of_garbage_takes_the_logs_away_from_the_other_rules(tmp_path):
+    trainer = defects.RewritesOnTie("A", 2, 4)
+    trainer.run([1.0, 2.0, 2.0, 1.0])
+    trainer.files["summaries/events.out.tfevents.1700009999.host.1.0"] = b"garbage" * 30
+    assert broken(report(trainer, tmp_path)) == {"SUMMARY-001"}
+
+
+def test_a_kill_between_the_log_and_the_save_proves_nothing(tmp_path):
+    """The last logged epoch improved and was due, and neither file was written any more."""
+    trainer = Trainer("A", 2, 10)
+    trainer.run([1.0, 2.0, 3.0, 9.0] + [0.0] * 6, last=3)
+    trainer.log.append((4, 9.0))
+    trainer.logs = 0
+    trainer.flush()
+    assert broken(report(trainer, tmp_path)) == set()
