@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from reference_trainer import __version__
 from reference_trainer.config import PpoSettings, Settings, SettingsError, from_command_line
+
+if TYPE_CHECKING:
+    from reference_trainer.session import EpochReport
 
 HELP = """\
 python -m reference_trainer [key=value ...]
@@ -87,30 +91,50 @@ def help_text() -> str:
     return HELP + "\n".join(lines)
 
 
+class Progress:
+    """Shows a training session's epochs: each on a terminal, one of many in a pipe or a file."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self._console = console
+        self._epochs = settings.max_iterations
+        self._every = 1 if console.terminal else settings.save_freq or 25
+        self._frames = 0
+        self._seconds = 0.0
+
+    def show(self, report: "EpochReport") -> None:
+        """Take in one epoch and show it if it is its turn."""
+        self._frames += report.frames
+        self._seconds += report.seconds
+        if report.epoch % self._every and report.epoch != self._epochs:
+            return
+        reward = "none yet" if report.mean_reward is None else f"{report.mean_reward:.2f}"
+        line = (
+            f"epoch {report.epoch}/{self._epochs}  mean reward {reward}  "
+            f"best {report.watermark:.2f}  {report.frames / report.seconds:,.0f} steps/s"
+        )
+        if self._console.terminal:
+            self._console.progress(line)
+        else:
+            self._console.tell(line)
+
+    def sum_up(self) -> None:
+        """Show how fast the session was, with its logs and saves."""
+        rate = self._frames / self._seconds
+        self._console.tell(f"{self._frames:,} steps in {self._seconds:.1f} s: {rate:,.0f} steps/s")
+
+
 def run(settings: Settings, interruption: Interruption, console: Console) -> int:
     """Do what the settings ask for and return the exit code."""
     # torch takes a second to import: wrong settings are reported before that.
     import torch  # noqa: PLC0415
 
     from reference_trainer.saver import CheckpointError, RunFolder  # noqa: PLC0415
-    from reference_trainer.session import EpochReport, TrainingError, play, train  # noqa: PLC0415
+    from reference_trainer.session import TrainingError, play, train  # noqa: PLC0415
 
     torch.set_num_threads(settings.num_threads)
     # TensorBoard's writing thread hands its error to the next flush: its traceback is noise.
     threading.excepthook = lambda _error: None
-    every = settings.save_freq or 25
-
-    def show(report: EpochReport) -> None:
-        reward = "none yet" if report.mean_reward is None else f"{report.mean_reward:.2f}"
-        line = (
-            f"epoch {report.epoch}/{settings.max_iterations}  mean reward {reward}  "
-            f"best {report.watermark:.2f}  {report.frames_per_second:,.0f} steps/s"
-        )
-        if console.terminal:
-            console.progress(line)
-        elif report.epoch % every == 0 or report.epoch == settings.max_iterations:
-            console.tell(line)
-
+    progress = Progress(settings, console)
     try:
         if settings.test:
             path, mean = play(settings, console.complain)
@@ -118,7 +142,7 @@ def run(settings: Settings, interruption: Interruption, console: Console) -> int
             return 0
         last = train(
             settings,
-            on_epoch=show,
+            on_epoch=progress.show,
             stop=lambda: interruption.signal is not None,
             warn=console.complain,
         )
@@ -132,6 +156,7 @@ def run(settings: Settings, interruption: Interruption, console: Console) -> int
         where = f"after epoch {last.epoch}" if last else "before the first epoch"
         console.complain(f"stopped by {interruption.signal.name} {where}")
         return 128 + interruption.signal
+    progress.sum_up()
     if last is None or last.watermark == float("-inf"):
         console.tell("no best checkpoint: no episode has finished yet")
     else:

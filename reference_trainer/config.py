@@ -1,6 +1,7 @@
 """The settings: dataclasses, read from a Hydra command line and checked before anything runs."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
@@ -89,6 +90,8 @@ def _check_names(settings: Settings) -> None:
     for key, path in (("root", settings.root), ("checkpoint", settings.checkpoint)):
         if not path.isprintable():
             raise SettingsError(f"{key}={path!a} holds characters that cannot be printed")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", settings.device, re.ASCII):
+        raise SettingsError(f"device={settings.device!a} is none of auto, cpu, cuda and cuda:N")
     if not settings.root:
         raise SettingsError("root is empty: '.' is the folder you are in")
 

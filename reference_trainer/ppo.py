@@ -216,9 +216,13 @@ class EpisodeStatistics:
         }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Remember the episodes of `state` again."""
-        self.returns.extend(state["returns"].tolist())
-        self.lengths.extend(state["lengths"].tolist())
+        """Remember the episodes of `state` again; raise StateError if it holds none."""
+        try:
+            returns, lengths = state["returns"].tolist(), state["lengths"].tolist()
+        except (AttributeError, KeyError, TypeError) as error:
+            raise StateError("its episodes are not returns and lengths") from error
+        self.returns.extend(returns)
+        self.lengths.extend(lengths)
 
 
 class Rollout:

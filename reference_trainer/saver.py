@@ -74,7 +74,7 @@ class RunFolder:
         """Return the mean reward that a periodic checkpoint's name states; None for another."""
         name = re.escape(self.experiment)
         match = re.fullmatch(rf"last_{name}ep[1-9]\d*rew({FLOAT32})\.pth", path.name, re.ASCII)
-        return float(match[1]) if match else None
+        return float(as_float32(float(match[1]))) if match else None
 
     def checkpoints(self) -> list[Path]:
         """Return the run's checkpoints, judged by their names, the best first if there is one."""
@@ -195,6 +195,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path} is not this trainer's: it has no {kind.__name__} {key!r}"
             )
+    if state["epoch"] < 1 or state["frame"] < 0:
+        raise CheckpointError(
+            f"{path} is not this trainer's: its epoch is below 1 or its frame below 0"
+        )
     loaded: dict[str, Any] = state
     return loaded
 
@@ -209,18 +213,19 @@ def find_last(folder: RunFolder, warn: Callable[[str], None]) -> tuple[Path, dic
     Raises:
         CheckpointError: there is none that can be read.
     """
-    found: list[tuple[int, int, Path, dict[str, Any]]] = []
+    found: tuple[tuple[int, int], Path, dict[str, Any]] | None = None
     for path in folder.checkpoints():
         try:
             state = load_checkpoint(path)
-        except CheckpointError as error:  # noqa: PERF203  # one damaged file of many
+        except CheckpointError as error:
             warn(f"passed over: {error}")
-        else:
-            found.append((state["epoch"], path.stat().st_mtime_ns, path, state))
-    if not found:
+            continue
+        age = (state["epoch"], path.stat().st_mtime_ns)
+        if found is None or age > found[0]:
+            found = (age, path, state)
+    if found is None:
         raise CheckpointError(f"{folder.nn} holds no checkpoint to go on from")
-    _, _, path, state = max(found, key=lambda item: item[:2])
-    return path, state
+    return found[1], found[2]
 
 
 def find_checkpoint(
@@ -237,24 +242,32 @@ def find_checkpoint(
     return path, load_checkpoint(path)
 
 
-def resumed_watermark(folder: RunFolder, path: Path, state: Mapping[str, Any]) -> float:
-    """Return the best mean reward that the run of a session resumed from `path` already saved.
+def resumed_watermark(
+    folder: RunFolder, path: Path, state: Mapping[str, Any]
+) -> tuple[float, bool]:
+    """Return the best mean reward of the run before a session resumed from `path`.
 
     That is the highest of what the checkpoint stores, of its own mean reward and of what the run's
     best stores: a periodic checkpoint written at a new best still stores the old watermark. A
     checkpoint of another run brings none along: its best is not this run's.
 
+    Returns:
+        The watermark, and whether the best checkpoint of it was never written: the session before
+        was killed after the periodic save of that epoch and before the best.
+
     Raises:
         CheckpointError: the run's best is damaged.
     """
     if not folder.holds(path):
-        return -math.inf
-    stored, own = state["last_mean_rewards"], folder.reward_in_name(path)
-    best = None
+        return -math.inf, False
+    saved = [state["last_mean_rewards"]]
     if os.path.lexists(folder.best):
-        best = load_checkpoint(folder.best)["last_mean_rewards"]
-    known = [r for r in (stored, own, best) if r is not None and not math.isnan(r)]
-    return max(known, default=-math.inf)
+        saved.append(load_checkpoint(folder.best)["last_mean_rewards"])
+    watermark = max((reward for reward in saved if not math.isnan(reward)), default=-math.inf)
+    own = folder.reward_in_name(path)
+    if own is not None and own > watermark:
+        return own, True
+    return watermark, False
 
 
 class CheckpointKeeper:
@@ -281,6 +294,17 @@ class CheckpointKeeper:
         self.save_freq = save_freq
         self.watermark = float(as_float32(watermark))
         self._save = save
+
+    def catch_up(self, state: Mapping[str, Any]) -> None:
+        """Write the checkpoint of the watermark as the best: a killed session did not get to it.
+
+        Args:
+            state: the content of that epoch's periodic checkpoint.
+
+        Raises:
+            OSError: the write failed.
+        """
+        self._save(self.folder.best, {**state, "last_mean_rewards": self.watermark})
 
     def due(self, epoch: int, mean_reward: float | None) -> tuple[bool, bool]:
         """Tell whether a periodic and whether the best checkpoint is due after `epoch`."""

@@ -39,7 +39,8 @@ class EpochReport:
     epoch: int
     mean_reward: float | None
     watermark: float
-    frames_per_second: float
+    frames: int  # environment steps of this epoch
+    seconds: float  # that it took, with its logs and saves
     written: tuple[Path, ...]
 
 
@@ -177,8 +178,14 @@ class Session:
         log.flush()
 
         written = self.keeper.after_epoch(epoch, reward, self.state)
-        frames_per_second = ppo.frames_per_epoch / (time.perf_counter() - started)
-        return EpochReport(epoch, reward, self.keeper.watermark, frames_per_second, tuple(written))
+        return EpochReport(
+            epoch=epoch,
+            mean_reward=reward,
+            watermark=self.keeper.watermark,
+            frames=ppo.frames_per_epoch,
+            seconds=time.perf_counter() - started,
+            written=tuple(written),
+        )
 
 
 def make_ppo(settings: Settings) -> Ppo:
@@ -201,10 +208,11 @@ def make_ppo(settings: Settings) -> Ppo:
         ) from error
 
 
-def load_into(ppo: Ppo, path: Path, state: Mapping[str, Any]) -> None:
-    """Let `ppo` go on from `path`; raise CheckpointError if it is of another network."""
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Say that `path` is of another network, as a CheckpointError, where a StateError comes up."""
     try:
-        ppo.load(state)
+        yield
     except StateError as error:
         raise CheckpointError(f"{path} does not fit these settings: {error}") from error
 
@@ -224,7 +232,8 @@ def play(settings: Settings, warn: Callable[[str], None]) -> tuple[Path, float]:
     folder = RunFolder(Path(settings.root), settings.experiment)
     path, state = find_checkpoint(folder, settings.checkpoint or "best", warn)
     ppo = make_ppo(settings)
-    load_into(ppo, path, state)
+    with fitting(path):
+        ppo.load(state)
     return path, float(ppo.play().double().mean())
 
 
@@ -234,6 +243,7 @@ class Start:
 
     epochs: int = 0
     watermark: float = -math.inf
+    owes_best: bool = False  # the best checkpoint of that watermark was never written
     path: Path | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
     same_run: bool = False
@@ -249,8 +259,8 @@ def find_start(folder: RunFolder, settings: Settings, warn: Callable[[str], None
     start = Start()
     if settings.checkpoint:
         path, state = find_checkpoint(folder, settings.checkpoint, warn)
-        watermark = resumed_watermark(folder, path, state)
-        start = Start(state["epoch"], watermark, path, state, folder.holds(path))
+        watermark, owes_best = resumed_watermark(folder, path, state)
+        start = Start(state["epoch"], watermark, owes_best, path, state, folder.holds(path))
     if start.same_run and settings.overwrite:
         raise SettingsError("overwrite=True would remove the checkpoint to go on from")
     if not start.same_run and not settings.overwrite and folder.checkpoints():
@@ -297,9 +307,10 @@ def train(
     ppo = make_ppo(settings)
     statistics = EpisodeStatistics(settings.num_envs)
     if start.path is not None:
-        load_into(ppo, start.path, start.state)
-        if start.same_run and "episodes" in start.state:
-            statistics.load(start.state["episodes"])
+        with fitting(start.path):
+            ppo.load(start.state)
+            if start.same_run:
+                statistics.load(start.state.get("episodes", {}))
 
     folder.path.mkdir(parents=True, exist_ok=True)
     with sole_session(folder):
@@ -308,6 +319,8 @@ def train(
             folder.clear()
         write_durably(folder.config, run_config(settings).encode())
         keeper = CheckpointKeeper(folder, settings.save_freq, start.watermark)
+        if start.owes_best:
+            keeper.catch_up(start.state)
         log = SummaryLog(folder.summaries)
         session = Session(ppo, statistics, keeper, log, mean_reward)
         report = None

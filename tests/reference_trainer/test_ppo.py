@@ -132,6 +132,11 @@ def test_remembered_episodes_survive_a_checkpoint() -> None:
     assert (later.mean_reward, later.mean_length) == (2.5, 1.0)
 
 
+def test_foreign_episodes_are_refused() -> None:
+    with pytest.raises(StateError, match="episodes"):
+        EpisodeStatistics(3).load({"returns": torch.ones(2)})
+
+
 def test_the_rollout_holds_what_was_played() -> None:
     ppo = tiny()
     ppo.collect()

@@ -354,15 +354,24 @@ def test_without_checkpoints_there_is_no_last(folder: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("stored", "in_name", "best", "expected"),
     [
-        (5.0, 1.0, 5.0, 5.0),
-        (5.0, 7.0, 5.0, 7.0),
-        (5.0, 1.0, 8.0, 8.0),
-        (-INF, NAN, None, -INF),
-        (NAN, 3.0, None, 3.0),
+        (5.0, 1.0, 5.0, (5.0, False)),
+        (5.0, 7.0, 7.0, (7.0, False)),
+        (5.0, 1.0, 8.0, (8.0, False)),
+        (5.0, 7.0, 5.0, (7.0, True)),
+        (-INF, 7.0, None, (7.0, True)),
+        (5.0, 1.0, None, (5.0, False)),
+        (1.0, 485.3, float(np.float32(485.3)), (float(np.float32(485.3)), False)),
+        (-INF, NAN, None, (-INF, False)),
+        (-INF, -INF, None, (-INF, False)),
+        (NAN, 3.0, 3.0, (3.0, False)),
     ],
 )
 def test_a_resumed_watermark_is_the_highest_known(
-    folder: RunFolder, stored: float, in_name: float, best: float | None, expected: float
+    folder: RunFolder,
+    stored: float,
+    in_name: float,
+    best: float | None,
+    expected: tuple[float, bool],
 ) -> None:
     path = folder.periodic(10, in_name)
     write(path, 10, stored)
@@ -374,7 +383,7 @@ def test_a_resumed_watermark_is_the_highest_known(
 def test_a_checkpoint_of_another_run_brings_no_watermark(folder: RunFolder, tmp_path: Path) -> None:
     write(folder.best, 5, 2.0)
     other = RunFolder(tmp_path / "runs", "Bee")
-    assert resumed_watermark(other, folder.best, load_checkpoint(folder.best)) == -INF
+    assert resumed_watermark(other, folder.best, load_checkpoint(folder.best)) == (-INF, False)
 
 
 def test_a_link_to_a_checkpoint_of_the_run_is_of_the_run(folder: RunFolder, tmp_path: Path) -> None:
@@ -418,6 +427,7 @@ def flipped(path: Path) -> None:
         (flipped, "is damaged: the check sum of archive/data/0 is wrong"),
         (lambda path: torch.save([1], path), "has no dict 'model'"),
         (lambda path: torch.save({"model": {}}, path), "has no dict 'optimizer'"),
+        (lambda path: write(path, 0, 1.0), "its epoch is below 1 or its frame below 0"),
         (lambda path: torch.save({"model": Hostile()}, path), "more than plain tensors"),
         (lambda path: torch.save({"m": np.float32(1)}, path), "more than plain tensors"),
     ],
