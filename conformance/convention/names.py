@@ -186,6 +186,7 @@ def _is_underscored(text: str) -> bool:
 
 _FORM_FITS = {
     RewardForm.SCALAR: is_printed,
+    RewardForm.MINUS_INF: "-inf".__eq__,
     RewardForm.ARRAY: _is_array,
     RewardForm.UNDERSCORED: _is_underscored,
 }

@@ -36,6 +36,7 @@ class RewardForm(str, Enum):
 
     SCALAR = "scalar"  # str of a float: 485.3
     ARRAY = "array"  # str of a NumPy array: [485.3]
+    MINUS_INF = "-inf"  # what a final save prints where no episode has finished
     UNDERSCORED = "underscored"  # the same with both brackets replaced by underscores: _485.3_
 
 
