@@ -336,9 +336,9 @@ def _has_refusal(file: CheckpointFile) -> bool:
 def _nothing_read(subject: Subject) -> Outcome:
     if not subject.checkpoints:
         return not_applicable("the run holds no checkpoint")
-    if any(file.contents is not None for file in subject.checkpoints):
-        return not_applicable("no checkpoint could be followed to its end (see the other rules)")
-    return not_applicable("no checkpoint is a readable file (see LAYOUT-004)")
+    if _parsed(subject):
+        return not_applicable("no checkpoint holds a state_dict (LOAD-002 judges)")
+    return unobservable("no checkpoint could be read to its end (see the rules that failed)")
 
 
 def _more(wrong: Mapping[str, object]) -> str:

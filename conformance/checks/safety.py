@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Outcome, failed, not_applicable, passed
+from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.checks.load import unsafe_globals
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ def names_no_forbidden_global(subject: Subject) -> Outcome:
     """
     read = [file for file in subject.readable if file.contents is not None]
     if not read:
-        return not_applicable("no checkpoint's pickle could be read")
+        if not subject.checkpoints:
+            return not_applicable("the run holds no checkpoint")
+        return unobservable("no checkpoint's pickle could be read (see the rules that failed)")
     wrong = {file.path: list(unsafe_globals(file)) for file in read if unsafe_globals(file)}
     if wrong:
         path, names = next(iter(wrong.items()))
