@@ -149,7 +149,7 @@ def read_in_child(tmp_path: Path) -> Callable[[Path], tuple[set[str], bool]]:
 
     def read(path: Path) -> tuple[set[str], bool]:
         begin = time.monotonic()
-        result = subprocess.run(  # noqa: S603 - this interpreter, on a file of this test
+        result = subprocess.run(
             [sys.executable, "-c", CHILD, str(path)],
             capture_output=True,
             check=False,
@@ -286,7 +286,7 @@ weights_digest(checkpoint.root["model"], checkpoint)
 print(peak())
 """
     )
-    result = subprocess.run(  # noqa: S603 - this interpreter, on a file of this test
+    result = subprocess.run(
         [sys.executable, "-c", program, str(path)],
         capture_output=True,
         check=True,

@@ -38,8 +38,11 @@ _WRAP = (1 << 64) - 1
 
 
 def is_legacy(head: bytes) -> bool:
-    """Whether a file that begins with `head` begins as every legacy stream does."""
-    return head[:1] == b"\x80" and head[2 : 2 + len(_PICKLED_NUMBER)] == _PICKLED_NUMBER
+    """Whether a file that begins with `head` begins as every legacy stream does.
+
+    From pickle protocol 4 on, which weights_only refuses, a frame's header comes first.
+    """
+    return head[:1] == b"\x80" and _PICKLED_NUMBER in head[2 : 12 + len(_PICKLED_NUMBER)]
 
 
 @dataclass(slots=True)

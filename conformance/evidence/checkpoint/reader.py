@@ -67,7 +67,7 @@ def looks_like_checkpoint(path: Path) -> bool:
         with closing(Source(path)) as source:
             if source.read(0, 4) == LOCAL_MAGIC:
                 return read_archive(source).find("data.pkl") is not None
-            return is_legacy(source.read(0, 16))
+            return is_legacy(source.read(0, 32))
     except RefusalError:
         return False
 
