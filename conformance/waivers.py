@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Finding, RunReport, run_verdict
 from conformance.convention import toml
@@ -48,8 +48,10 @@ def load_waivers(path: Path, *, today: date) -> tuple[Waiver, ...]:
     return tuple(_waiver(entry, path, today) for entry in entries)
 
 
-def _waiver(entry: dict[str, Any], path: Path, today: date) -> Waiver:
+def _waiver(entry: object, path: Path, today: date) -> Waiver:
     where = f"waivers {str(path)!a}"
+    if not isinstance(entry, dict):
+        raise WaiverError(f"{where}: expected [[waiver]] tables, found {entry!a}")
     unknown = set(entry) - _KEYS
     lacking = {"rule", "reason", "expires"} - set(entry)
     if unknown or lacking:
@@ -58,7 +60,7 @@ def _waiver(entry: dict[str, Any], path: Path, today: date) -> Waiver:
             f" unknown {sorted(unknown)}, lacking {sorted(lacking)}"
         )
     rule, reason, expires = entry["rule"], entry["reason"], entry["expires"]
-    if rule not in BY_ID:
+    if not isinstance(rule, str) or rule not in BY_ID:
         raise WaiverError(f"{where}: no rule is called {rule!a}")
     if not isinstance(reason, str) or not reason.strip():
         raise WaiverError(f"{where}: the waiver of {rule} gives no reason")

@@ -25,10 +25,11 @@ def strict_load_error(build: Callable[[], Any], path: Path, allowed: frozenset[s
     """
     with torch.serialization.safe_globals(_numpy_globals(allowed)):
         state = torch.load(path, map_location="cpu", weights_only=True)["model"]
+    model = build()
     try:
-        build().load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        return " ".join(str(error).split())
+        model.load_state_dict(state, strict=True)
+    except Exception as error:  # noqa: BLE001 - a model's own hooks may raise anything
+        return " ".join(str(error).split()) or type(error).__name__
     return None
 
 

@@ -148,9 +148,10 @@ def number(value: object, contents: Checkpoint) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
-        return float(value) if isinstance(value, float) else value
-    except OverflowError:
+        float(value)
+    except OverflowError:  # a whole number beyond any float is no epoch and no reward
         return None
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from conformance import __version__
 from conformance.cli.exits import Exit, UsageError
+from conformance.cli.streams import complain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,20 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
     except UsageError as error:
-        print(f"conformance: {error}", file=sys.stderr)  # noqa: T201 - the command line
+        complain(str(error))
         return Exit.USAGE
-    except BrokenPipeError:
-        # The reader of the pipe has what it wanted; keep the interpreter's own flush quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.CONFORMS
     except KeyboardInterrupt:
-        print("conformance: interrupted", file=sys.stderr)  # noqa: T201 - the command line
+        complain("interrupted")
         return 130
     except Exception:  # noqa: BLE001 - a defect of the harness has an exit code of its own
         import traceback  # noqa: PLC0415 - a run that needs it is slow anyway
 
-        traceback.print_exc()
-        print("conformance: the harness itself failed (above)", file=sys.stderr)  # noqa: T201
+        for line in traceback.format_exc().splitlines():
+            complain(line)
+        complain("the harness itself failed (above)")
         return Exit.HARNESS
 
 
@@ -111,7 +108,7 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="MODULE:ATTR", help="a torch module, or what builds one, for LOAD-004"
     )
     parser.add_argument(
-        "--select", type=_list, default=(), metavar="RULE,...", help="judge these rules or groups"
+        "--select", type=_list, metavar="RULE,...", help="judge these rules or groups"
     )
     parser.add_argument(
         "--ignore", type=_list, default=(), metavar="RULE,...", help="leave these rules out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -13,7 +14,8 @@ from conformance import __version__
 from conformance.checks import audit
 from conformance.checks.subject import Options
 from conformance.cli.exits import Exit, UsageError, of_verdict
-from conformance.cli.output import Outputs, Progress, complain
+from conformance.cli.output import Outputs, Progress
+from conformance.cli.streams import complain
 from conformance.convention.profile import Profile, ProfileError, load_profile
 from conformance.convention.rules import RULES, UnknownRuleError, select
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
@@ -87,10 +89,10 @@ def profile_of(name: str) -> Profile:
         raise UsageError(str(error)) from error
 
 
-def _selected(wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> frozenset[str]:
+def _selected(wanted: tuple[str, ...] | None, unwanted: tuple[str, ...]) -> frozenset[str]:
     try:
-        chosen = select(wanted) if wanted else frozenset(rule.id for rule in RULES)
-        chosen -= select(unwanted) if unwanted else frozenset()
+        chosen = frozenset(rule.id for rule in RULES) if wanted is None else select(wanted)
+        chosen -= select(unwanted)
     except UnknownRuleError as error:
         raise UsageError(str(error)) from error
     if not chosen:
@@ -116,20 +118,27 @@ def _model(spec: str | None) -> Callable[[], Any] | None:
         raise UsageError(f"--model {spec!a}: give it as module:attribute")
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as `python -m` does
     try:
-        found = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+            found: Any = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+            build = _builder(found)
+            model = build()
+    except (Exception, SystemExit) as error:
         raise UsageError(f"--model {spec!a}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
-    return _builder(found, spec)
+    if not hasattr(model, "load_state_dict"):
+        raise UsageError(f"--model {spec!a}: neither a torch module nor what builds one")
+    return build
 
 
-def _builder(found: Any, spec: str) -> Callable[[], Any]:  # noqa: ANN401 - whatever the user names
-    if hasattr(found, "load_state_dict") and not isinstance(found, type):
+def _builder(found: Any) -> Callable[[], Any]:  # noqa: ANN401 - whatever the user names
+    if (hasattr(found, "load_state_dict") and not isinstance(found, type)) or not callable(found):
         return lambda: found
-    if not callable(found):
-        raise UsageError(f"--model {spec!a}: neither a torch module nor a callable")
-    build: Callable[[], Any] = found
+
+    def build() -> Any:  # noqa: ANN401 - a torch.nn.Module, and torch is not imported here
+        with contextlib.redirect_stdout(sys.stderr):
+            return found()
+
     return build

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.cli.exits import Exit, UsageError
+from conformance.cli.streams import emit
 from conformance.fixtures.cases import CASES
 from conformance.fixtures.publish import PublishError, publish, published
 
@@ -24,5 +24,5 @@ def fixtures(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{error.filename or options.folder!a}: {error.strerror}") from error
-    sys.stdout.write(f"{len(CASES)} runs in {len(files)} files written to {options.folder!a}\n")
+    emit(f"{len(CASES)} runs in {len(files)} files written to {options.folder!a}\n")
     return Exit.CONFORMS

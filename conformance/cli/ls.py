@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.checks.subject import CheckpointFile, Options, Subject
 from conformance.cli.check import find_all, profile_of
 from conformance.cli.exits import Exit, UsageError
-from conformance.cli.output import complain
+from conformance.cli.streams import complain, emit
 from conformance.convention.profile import Kind
 from conformance.evidence.runs import scan_run
-from conformance.report.text import printable
+from conformance.report.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -41,10 +40,11 @@ def ls(options: argparse.Namespace) -> int:
         folder = scan_run(path, follow=(profile.checkpoints, profile.summaries))
         listed.append(_list(Subject(folder, profile, Options(name=options.name))))
     if options.best or options.latest:
-        return _print_one(listed, best=options.best) if listed else Exit.USAGE
-    if options.format == "json":
+        if listed:
+            _print_one(listed, best=options.best)
+    elif options.format == "json":
         document = {"runs": [_as_json(run) for run in listed]}
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        emit(json.dumps(document, indent=2) + "\n")
     else:
         _print_table(listed)
     return Exit.USAGE if unusable else Exit.CONFORMS
@@ -76,7 +76,7 @@ def _age(file: CheckpointFile) -> tuple[int, int, str]:
     return (-1 if epoch is None else epoch, file.entry.modified, file.path)
 
 
-def _print_one(listed: list[_Listed], *, best: bool) -> int:
+def _print_one(listed: list[_Listed], *, best: bool) -> None:
     which = "best" if best else "latest"
     if len(listed) > 1:
         raise UsageError(f"{len(listed)} runs found; --{which} prints one path: name one run")
@@ -87,8 +87,7 @@ def _print_one(listed: list[_Listed], *, best: bool) -> int:
     path = str(file.entry.path)
     if printable(path) != path and not path.isprintable():
         raise UsageError(f"{path!a} holds characters that no line of output can carry")
-    sys.stdout.write(path + "\n")
-    return Exit.CONFORMS
+    emit(path + "\n")
 
 
 def _print_table(listed: list[_Listed]) -> None:
@@ -103,9 +102,11 @@ def _print_table(listed: list[_Listed]) -> None:
         for run in listed
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)]
-        sys.stdout.write("  ".join([*cells, row[-1]]) + "\n")
+    lines = (
+        "  ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]])
+        for row in rows
+    )
+    emit("".join(f"{line}\n" for line in lines))
 
 
 def _cell(file: CheckpointFile | None) -> str:

@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.cli.exits import UsageError
+from conformance.cli.streams import emit
 from conformance.report.json import to_json
-from conformance.report.text import Style, printable, to_text
+from conformance.report.printable import printable
+from conformance.report.text import Style, to_text
 
 if TYPE_CHECKING:
     from conformance.report import Report
 
 _BAR = 24
-
-
-def complain(message: str) -> None:
-    """One line on stderr."""
-    print(f"conformance: {printable(message)}", file=sys.stderr)  # noqa: T201 - the command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +61,7 @@ class Outputs:
                 style = terminal_style() if file is None else Style()
                 text = to_text(report, style, verbose=verbose)
             if file is None:
-                sys.stdout.write(text)
-                sys.stdout.flush()
+                emit(text)
             else:
                 write_whole(file, text)
 
@@ -73,25 +69,36 @@ class Outputs:
 def write_whole(file: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all.
 
+    A link is followed; a pipe or a device is written to, not replaced.
+
     Raises:
         UsageError: it cannot be written.
     """
+    try:
+        if file.exists() and not file.is_file():
+            file.write_text(text, encoding="utf-8", errors="backslashreplace")
+        else:
+            _replace(Path(os.path.realpath(file)), text)
+    except OSError as error:
+        raise UsageError(f"--output {str(file)!a}: {error.strerror}") from error
+
+
+def _replace(file: Path, text: str) -> None:
     import tempfile  # noqa: PLC0415 - only --output pays for it
 
-    temporary = None
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".conformance-")
+    temporary = Path(name)
     try:
-        handle, temporary = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(text)
         umask = os.umask(0)
         os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(file)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-        raise UsageError(f"--output {str(file)!a}: {error.strerror}") from error
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def terminal_style() -> Style:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import textwrap
 from typing import TYPE_CHECKING
 
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.output import terminal_style
+from conformance.cli.streams import emit
 from conformance.convention.rules import BY_ID, RULES, Level, Rule
 
 if TYPE_CHECKING:
@@ -23,17 +23,15 @@ def rules(options: argparse.Namespace) -> int:
     """List all rules."""
     if options.format == "json":
         listed = [_as_json(rule) for rule in RULES]
-        sys.stdout.write(json.dumps({"rules": listed}, indent=2) + "\n")
+        emit(json.dumps({"rules": listed}, indent=2) + "\n")
         return Exit.CONFORMS
     if options.format == "markdown":
-        sys.stdout.write("\n".join(_pages()) + "\n")
+        emit("\n".join(_pages()) + "\n")
         return Exit.CONFORMS
     style = terminal_style()
-    for rule in RULES:
-        level = style.paint(
-            f"{rule.level.value:6}", "red" if rule.level is Level.MUST else "yellow"
-        )
-        sys.stdout.write(f"{rule.id:14} {level} {rule.text}\n")
+    colours = {Level.MUST: "red", Level.SHOULD: "yellow"}
+    levels = {level: style.paint(f"{level.value:6}", colour) for level, colour in colours.items()}
+    emit("".join(f"{rule.id:14} {levels[rule.level]} {rule.text}\n" for rule in RULES))
     return Exit.CONFORMS
 
 
@@ -44,7 +42,7 @@ def explain(options: argparse.Namespace) -> int:
         near = [known for known in BY_ID if known.startswith(options.rule.strip().upper()[:4])]
         hint = f"; did you mean {', '.join(near[:9])}?" if near else "; see 'conformance rules'"
         raise UsageError(f"no rule is called {options.rule!a}{hint}")
-    sys.stdout.write("\n".join(_page(rule)) + "\n")
+    emit("\n".join(_page(rule)) + "\n")
     return Exit.CONFORMS
 
 

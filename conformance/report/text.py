@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from conformance.convention.rules import Level, Verdict
 from conformance.report import Report, count
+from conformance.report.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,22 +23,6 @@ _MOST_PATHS = 8
 _ID_WIDTH = 17
 _VERDICT_WIDTH = len("INCOMPLETE")
 _INDENT = 9 + _ID_WIDTH
-
-
-def printable(text: str) -> str:
-    r"""The text with all that a terminal would obey, or a reader not see, as escapes.
-
-    >>> printable("x\x1b[31m\n")
-    'x\\x1b[31m\\n'
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        char
-        if char.isprintable() and unicodedata.category(char) not in ("Cf", "Cs", "Co", "Cn")
-        else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from conformance.checks.finding import Finding, RunReport, run_verdict
 from conformance.convention.rules import RULES, Level, Verdict
 from conformance.report import Report, count
 from conformance.report.json import to_json
-from conformance.report.text import Style, printable, to_text
+from conformance.report.printable import printable
+from conformance.report.text import Style, to_text
 
 quick = settings(deadline=None)
 
