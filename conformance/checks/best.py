@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.checks.diagnosis import Blame, Holder
-    from conformance.checks.subject import CheckpointFile, Subject
+    from conformance.checks.files import CheckpointFile
+    from conformance.checks.subject import Subject
 
 _MOST_SHOWN = 20
 

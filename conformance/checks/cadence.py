@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from math import gcd
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from conformance.checks.files import CheckpointFile
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.checks.history import Start, Timeline
-from conformance.checks.subject import CheckpointFile, Subject
 from conformance.convention.rewards import same_reward
+
+if TYPE_CHECKING:
+    from conformance.checks.subject import Subject
 
 _Files = dict[int, list[CheckpointFile]]
 _NO_SAVE_FREQ = "save_freq is not known: give --save-freq, or a config.yaml in the run"

@@ -16,7 +16,8 @@ from conformance.checks.history import Session, Start, Timeline, expect
 from conformance.convention.rewards import improves, is_float32, same_reward
 
 if TYPE_CHECKING:
-    from conformance.checks.subject import CheckpointFile, Subject
+    from conformance.checks.files import CheckpointFile
+    from conformance.checks.subject import Subject
     from conformance.convention.oracle import Epoch
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from conformance.checks.files import CheckpointFile, number
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.subject import CheckpointFile, Subject, number
 from conformance.convention.rewards import same_reward
 from conformance.convention.safe_globals import NUMPY_DATA
 from conformance.evidence.checkpoint import FaultKind, Tensor
+
+if TYPE_CHECKING:
+    from conformance.checks.subject import Subject
 
 _SLACK = 1.25
 _OVERHEAD = 64 * 1024

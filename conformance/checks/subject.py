@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from conformance.checks.files import CheckpointFile, is_temporary
 from conformance.checks.history import Expectation, History, build_history, expect
+from conformance.checks.inference import infer_save_freq, step_shift
 from conformance.convention.names import (
     CheckpointName,
     Flaw,
@@ -18,22 +18,14 @@ from conformance.convention.names import (
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, Profile
 from conformance.convention.rewards import same_reward
-from conformance.evidence.checkpoint import (
-    Checkpoint,
-    FaultKind,
-    NonFinite,
-    Scalar,
-    Tensor,
-    looks_like_checkpoint,
-    read_checkpoint,
-    read_item,
-    scan_non_finite,
-)
+from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.runs import CONFIG_NAME, Entry, EntryKind, RunFolder
 from conformance.evidence.summaries import EventFile, is_event_file_name, read_event_file
 
-_LARGEST_EPOCH = 10**18
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _STAMP_LENGTH = len("_dd-HH-MM-SS")
 
 
@@ -46,112 +38,6 @@ class Options:
     max_epochs: int | None = None
     save_best_after: int | None = None
     model: Callable[[], Any] | None = None
-
-
-class CheckpointFile:
-    """One checkpoint of a run: its entry, what its name says, and, read on demand, its contents."""
-
-    def __init__(
-        self, entry: Entry, name: CheckpointName, profile: Profile, *, misplaced: bool = False
-    ) -> None:
-        self.entry = entry
-        self.name = name
-        self.misplaced = misplaced
-        self._profile = profile
-
-    @property
-    def path(self) -> str:
-        """The path from the run's folder."""
-        return self.entry.relative
-
-    @property
-    def is_file(self) -> bool:
-        """Whether there is something to read: a file with bytes in it."""
-        return self.entry.kind is EntryKind.FILE and self.entry.size > 0
-
-    @cached_property
-    def contents(self) -> Checkpoint | None:
-        """What the file holds; None where there is nothing to read (LAYOUT-004's matter)."""
-        if not self.is_file:
-            return None
-        return read_checkpoint(self.entry.path, allowed=self._profile.allowed_globals)
-
-    @cached_property
-    def damaged(self) -> bool:
-        """Whether the file's bytes are not what was written: nothing in it is to be believed."""
-        contents = self.contents
-        return contents is not None and any(
-            fault.kind in (FaultKind.DAMAGED, FaultKind.UNREADABLE, FaultKind.NOT_A_CHECKPOINT)
-            for fault in contents.faults
-        )
-
-    @cached_property
-    def values(self) -> Mapping[str, Any] | None:
-        """The top-level dict, where the file is whole and holds one with string keys."""
-        contents = self.contents
-        if contents is None or self.damaged or not isinstance(contents.root, Mapping):
-            return None
-        return {key: value for key, value in contents.root.items() if isinstance(key, str)}
-
-    @cached_property
-    def model(self) -> Mapping[str, Tensor] | None:
-        """The state_dict under `model`, where it is one."""
-        values = self.values
-        model = None if values is None else values.get("model")
-        if not isinstance(model, Mapping) or not model:
-            return None
-        tensors = {
-            key: value
-            for key, value in model.items()
-            if isinstance(key, str) and isinstance(value, Tensor)
-        }
-        return tensors if len(tensors) == len(model) else None
-
-    @cached_property
-    def epoch(self) -> int | None:
-        """The stored epoch, where it is a whole number."""
-        value = self._number("epoch")
-        if value is None or not abs(value) < _LARGEST_EPOCH or value != int(value):
-            return None
-        return int(value)
-
-    @cached_property
-    def watermark(self) -> float | None:
-        """The stored `last_mean_rewards`, where it is a number."""
-        return self._number("last_mean_rewards")
-
-    def _number(self, key: str) -> float | None:
-        values, contents = self.values, self.contents
-        if values is None or contents is None:
-            return None
-        return number(values.get(key), contents)
-
-    @cached_property
-    def non_finite(self) -> Mapping[str, NonFinite]:
-        """The tensors under `model` that hold a NaN or an infinity, by key."""
-        if self.model is None or self.contents is None:
-            return {}
-        return scan_non_finite(self.contents, self.model)
-
-    @cached_property
-    def epochs(self) -> frozenset[int]:
-        """The epochs that the file may stand for: the one in its name and the stored one."""
-        return frozenset(epoch for epoch in (self.name.epoch, self.epoch) if epoch is not None)
-
-
-def number(value: object, contents: Checkpoint) -> float | None:
-    """A stored number as a Python one: a plain or NumPy number, or a tensor of one element."""
-    if isinstance(value, Scalar):
-        value = value.value
-    elif isinstance(value, Tensor):
-        value = read_item(contents, value) if value.numel == 1 else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        float(value)
-    except OverflowError:  # a whole number beyond any float is no epoch and no reward
-        return None
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +112,7 @@ class Subject:
         known = self._setting("save_freq")
         if known.value is not None:
             return known
-        inferred = _infer_save_freq(
+        inferred = infer_save_freq(
             {file.name.epoch for file in self.periodic if file.name.epoch},
             self.history.last_epoch,
         )
@@ -440,7 +326,7 @@ class Subject:
         """The sessions that the event files show."""
         saved = frozenset(file.name.epoch for file in self.periodic if file.name.epoch is not None)
         history = build_history(self.event_files, saved=saved)
-        shift = _shift(history, self._rewards_told) if history.usable else 0
+        shift = step_shift(history, self._rewards_told) if history.usable else 0
         if not shift:
             return history
         problem = (
@@ -476,56 +362,3 @@ class Subject:
     def expectation(self) -> Expectation:
         """What the oracle makes of the history: the best as it should be, and the watermarks."""
         return expect(self.profile, self.settings, self.history, stored=self._stored_watermarks)
-
-
-_TEMPORARY_ENDINGS = (".tmp", ".temp", ".part", ".partial", ".swp", ".lock", "~")
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file's name says that it is a temporary one."""
-    lowered = name.casefold()
-    return (
-        name.startswith(".")
-        or lowered.endswith(_TEMPORARY_ENDINGS)
-        or ".tmp" in lowered
-        or lowered.startswith(("tmp", "temp"))
-    )
-
-
-def _shift(history: History, told: tuple[tuple[int, float], ...]) -> int:
-    """By how many steps the log is off, where the best and all periodic checkpoints say so alike.
-
-    A trainer whose names alone are off agrees with the log in its best.
-    """
-    if len(history.sessions) != 1 or not told:
-        return 0
-    rewards = history.sessions[0].rewards
-
-    def agrees(epoch: int, reward: float, shift: int) -> bool:
-        return epoch + shift in rewards and same_reward(rewards[epoch + shift], reward)
-
-    for shift in (-1, 1):
-        if all(agrees(*pair, shift) for pair in told) and not any(
-            agrees(*pair, 0) for pair in told
-        ):
-            return shift
-    return 0
-
-
-def _infer_save_freq(epochs: set[int], last_epoch: int | None) -> int | None:
-    """The save_freq that leaves the fewest epochs unexplained; None without two epochs."""
-    if len(epochs) < 2:
-        return None
-    last = max(last_epoch or 0, *epochs)
-    ordered = sorted(epochs)
-    gaps = {later - earlier for earlier, later in pairwise(ordered)}
-    candidates = epochs | gaps
-    first = ordered[0]
-
-    def unexplained(freq: int) -> tuple[int, int]:
-        strays = sum(epoch % freq != 0 for epoch in ordered)
-        # Before the first file there may have been no finished episode.
-        due = last // freq - (first - 1) // freq
-        return strays + due - (len(ordered) - strays), -freq
-
-    return min(candidates, key=unexplained)

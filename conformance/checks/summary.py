@@ -14,7 +14,8 @@ from conformance.convention.rewards import same_reward
 from conformance.convention.rules import Verdict
 
 if TYPE_CHECKING:
-    from conformance.checks.subject import CheckpointFile, Subject
+    from conformance.checks.files import CheckpointFile
+    from conformance.checks.subject import Subject
 
 
 def logs_each_epoch(subject: Subject) -> Outcome:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from conformance.evidence.checkpoint import weights_digest
 
 if TYPE_CHECKING:
-    from conformance.checks.subject import CheckpointFile, Subject
+    from conformance.checks.files import CheckpointFile
+    from conformance.checks.subject import Subject
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.checks.subject import CheckpointFile, Options, Subject
+from conformance.checks.subject import Options, Subject
 from conformance.cli.check import find_all, profile_of
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.streams import complain, emit
@@ -18,6 +18,8 @@ from conformance.report.printable import printable
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
+
+    from conformance.checks.files import CheckpointFile
 
 
 @dataclass(frozen=True, slots=True)

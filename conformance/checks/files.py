@@ -1,0 +1,146 @@
+"""One checkpoint of a run: what its name says and, read on demand and once, what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from conformance.evidence.checkpoint import (
+    Checkpoint,
+    FaultKind,
+    Scalar,
+    Tensor,
+    read_checkpoint,
+    read_item,
+    scan_non_finite,
+)
+from conformance.evidence.runs import EntryKind
+
+if TYPE_CHECKING:
+    from conformance.convention.names import CheckpointName
+    from conformance.convention.profile import Profile
+    from conformance.evidence.checkpoint import NonFinite
+    from conformance.evidence.runs import Entry
+
+_LARGEST_EPOCH = 10**18
+
+
+class CheckpointFile:
+    """One checkpoint of a run: its entry, what its name says, and, read on demand, its contents."""
+
+    def __init__(
+        self, entry: Entry, name: CheckpointName, profile: Profile, *, misplaced: bool = False
+    ) -> None:
+        self.entry = entry
+        self.name = name
+        self.misplaced = misplaced
+        self._profile = profile
+
+    @property
+    def path(self) -> str:
+        """The path from the run's folder."""
+        return self.entry.relative
+
+    @property
+    def is_file(self) -> bool:
+        """Whether there is something to read: a file with bytes in it."""
+        return self.entry.kind is EntryKind.FILE and self.entry.size > 0
+
+    @cached_property
+    def contents(self) -> Checkpoint | None:
+        """What the file holds; None where there is nothing to read (LAYOUT-004's matter)."""
+        if not self.is_file:
+            return None
+        return read_checkpoint(self.entry.path, allowed=self._profile.allowed_globals)
+
+    @cached_property
+    def damaged(self) -> bool:
+        """Whether the file's bytes are not what was written: nothing in it is to be believed."""
+        contents = self.contents
+        return contents is not None and any(
+            fault.kind in (FaultKind.DAMAGED, FaultKind.UNREADABLE, FaultKind.NOT_A_CHECKPOINT)
+            for fault in contents.faults
+        )
+
+    @cached_property
+    def values(self) -> Mapping[str, Any] | None:
+        """The top-level dict, where the file is whole and holds one with string keys."""
+        contents = self.contents
+        if contents is None or self.damaged or not isinstance(contents.root, Mapping):
+            return None
+        return {key: value for key, value in contents.root.items() if isinstance(key, str)}
+
+    @cached_property
+    def model(self) -> Mapping[str, Tensor] | None:
+        """The state_dict under `model`, where it is one."""
+        values = self.values
+        model = None if values is None else values.get("model")
+        if not isinstance(model, Mapping) or not model:
+            return None
+        tensors = {
+            key: value
+            for key, value in model.items()
+            if isinstance(key, str) and isinstance(value, Tensor)
+        }
+        return tensors if len(tensors) == len(model) else None
+
+    @cached_property
+    def epoch(self) -> int | None:
+        """The stored epoch, where it is a whole number."""
+        value = self._number("epoch")
+        if value is None or not abs(value) < _LARGEST_EPOCH or value != int(value):
+            return None
+        return int(value)
+
+    @cached_property
+    def watermark(self) -> float | None:
+        """The stored `last_mean_rewards`, where it is a number."""
+        return self._number("last_mean_rewards")
+
+    def _number(self, key: str) -> float | None:
+        values, contents = self.values, self.contents
+        if values is None or contents is None:
+            return None
+        return number(values.get(key), contents)
+
+    @cached_property
+    def non_finite(self) -> Mapping[str, NonFinite]:
+        """The tensors under `model` that hold a NaN or an infinity, by key."""
+        if self.model is None or self.contents is None:
+            return {}
+        return scan_non_finite(self.contents, self.model)
+
+    @cached_property
+    def epochs(self) -> frozenset[int]:
+        """The epochs that the file may stand for: the one in its name and the stored one."""
+        return frozenset(epoch for epoch in (self.name.epoch, self.epoch) if epoch is not None)
+
+
+def number(value: object, contents: Checkpoint) -> float | None:
+    """A stored number as a Python one: a plain or NumPy number, or a tensor of one element."""
+    if isinstance(value, Scalar):
+        value = value.value
+    elif isinstance(value, Tensor):
+        value = read_item(contents, value) if value.numel == 1 else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        float(value)
+    except OverflowError:  # a whole number beyond any float is no epoch and no reward
+        return None
+    return value
+
+
+_TEMPORARY_ENDINGS = (".tmp", ".temp", ".part", ".partial", ".swp", ".lock", "~")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name says that it is a temporary one."""
+    lowered = name.casefold()
+    return (
+        name.startswith(".")
+        or lowered.endswith(_TEMPORARY_ENDINGS)
+        or ".tmp" in lowered
+        or lowered.startswith(("tmp", "temp"))
+    )
