@@ -1,0 +1,156 @@
+"""`conformance ls`: runs with their best and latest checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance.convention.oracle import Settings
+from conformance.fixtures.play import Session, play
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_the_best_and_the_latest_are_printed_alone(
+    command: Callable[..., Any], conforming: Path
+) -> None:
+    best, latest = command("ls", conforming, "--best"), command("ls", conforming, "--latest")
+    assert (best.code, best.out, best.err) == (0, f"{conforming}/nn/A.pth\n", "")
+    assert (latest.code, latest.out) == (0, f"{conforming}/nn/last_Aep4rew4.0.pth\n")
+
+
+@pytest.mark.parametrize("part", ["", "nn", "summaries"])
+def test_a_path_into_the_run_is_enough(
+    command: Callable[..., Any], conforming: Path, part: str
+) -> None:
+    assert command("ls", conforming / part, "--best").out == f"{conforming}/nn/A.pth\n"
+
+
+def test_the_latest_is_by_epoch_not_by_name(command: Callable[..., Any], root: Path) -> None:
+    rewards = tuple(float(epoch) for epoch in range(1, 1001))
+    run = play(Settings("A", 50, 1000), [Session(rewards)]).write(root)
+    (run / "nn" / "A.pth").unlink()
+    assert command("ls", run, "--latest").out == f"{run}/nn/last_Aep1000rew1000.0.pth\n"
+
+
+def test_the_latest_is_not_by_time(command: Callable[..., Any], conforming: Path) -> None:
+    os.utime(conforming / "nn" / "last_Aep2rew3.0.pth", (2e9, 2e9))
+    assert command("ls", conforming, "--latest").out.endswith("last_Aep4rew4.0.pth\n")
+
+
+def test_of_equal_epochs_the_newest_write_is_the_latest(
+    command: Callable[..., Any], conforming: Path
+) -> None:
+    os.utime(conforming / "nn" / "last_Aep4rew4.0.pth", (1e9, 1e9))
+    os.utime(conforming / "nn" / "A.pth", (2e9, 2e9))
+    assert command("ls", conforming, "--latest").out.endswith("nn/A.pth\n")
+
+
+def test_a_torn_checkpoint_is_skipped_and_told(
+    command: Callable[..., Any], conforming: Path
+) -> None:
+    latest = conforming / "nn" / "last_Aep4rew4.0.pth"
+    latest.write_bytes(latest.read_bytes()[:-30])
+    (conforming / "nn" / "A.pth").unlink()
+    result = command("ls", conforming, "--latest")
+    assert (result.code, result.out) == (0, f"{conforming}/nn/last_Aep2rew3.0.pth\n")
+    assert "last_Aep4rew4.0.pth: skipped: " in result.err
+
+
+@pytest.mark.parametrize("which", ["--best", "--latest"])
+def test_a_run_without_checkpoints_exits_2(
+    command: Callable[..., Any], root: Path, which: str
+) -> None:
+    (root / "A" / "nn").mkdir(parents=True)
+    result = command("ls", root, which)
+    assert (result.code, result.out) == (2, "")
+    assert f"no loadable {which[2:]} checkpoint" in result.err
+
+
+def test_one_path_needs_one_run(
+    command: Callable[..., Any], root: Path, conforming: Path, failing: Path
+) -> None:
+    result = command("ls", root, "--best")
+    assert (result.code, result.out) == (2, "")
+    assert "2 runs found" in result.err
+    assert conforming.parent == failing.parent == root
+
+
+def test_an_unusable_path_beside_a_run_exits_2(
+    command: Callable[..., Any], root: Path, conforming: Path
+) -> None:
+    result = command("ls", conforming, root / "gone", "--best")
+    assert (result.code, result.out) == (2, f"{conforming}/nn/A.pth\n")
+    assert command("ls", root / "gone", "--best").code == 2
+    assert command("ls", root / "gone").code == 2
+
+
+def test_a_table_lists_all_runs(
+    command: Callable[..., Any], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, 4.0))]).write(root)
+    play(Settings("B", 0, 4), [Session((None, None))]).write(root)
+    monkeypatch.chdir(root)
+    result = command("ls", ".")
+    assert result.code == 0
+    assert [line.split() for line in result.out.splitlines()] == [
+        ["RUN", "FILES", "BEST", "LATEST"],
+        ["A", "3", "A.pth", "(epoch", "4)", "last_Aep4rew4.0.pth", "(epoch", "4)"],
+        ["B", "0", "-", "-"],
+    ]
+
+
+def test_json_lists_all_runs(
+    command: Callable[..., Any], root: Path, conforming: Path, failing: Path
+) -> None:
+    listed = json.loads(command("ls", root, "--format", "json").out)
+    best = {"path": f"{conforming}/nn/A.pth", "epoch": 4}
+    latest = {"path": f"{conforming}/nn/last_Aep4rew4.0.pth", "epoch": 4}
+    assert listed["runs"][0] == {
+        "path": str(conforming),
+        "name": "A",
+        "checkpoints": 3,
+        "best": best,
+        "latest": latest,
+    }
+    assert listed["runs"][1]["best"] is None
+    assert listed["runs"][1]["path"] == str(failing)
+
+
+def test_the_runs_name_and_profile_may_be_given(
+    command: Callable[..., Any], conforming: Path
+) -> None:
+    assert command("ls", conforming, "--best", "--name", "B").code == 2
+    assert command("ls", conforming, "--latest", "--profile", "rl_games-1.6").out.endswith(
+        "nn/A.pth\n"
+    )
+    assert command("ls", conforming, "--profile", "gone").code == 2
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31m", "\u202e", "\udcff", "\x85"], ids=ascii)
+def test_a_path_that_no_line_can_carry_is_refused(
+    command: Callable[..., Any], root: Path, name: str
+) -> None:
+    run = play(Settings(name, 2, 4), [Session((1.0, 3.0))]).unconfigured().write(root)
+    result = command("ls", run, "--best")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.count("\n") == 1
+    assert result.err[:-1].isprintable()
+    table = command("ls", run).out
+    assert table.count("\n") == 2
+    assert table.replace("\n", "").isprintable()
+    listed = json.loads(command("ls", run, "--format", "json").out)
+    assert listed["runs"][0]["best"]["path"] == f"{run}/nn/{name}.pth"
+
+
+@pytest.mark.parametrize("name", ["名前", "a b", "x[1]", "-rf", "it's", "Ünï"])
+def test_a_path_that_a_line_can_carry_is_printed_as_it_is(
+    command: Callable[..., Any], root: Path, name: str
+) -> None:
+    run = play(Settings(name, 2, 4), [Session((1.0, 3.0))]).unconfigured().write(root)
+    assert command("ls", run, "--best").out == f"{run}/nn/{name}.pth\n"
