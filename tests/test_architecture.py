@@ -1,0 +1,225 @@
+"""The house's arrows: who may import whom, and what nobody imports, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(
+    path
+    for package in ("conformance", "reference_trainer")
+    for path in (ROOT / package).rglob("*.py")
+    if "__pycache__" not in path.parts
+)
+TREES = {path: ast.parse(path.read_bytes()) for path in SOURCES}
+HEAVY = {"torch", "numpy", "tensorboard", "tensorflow", "gym", "gymnasium", "hydra", "omegaconf"}
+
+# Who may import whom inside `conformance`; each may import itself.
+ALLOWED = {
+    "convention": set(),
+    "evidence": {"convention"},
+    "checks": {"convention", "evidence"},
+    "report": {"convention", "checks"},
+    "waivers": {"convention", "checks"},
+    "fixtures": {"convention", "evidence", "checks"},
+}
+# The one module that needs torch, imported by its check alone where a model is given.
+TORCH_MODULE = "conformance/checks/model.py"
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The modules that a source imports, wherever in it, as absolute dotted names."""
+    package = _module(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def _room(module: str) -> str | None:
+    """The room of a module of `conformance`: `convention` of `conformance.convention.names`."""
+    package, _, rest = module.partition(".")
+    return rest.partition(".")[0] if package == "conformance" and rest else None
+
+
+def _in_room(room: str) -> list[Path]:
+    return [path for path in SOURCES if _room(_module(path)) == room]
+
+
+def test_the_sources_are_found() -> None:
+    """Lest a moved folder make each test here pass on nothing."""
+    for room in (*ALLOWED, "cli"):
+        assert _in_room(room), room
+    assert "conformance.evidence.runs" in set(_imports(ROOT / "conformance/cli/check.py"))
+    assert "torch" in set(_imports(ROOT / TORCH_MODULE))
+    assert len(SOURCES) > 50
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_arrows_run_one_way(room: str) -> None:
+    rooms = {_room(_module(path)) for path in SOURCES} - {None}
+    wrong = {
+        f"{_name(path)} imports {module}"
+        for path in _in_room(room)
+        for module in _imports(path)
+        if _room(module) in rooms - ALLOWED[room] - {room, "__init__"}
+    }
+    assert wrong == set()
+
+
+def test_nobody_imports_the_command_line() -> None:
+    wrong = {
+        f"{_name(path)} imports {module}"
+        for path in SOURCES
+        for module in _imports(path)
+        if _room(module) == "cli" and _room(_module(path)) not in ("cli", "__main__")
+    }
+    assert wrong == set()
+
+
+def test_the_harness_imports_nothing_heavy() -> None:
+    wrong = {
+        f"{_name(path)} imports {module}"
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "conformance") and _name(path) != TORCH_MODULE
+        for module in _imports(path)
+        if module.partition(".")[0] in HEAVY
+    }
+    assert wrong == set()
+
+
+def test_only_its_own_check_imports_the_module_that_needs_torch() -> None:
+    importers = {
+        _name(path)
+        for path in SOURCES
+        for module in _imports(path)
+        if module.endswith("checks.model")
+    }
+    assert importers == {"conformance/checks/load.py"}
+    at_the_top = {
+        node.module
+        for node in TREES[ROOT / "conformance/checks/load.py"].body
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert "conformance.checks.model" not in at_the_top
+
+
+def test_the_reference_trainer_knows_nothing_of_the_harness() -> None:
+    """One adapter that plays scenarios may; it says so by its name."""
+    wrong = {
+        f"{_name(path)} imports {module}"
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "reference_trainer") and path.stem != "adapter"
+        for module in _imports(path)
+        if module.partition(".")[0] == "conformance"
+    }
+    assert wrong == set()
+
+
+def test_the_harness_knows_nothing_of_the_reference_trainer() -> None:
+    wrong = {
+        f"{_name(path)} imports {module}"
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "conformance")
+        for module in _imports(path)
+        if module.partition(".")[0] == "reference_trainer"
+    }
+    assert wrong == set()
+
+
+# --- what nobody does -----------------------------------------------------------------------
+
+_EXECUTES = {
+    "yaml": {"load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all"}
+    | {"Loader", "FullLoader", "UnsafeLoader", "CLoader", "CFullLoader", "CUnsafeLoader"},
+    "pickle": {"load", "loads", "Unpickler"},
+    "_pickle": {"load", "loads", "Unpickler"},
+    "dill": {"load", "loads"},
+    "cloudpickle": {"load", "loads"},
+    "joblib": {"load"},
+    "marshal": {"load", "loads"},
+    "shelve": {"open"},
+}
+_BUILTINS = {"eval", "exec", "compile", "__import__"}
+
+
+def _uses(tree: ast.Module) -> Iterator[str]:
+    """The uses of what executes or constructs what it reads, as `module.name`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.attr in _EXECUTES.get(node.value.id, ()):
+                yield f"{node.value.id}.{node.attr}"
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if alias.name in _EXECUTES.get(node.module or "", ()):
+                    yield f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in _BUILTINS:
+            yield ast.unparse(node.func)
+
+
+def test_no_source_executes_what_it_reads() -> None:
+    wrong = {f"{_name(path)}: {use}" for path in SOURCES for use in _uses(TREES[path])}
+    assert wrong == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import yaml\nyaml.load(x)",
+        "from yaml import UnsafeLoader",
+        "import pickle\npickle.loads(x)",
+        "from pickle import load",
+        "eval(x)",
+        "def f():\n    import yaml\n    yaml.full_load(x)",
+    ],
+)
+def test_what_executes_would_be_seen(source: str) -> None:
+    assert list(_uses(ast.parse(source)))
+
+
+def test_torch_reads_checkpoints_with_weights_only() -> None:
+    loads = [
+        (_name(path), {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords})
+        for path in SOURCES
+        for node in ast.walk(TREES[path])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert loads
+    assert [name for name, options in loads if options.get("weights_only") != "True"] == []
+
+
+def test_modules_say_what_they_are_for() -> None:
+    silent = {
+        _name(path)
+        for path in SOURCES
+        if not (ast.get_docstring(TREES[path]) or "").partition("\n")[0].strip()
+    }
+    assert silent == set()
+
+
+def test_no_module_is_a_drawer_of_odds_and_ends() -> None:
+    drawers = {"utils", "util", "helpers", "helper", "misc", "common", "tools"}
+    folders = [path.parent.name for path in SOURCES]
+    assert drawers.isdisjoint({*(path.stem for path in SOURCES), *folders})
