@@ -59,7 +59,7 @@ class CheckpointFile:
         """Whether the file's bytes are not what was written: nothing in it is to be believed."""
         contents = self.contents
         return contents is not None and any(
-            fault.kind in (FaultKind.DAMAGED, FaultKind.UNREADABLE, FaultKind.NOT_A_CHECKPOINT)
+            fault.kind in (FaultKind.DAMAGED, FaultKind.UNREADABLE)
             for fault in contents.faults
         )
 

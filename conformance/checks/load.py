@@ -307,14 +307,18 @@ def _lacks(file: CheckpointFile, required: Iterable[str]) -> str | None:
 
 
 def _whole(subject: Subject) -> list[CheckpointFile]:
-    """The checkpoints whose bytes can be believed, and legacy files whatever they hold."""
+    """The checkpoints for torch to read: not those whose damage is INTEGRITY-001's matter."""
     return [
         file
         for file in subject.checkpoints
-        if file.contents is not None
-        and (not file.damaged or file.contents.format == "legacy")
-        and not any(fault.kind is FaultKind.UNREADABLE for fault in file.contents.faults)
+        if file.contents is not None and not _has_other_judge(file.contents)
     ]
+
+
+def _has_other_judge(contents: Checkpoint) -> bool:
+    kinds = {fault.kind for fault in contents.faults}
+    damaged = FaultKind.DAMAGED in kinds and contents.format != "legacy"
+    return damaged or FaultKind.UNREADABLE in kinds
 
 
 def _parsed(subject: Subject) -> list[CheckpointFile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from itertools import count
 
 import defects
@@ -233,3 +234,22 @@ def test_a_kill_between_the_log_and_the_save_proves_nothing(tmp_path):
     trainer.logs = 0
     trainer.flush()
     assert broken(report(trainer, tmp_path)) == set()
+
+
+@pytest.mark.parametrize(
+    ("content", "rules"),
+    [
+        (b"hello", {"LOAD-001"}),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", {"LOAD-001"}),
+        (pickle.dumps({"model": {}}), {"LOAD-001"}),
+        (b"\x00" * 4096, {"INTEGRITY-001"}),
+        (b"PK", {"INTEGRITY-001"}),
+        (b"", {"LAYOUT-004"}),
+    ],
+    ids=["text", "lfs-pointer", "plain-pickle", "zeros", "two-bytes", "empty"],
+)
+def test_a_best_that_is_no_checkpoint_is_blamed_once(tmp_path, content, rules):
+    trainer = Trainer("A", 2, 4)
+    trainer.run([1.0, 2.0, 3.0, 4.0])
+    trainer.files["nn/A.pth"] = content
+    assert broken(report(trainer, tmp_path)) == rules
