@@ -1,9 +1,11 @@
 """Whatever a file holds, reading it ends soon, in little memory, with a fault and nothing run."""
 
+import collections
 import io
 import json
 import os
 import pickle
+import pickletools
 import struct
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from conformance.evidence.checkpoint import (
     looks_like_checkpoint,
     read_checkpoint,
     scan_non_finite,
+    survey,
     weights_digest,
 )
 
@@ -320,6 +323,18 @@ def test_a_malicious_pickle_is_named_and_not_run(
     assert FaultKind.UNSAFE in {fault.kind for fault in checkpoint.faults}
     assert "posix.system" in checkpoint.disallowed
     assert not checkpoint.torch_loads
+
+
+def test_the_survey_knows_every_opcode_of_every_protocol() -> None:
+    known = {*survey._BYTES, *survey._LINES, *survey._LENGTHS}
+    assert known == {ord(opcode.code) for opcode in pickletools.opcodes}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_the_survey_finds_what_any_protocol_names(protocol: int) -> None:
+    data = pickle.dumps([collections.deque(), os.getcwd, collections.deque, print], protocol)
+    found = set(survey.named_globals(data))
+    assert {"collections.deque", "posix.getcwd", "builtins.print"} <= found
 
 
 def test_a_module_that_torch_blocks_stays_disallowed_even_if_allowed(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class Legacy:
         for key in keys:
             storage = found.get(key) if isinstance(key, (str, int, float, bytes)) else None
             if storage is None:
-                raise refused(f"storage {shown(str(key))} has bytes but is not in the object")
+                raise refused("a storage has bytes but is not in the object")
             at = self._place_one(key, storage, at)
         for key, storage in found.items():
             if key not in self.placed:

@@ -25,7 +25,7 @@ from conformance.evidence.checkpoint.errors import (
 )
 from conformance.evidence.checkpoint.rebuild import build, call, new_object
 from conformance.evidence.checkpoint.survey import is_allowed, renamed
-from conformance.evidence.checkpoint.values import Opaque, Scalar, Storage, Tensor
+from conformance.evidence.checkpoint.values import Opaque, Storage, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ BUDGET = 2_000_000
 DEPTH_LIMIT = 200
 TREE_LIMIT = 2_000_000
 _KEY_LIMIT = 4096
-_KEY_NODES = 1000
+_KEY_NODES = 200
 
 
 _HASHED = frozenset({str, bool, type(None), bytes, Tensor, Storage, Opaque})
@@ -461,7 +461,7 @@ def _binpersid(machine: Machine, at: int) -> int:
     if type(identifier) is not tuple:
         raise refused("a persistent id is no tuple")
     kind = identifier[0] if identifier else None
-    if kind not in ("storage", b"storage") or isinstance(kind, Scalar):
+    if kind != (b"storage" if isinstance(kind, bytes) else "storage"):
         raise refused("a persistent id names no storage")
     stack.append(machine.load_storage(identifier[1:]))
     return at

@@ -56,6 +56,9 @@ def read_checkpoint(
             return _Reading(path, source, allowed).read(verify=verify)
     except RefusalError as error:
         return Checkpoint(path, 0, "unknown", (error.fault,))
+    except (MemoryError, RecursionError):
+        fault = Fault(FaultKind.TOO_LARGE, "the file asks for more memory than there is")
+        return Checkpoint(path, 0, "unknown", (fault,))
 
 
 def looks_like_checkpoint(path: Path) -> bool:

@@ -630,7 +630,8 @@ def _check_attributes(machine: Machine, state: object) -> None:
         machine.spend(len(part))
         for name in part:
             if type(name) is not str or name in _TENSOR_FIELDS:
-                raise refused(f"a tensor's state sets {shown(str(name))}")
+                what = shown(name) if type(name) is str else f"a {type(name).__name__}"
+                raise refused(f"a tensor's state sets {what}")
 
 
 def _from_type(machine: Machine, arguments: tuple[Any, ...]) -> object:

@@ -10,17 +10,30 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LIMIT = 1 << 20
 _STEPS = 500_000
-_TEXTS = frozenset(
-    {
-        *("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"),
-        *("STRING", "BINSTRING", "SHORT_BINSTRING"),
-    }
-)
-_PUTS = frozenset({"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"})
-_GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
-
+# What follows an opcode, in any protocol: so many bytes, so many lines, or a length and its bytes.
+_BYTES = {
+    **dict.fromkeys(
+        b"(.012NRQb}ae]lt)sudo\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98", 0
+    ),
+    **dict.fromkeys(b"Khq\x80\x82", 1),
+    **dict.fromkeys(b"M\x83", 2),
+    **dict.fromkeys(b"Jjr\x84", 4),
+    **dict.fromkeys(b"G\x95", 8),
+}
+_LINES = {**dict.fromkeys(b"ILFVSPgp", 1), **dict.fromkeys(b"ci", 2)}
+_LENGTHS = {
+    **dict.fromkeys(b"UC\x8a\x8c", 1),
+    **dict.fromkeys(b"TBX\x8b", 4),
+    **dict.fromkeys(b"\x8d\x8e\x96", 8),
+}
+_NAMED = frozenset(b"ci")
+_TEXTS = frozenset(b"VSTUX\x8c\x8d")
+_PUTS = frozenset(b"pqr\x94")
+_GETS = frozenset(b"ghj")
+_MEMOIZE = 0x94
+_STACK_GLOBAL = 0x93
+_STOP = ord(".")
 
 # torch renames Python 2's modules as `pickle` does (`torch._utils.IMPORT_MAPPING`, `NAME_MAPPING`).
 _MODULES = {
@@ -82,30 +95,56 @@ def named_globals(data: bytes, *, complete: bool = False) -> list[str]:
     """
     found: list[str] = []
     texts = ["", ""]
-    last = ""
+    last = 0
     memo: dict[int, str] = {}
-    for name, argument in _operations(data):
-        last = name
-        if name in {"GLOBAL", "INST"}:
-            found.append(renamed(*(*str(argument).split(" ", 1), "")[:2]))
-        elif name == "STACK_GLOBAL":
+    for code, argument in _operations(data):
+        last = code
+        if code in _NAMED:
+            found.append(renamed(*argument.decode("utf-8", "backslashreplace").split("\n")))
+        elif code == _STACK_GLOBAL:
             found.append(renamed(*texts))
-        elif name in _TEXTS:
-            texts = [texts[1], str(argument)]
-        elif name in _PUTS:
-            memo[len(memo) if argument is None else int(str(argument))] = texts[1]
-        elif name in _GETS:
-            texts = [texts[1], memo.get(int(str(argument)), texts[1])]
-    return found if last == "STOP" or not complete else []
+        elif code in _TEXTS:
+            texts = [texts[1], argument.decode("utf-8", "backslashreplace").strip("'\"")]
+        elif code in _PUTS:
+            memo[len(memo) if code == _MEMOIZE else _index(code, argument)] = texts[1]
+        elif code in _GETS:
+            texts = [texts[1], memo.get(_index(code, argument), texts[1])]
+    return found if last == _STOP or not complete else []
 
 
-def _operations(data: bytes) -> Iterator[tuple[str, object]]:
-    import pickletools  # noqa: PLC0415 - only for the few files that torch refuses
+def _index(code: int, argument: bytes) -> int:
+    if code not in _LINES:
+        return int.from_bytes(argument, "little")
+    return int(argument) if argument.isdigit() and len(argument) < 20 else -1
 
-    try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data[:_LIMIT])):
-            if count > _STEPS:
-                return
-            yield opcode.name, argument
-    except (ValueError, IndexError, KeyError, OverflowError):
-        return  # where the pickle breaks off
+
+def _operations(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields opcodes and arguments, up to and with STOP, or to where the pickle breaks off."""
+    at = 0
+    for _ in range(_STEPS):
+        if at >= len(data):
+            return
+        code = data[at]
+        start, end = _argument(data, code, at + 1)
+        if end > len(data):
+            return
+        yield code, data[start:end]
+        if code == _STOP:
+            return
+        at = end + (code in _LINES)
+
+
+def _argument(data: bytes, code: int, at: int) -> tuple[int, int]:
+    """Returns where an opcode's argument begins and ends; beyond the data if there is none."""
+    size = _BYTES.get(code)
+    if size is not None:
+        return at, at + size
+    width = _LENGTHS.get(code)
+    if width is not None:
+        return at + width, at + width + int.from_bytes(data[at : at + width], "little")
+    end = at - 1
+    for _ in range(_LINES.get(code, 0)):
+        end = data.find(b"\n", end + 1)
+        if end < 0:
+            break
+    return at, end if end >= at else len(data) + 1
