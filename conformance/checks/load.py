@@ -10,7 +10,7 @@ from conformance.checks.files import CheckpointFile, number
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.convention.rewards import same_reward
 from conformance.convention.safe_globals import NUMPY_DATA
-from conformance.evidence.checkpoint import FaultKind, Tensor
+from conformance.evidence.checkpoint import Checkpoint, FaultKind, Tensor
 
 if TYPE_CHECKING:
     from conformance.checks.subject import Subject
