@@ -14,7 +14,14 @@ import pytest
 import torch
 
 from conformance.convention.safe_globals import ADDED_SINCE, NUMPY_DATA, TORCH_DEFAULT
-from conformance.evidence.checkpoint import Opaque, Scalar, Tensor, read_checkpoint
+from conformance.evidence.checkpoint import (
+    Opaque,
+    Scalar,
+    Storage,
+    Tensor,
+    read_checkpoint,
+    template,
+)
 
 ALLOWED = TORCH_DEFAULT | ADDED_SINCE
 TRUE, FALSE, NONE = b"\x88", b"\x89", b"N"
@@ -513,6 +520,55 @@ def test_values_keep_their_place_in_the_tree(tmp_path: Path) -> None:
     assert (root["dtype"].name, root["dtype"].args) == ("torch.float16", None)
     assert root["z"] == 1 - 2j
     assert root["bytes"] == b"\xff"
+
+
+def trace(data: bytes) -> list[int] | None:
+    """Returns the places of the numbers that may differ in a reused structure; None: not reused."""
+
+    def load(_identifier: tuple[object, ...]) -> Storage:
+        return Storage("0", "float32", 4, 16, 0, "cpu", offset=0, stored=16)
+
+    tracer = template.Tracer(data, ALLOWED, load, {})
+    try:
+        root, _ = tracer.run()
+        plan = template._Plan()
+        plan.finish(root)
+    except template._NotReusableError:
+        return None
+    free = [number.at for number in plan.numbers]
+    return None if tracer.pinned & set(free) else free
+
+
+SIZE_OF_MEMO = tensor(size=b"h\0", stride=numbers(1))
+FREE: dict[str, tuple[bytes, list[int] | None]] = {
+    "value": (one(text("a"), b"K\4"), [7]),
+    "value-in-list": (b"]K\4a", [1]),
+    "root": (b"K\4", [0]),
+    "key": (b"}K\4Ns", []),
+    "in-tuple": (b"K\4\x85", []),
+    "in-counter": (call("collections.Counter") + text("a") + b"K\4s", None),
+    "list-as-size": (b"]q\0K\4a" + SIZE_OF_MEMO + b"\x86", None),
+    "list-as-size-filled-before": (row(b"](K\4e" + b"q\0", SIZE_OF_MEMO), None),
+    "number-as-value-and-size": (
+        b"}" + text("a") + b"K\4q\0s" + text("t") + tensor(size=b"h\0\x85") + b"s",
+        None,
+    ),
+    "number-as-value-and-key": (b"}" + text("a") + b"K\4q\0sh\0Ns", None),
+    "filled-after-it-was-an-argument": (
+        HOOKS + b"q\0" + tensor(hooks=b"h\0") + b"\x86" + b"h\0" + text("a") + b"K\4s",
+        None,
+    ),
+    "state-of-ordered-dict": (HOOKS + one(text("version"), b"K\4") + b"b", []),
+    "arguments-in-list": (name("torch.Size") + b"]](K\4eaR", None),
+}
+
+
+@pytest.mark.parametrize("case", FREE)
+def test_only_numbers_that_are_nothing_but_values_are_free_in_a_reused_structure(
+    case: str,
+) -> None:
+    data, expected = FREE[case]
+    assert trace(data + b".") == expected
 
 
 def numpy_scalar(code: str, data: bytes, order: str = "<", core: str = "_core") -> bytes:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _KEPT = 64
 _RECORDS = 2000
+_SIGHTINGS = 4096
+_ATTEMPTS = 4
 _MARKED = {
     b"J": struct.Struct("<i"),
     b"K": struct.Struct("<B"),
@@ -65,19 +67,15 @@ class _Float(float):
 _PLAIN: dict[type, Callable[[Any], Any]] = {_Int: int, _Float: float}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever is on the stack
-    strip = _PLAIN.get(type(value))
-    return value if strip is None else strip(value)
-
-
 class Tracer(Machine):
     """Walks a pickle with every number marked by where it stands."""
 
-    __slots__ = ("sealed",)
+    __slots__ = ("pinned", "sealed")
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - as for Machine
         super().__init__(*arguments)
         self.sealed: list[object] = []
+        self.pinned: set[int] = set()
 
     def table(self) -> tuple[Step, ...]:
         """Returns the steps by opcode."""
@@ -87,12 +85,20 @@ class Tracer(Machine):
         """Returns the value unmarked, as part of a tuple or as an argument."""
         kind = type(value)
         if kind in _PLAIN:
-            return _PLAIN[kind](value)
+            return self.unmarked(value)
         if kind in {list, dict, set} or (isinstance(value, dict) and value):
             raise _NotReusableError
         if isinstance(value, dict):
             self.sealed.append(value)  # empty now, and must not get marked numbers later
         return value
+
+    def unmarked(self, value: Any) -> Any:  # noqa: ANN401 - whatever is on the stack
+        """Returns the value unmarked; a number must then be the same wherever else it went."""
+        strip = _PLAIN.get(type(value))
+        if strip is None:
+            return value
+        self.pinned.add(value.at)
+        return strip(value)
 
     def place(self, target: object, values: list[Any]) -> None:
         """Is told of the values that go into a container."""
@@ -148,7 +154,7 @@ def _traced_setitem(plain: Step) -> Step:
     def step(machine: Tracer, at: int) -> int:
         stack = machine.stack
         machine.place(stack[-3], [stack[-1]])
-        stack[-2] = _plain(stack[-2])
+        stack[-2] = machine.unmarked(stack[-2])
         return plain(machine, at)
 
     return step  # type: ignore[return-value]  # only a Tracer has this table
@@ -158,7 +164,7 @@ def _traced_setitems(plain: Step) -> Step:
     def step(machine: Tracer, at: int) -> int:
         stack = machine.stack
         machine.place(machine.marks[-1][-1], stack[1::2])
-        stack[::2] = [_plain(key) for key in stack[::2]]
+        stack[::2] = [machine.unmarked(key) for key in stack[::2]]
         return plain(machine, at)
 
     return step  # type: ignore[return-value]  # only a Tracer has this table
@@ -225,6 +231,8 @@ class _Plan:
         if kind in {list, tuple}:
             refs = [self.add(value) for value in node]
             return _appended("container", self.containers, (kind, None, refs))
+        if isinstance(node, dict) and any(type(value) in _PLAIN for value in node.values()):
+            raise _NotReusableError
         if isinstance(node, (set, dict, Opaque)) and _holds_tensors(node):
             raise _NotReusableError
         return _appended("constant", self.constants, node)
@@ -335,10 +343,15 @@ class Template:
 
 
 class Templates:
-    """The templates seen lately."""
+    """The templates seen lately.
+
+    A structure is learnt when its like is seen for the second time, and given up when files that
+    look alike turn out to differ again and again.
+    """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[object, ...], Template] = OrderedDict()
+        self._sightings: dict[tuple[object, ...], int] = {}
 
     def find(
         self, path: Path, source: Source, allowed: frozenset[str], *, verify: bool
@@ -365,6 +378,8 @@ class Templates:
         data = archive.source.data
         if data is None or len(archive.records) > _RECORDS or storages.swapped:
             return
+        if not self._is_worthwhile(_key(data, allowed)):
+            return
         try:
             template = _make_template(checkpoint, data, archive, storages, allowed)
         except _NotReusableError:
@@ -372,6 +387,12 @@ class Templates:
         self._kept[_key(data, allowed)] = template
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
+
+    def _is_worthwhile(self, key: tuple[object, ...]) -> bool:
+        if len(self._sightings) >= _SIGHTINGS:
+            self._sightings.clear()
+        seen = self._sightings[key] = self._sightings.get(key, 0) + 1
+        return 2 <= seen < 2 + _ATTEMPTS
 
 
 def _key(data: bytes, allowed: frozenset[str]) -> tuple[object, ...]:
@@ -396,6 +417,8 @@ def _make_template(
     root, _ = tracer.run()
     plan = _Plan()
     place = plan.finish(root)
+    if any(number.at in tracer.pinned for number in plan.numbers):
+        raise _NotReusableError
     numbers = [
         (_MARKED[pickle[number.at : number.at + 1]], start + number.at + 1)
         for number in plan.numbers
