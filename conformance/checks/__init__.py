@@ -75,6 +75,8 @@ def audit(
 def _finding(rule: Rule, subject: Subject) -> Finding:
     try:
         outcome = _judge(rule, subject)
+    except OSError as error:
+        outcome = unobservable(f"a file changed or vanished while it was read: {error}")
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the harness's own failure
         import traceback  # noqa: PLC0415 - a run that needs it is slow anyway
 

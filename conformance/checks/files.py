@@ -59,8 +59,7 @@ class CheckpointFile:
         """Whether the file's bytes are not what was written: nothing in it is to be believed."""
         contents = self.contents
         return contents is not None and any(
-            fault.kind in (FaultKind.DAMAGED, FaultKind.UNREADABLE)
-            for fault in contents.faults
+            fault.kind in (FaultKind.DAMAGED, FaultKind.UNREADABLE) for fault in contents.faults
         )
 
     @cached_property

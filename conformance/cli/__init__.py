@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,6 +14,8 @@ from conformance.cli.streams import complain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# Start-up makes many objects and no garbage; the default of 700 looks for some 60 times.
+_GARBAGE = 50_000
 _EPILOG = """\
 exit codes: 0 conforms (or incomplete without --strict), 1 a MUST rule failed, 2 wrong usage or
 unreadable input, 3 incomplete under --strict, 4 the harness itself failed
@@ -24,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    gc.set_threshold(_GARBAGE)
     try:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
@@ -60,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"conformance {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog=parser.prog
+    )
     _add_check(commands)
     _add_ls(commands)
     _add_rules(commands)

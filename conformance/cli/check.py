@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import os
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +19,19 @@ from conformance.convention.profile import Profile, ProfileError, load_profile
 from conformance.convention.rules import RULES, UnknownRuleError, select
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
 from conformance.report import Report
-from conformance.waivers import Waiver, WaiverError, apply_waivers, load_waivers
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+
+    from conformance.checks import RunReport
 
 
 def check(options: argparse.Namespace) -> int:
     """Audit the runs under `options.paths` and return the exit code."""
     profile = profile_of(options.profile)
     selected = _selected(options.select, options.ignore)
-    waivers = _waivers(options.waivers)
+    waive = _waivers(options.waivers)
     outputs = Outputs.plan(options.outputs)
     known = Options(
         name=options.name,
@@ -51,10 +51,7 @@ def check(options: argparse.Namespace) -> int:
         progress.starts(folder.experiment)
         reports.append(audit(folder, profile, known, selected=selected, watch=progress.reads))
     progress.ends()
-    try:
-        judged = apply_waivers(reports, waivers)
-    except WaiverError as error:
-        raise UsageError(str(error)) from error
+    judged = waive(reports)
     report = Report(__version__, profile.name, judged)
     outputs.write(report, verbose=options.verbose)
     for run in judged:
@@ -100,13 +97,26 @@ def _selected(wanted: tuple[str, ...] | None, unwanted: tuple[str, ...]) -> froz
     return chosen
 
 
-def _waivers(path: str | None) -> tuple[Waiver, ...]:
-    if path is None:
-        return ()
+def _waivers(file: str | None) -> Callable[[list[RunReport]], tuple[RunReport, ...]]:
+    """Read the waivers now, before anything is judged, and return what applies them."""
+    if file is None:
+        return tuple
+    from datetime import datetime, timezone  # noqa: PLC0415 - only --waivers pays for it
+
+    from conformance import waivers  # noqa: PLC0415 - see above
+
     try:
-        return load_waivers(Path(path), today=datetime.now(tz=timezone.utc).date())
-    except WaiverError as error:
+        known = waivers.load_waivers(Path(file), today=datetime.now(tz=timezone.utc).date())
+    except waivers.WaiverError as error:
         raise UsageError(str(error)) from error
+
+    def waive(reports: list[RunReport]) -> tuple[RunReport, ...]:
+        try:
+            return waivers.apply_waivers(reports, known)
+        except waivers.WaiverError as error:
+            raise UsageError(str(error)) from error
+
+    return waive
 
 
 def _model(spec: str | None) -> Callable[[], Any] | None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from conformance.cli.exits import UsageError
 from conformance.cli.streams import emit
-from conformance.report.json import to_json
 from conformance.report.printable import printable
 from conformance.report.text import Style, to_text
 
@@ -56,6 +55,8 @@ class Outputs:
         """
         for kind, file in self.pairs:
             if kind == "json":
+                from conformance.report.json import to_json  # noqa: PLC0415 - text needs no JSON
+
                 text = to_json(report)
             else:
                 style = terminal_style() if file is None else Style()

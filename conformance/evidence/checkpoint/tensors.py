@@ -6,7 +6,6 @@ import struct
 import zlib
 from contextlib import closing
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Literal
@@ -379,6 +378,8 @@ def weights_digest(tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> byt
     Raises:
         OSError: the file cannot be read any more, or is not the one that was read.
     """
+    from hashlib import blake2b  # noqa: PLC0415 - it loads OpenSSL, and few runs compare weights
+
     digest = blake2b(digest_size=32)
     source: Source | None = None
     try:
