@@ -149,7 +149,7 @@ def is_unreadable(file: EventFile) -> bool:
 
     A process killed at its start leaves a file without one whole record.
     """
-    cut_short = file.records == 0 and (file.torn or file.size == 0)
+    cut_short = file.records == 0 and (file.torn or file.size == 0) and not file.unreadable
     return file.problem is not None and not cut_short
 
 

@@ -34,7 +34,7 @@ def loads_with_weights_only(subject: Subject) -> Outcome:
     if wrong:
         path, reason = next(iter(wrong.items()))
         return failed(
-            f"torch.load(weights_only=True) refuses {path!a}: {reason}" + _more(wrong),
+            f"{path!a} does not load with weights_only=True: {reason}" + _more(wrong),
             wrong,
             reasons=wrong,
         )
@@ -55,6 +55,10 @@ def _refusal(file: CheckpointFile) -> str | None:
     if data_only:
         return f"it needs {', '.join(data_only)}, NumPy data that torch does not allow by default"
     for fault in contents.faults:
+        if fault.kind is FaultKind.TOO_LARGE:
+            return (
+                f"it asks for more than any checkpoint needs and was not followed: {fault.message}"
+            )
         if fault.kind in _NOT_LOADABLE or (
             fault.kind is FaultKind.DAMAGED and contents.format == "legacy"
         ):
@@ -298,7 +302,7 @@ def _lacks(file: CheckpointFile, required: Iterable[str]) -> str | None:
     if contents is None:
         return None
     if file.epoch is None:
-        return f"its epoch is a {_kind(values['epoch'])}, no whole number"
+        return f"its epoch is no whole number below 10^18 (it is a {_kind(values['epoch'])})"
     if number(values["last_mean_rewards"], contents) is None:
         return f"its last_mean_rewards is a {_kind(values['last_mean_rewards'])}, no number"
     if not isinstance(values["optimizer"], Mapping) or not values["optimizer"]:

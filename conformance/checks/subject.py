@@ -67,7 +67,16 @@ class Subject:
             for fault in file.contents.faults
             if fault.kind is FaultKind.UNREADABLE
         )
-        return (*(f"{CONFIG_NAME}: {problem}" for problem in config), *unread)
+        logs = (
+            f"{file.path.name!a}: {file.problem}" for file in self.event_files if file.unreadable
+        )
+        links = (
+            f"{entry.relative!a} is a link that leads nowhere"
+            for entry in self.folder.entries
+            if entry.relative in (self.profile.checkpoints, self.profile.summaries)
+            and entry.kind is EntryKind.BROKEN_LINK
+        )
+        return (*(f"{CONFIG_NAME}: {problem}" for problem in config), *unread, *logs, *links)
 
     # --- settings ---------------------------------------------------------------------------
 

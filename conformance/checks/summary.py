@@ -27,6 +27,12 @@ def logs_each_epoch(subject: Subject) -> Outcome:
         for entry, file in zip(subject.event_entries, subject.event_files, strict=True)
         if is_unreadable(file)
     }
+    refused = [file.path.name for file in subject.event_files if file.unreadable]
+    if refused:
+        return unobservable(
+            f"{len(refused)} event file(s) cannot be read: the first is {refused[0]!a}",
+            unreadable,
+        )
     if unreadable:
         path, problem = next(iter(unreadable.items()))
         return failed(f"{path!a}: {problem}", unreadable, problems=unreadable)

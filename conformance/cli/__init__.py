@@ -114,10 +114,19 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="MODULE:ATTR", help="a torch module, or what builds one, for LOAD-004"
     )
     parser.add_argument(
-        "--select", type=_list, metavar="RULE,...", help="judge these rules or groups"
+        "--select",
+        type=_list,
+        action="extend",
+        metavar="RULE,...",
+        help="judge these rules or groups",
     )
     parser.add_argument(
-        "--ignore", type=_list, default=(), metavar="RULE,...", help="leave these rules out"
+        "--ignore",
+        type=_list,
+        action="extend",
+        default=[],
+        metavar="RULE,...",
+        help="leave these rules out",
     )
     parser.add_argument("--waivers", metavar="FILE", help="findings accepted for a while (TOML)")
     parser.add_argument("--strict", action="store_true", help="exit 3 where evidence is missing")
@@ -219,5 +228,5 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part for part in text.split(",") if part.strip())
+def _list(text: str) -> list[str]:
+    return [part for part in text.split(",") if part.strip()]

@@ -86,10 +86,10 @@ def profile_of(name: str) -> Profile:
         raise UsageError(str(error)) from error
 
 
-def _selected(wanted: tuple[str, ...] | None, unwanted: tuple[str, ...]) -> frozenset[str]:
+def _selected(wanted: list[str] | None, unwanted: list[str]) -> frozenset[str]:
     try:
-        chosen = frozenset(rule.id for rule in RULES) if wanted is None else select(wanted)
-        chosen -= select(unwanted)
+        chosen = frozenset(rule.id for rule in RULES) if wanted is None else select(tuple(wanted))
+        chosen -= select(tuple(unwanted))
     except UnknownRuleError as error:
         raise UsageError(str(error)) from error
     if not chosen:

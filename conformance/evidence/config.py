@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
+from conformance.evidence.regular import NotRegularError, open_regular
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import FileIO
     from pathlib import Path
 
     from yaml import CollectionStartEvent, ScalarEvent, YAMLError
@@ -154,18 +155,19 @@ _KINDS = {
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+")
 
 
+def _read_at_most(file: FileIO, count: int) -> bytes:
+    data = b""
+    while len(data) < count and (more := file.read(count - len(data))):
+        data += more
+    return data
+
+
 def _text(path: Path) -> str:
     try:
-        mode = path.stat().st_mode
-    except ValueError as error:
-        raise _BadConfigError(f"cannot be read: {error}") from None  # a NUL in its path
-    if not stat.S_ISREG(mode):
-        raise _BadConfigError("is not a regular file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _BadConfigError("is not a regular file")
-        data: bytes = file.read(_LARGEST_FILE + 1)
+        with open_regular(path) as file:
+            data = _read_at_most(file, _LARGEST_FILE + 1)
+    except NotRegularError as error:
+        raise _BadConfigError(str(error)) from None
     if len(data) > _LARGEST_FILE:
         raise _BadConfigError(f"is too large: at most {_LARGEST_FILE} bytes are read")
     try:

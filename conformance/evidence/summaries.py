@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 from conformance.evidence import crc32c
+from conformance.evidence.regular import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,6 +104,7 @@ class EventFile:
         first_epoch: the first value of the scalar `info/epochs`, where one is logged and whole.
         torn: the last record is cut short or zeroed: what a killed process or a power cut leaves.
         problem: None, or one line that says why the file could not be read to its end.
+        unreadable: whether the system refused to read it (no permission, an I/O error).
     """
 
     path: Path
@@ -116,6 +117,7 @@ class EventFile:
     first_epoch: int | None
     torn: bool
     problem: str | None
+    unreadable: bool = False
 
 
 def is_event_file_name(name: str) -> bool:
@@ -140,13 +142,14 @@ def read_event_file(path: Path, *, tag: str = "rewards/iter") -> EventFile:
     wanted = tag.encode()
     found = _Found(wanted, _plain_pattern(wanted))
     try:
-        with _open_regular(path) as file:
+        with open_regular(path) as file:
             found.size = os.fstat(file.fileno()).st_size
             _read(file, found)
-    except _UnreadableError as error:
+    except (_UnreadableError, NotRegularError) as error:
         found.problem = str(error)
     except OSError as error:
         found.problem = f"cannot be read: {error.strerror or type(error).__name__}"
+        found.unreadable = True
     return EventFile(
         path=path,
         size=found.size,
@@ -158,6 +161,7 @@ def read_event_file(path: Path, *, tag: str = "rewards/iter") -> EventFile:
         first_epoch=found.first_epoch,
         torn=found.torn,
         problem=found.problem,
+        unreadable=found.unreadable,
     )
 
 
@@ -197,28 +201,13 @@ class _Found:
     epochs_logged: bool = False
     torn: bool = False
     problem: str | None = None
+    unreadable: bool = False
     # Of the headers whose CRC-32C is right: the length that each tells.
     lengths: dict[bytes, int] = field(default_factory=dict)
     # Layouts of records whose tags have been seen; how many more records may be parsed for that.
     layouts: set[bytes] = field(default_factory=set)
     looks: int = field(default_factory=lambda: _MOST_LOOKS)
     budget: _Budget = field(default_factory=lambda: _Budget(_MOST_FIELDS_READ))
-
-
-def _open_regular(path: Path) -> FileIO:
-    """Open a regular file; never wait for a FIFO or touch a device."""
-    try:
-        mode = path.stat().st_mode
-    except ValueError as error:
-        raise _UnreadableError(f"cannot be read: {error}") from None  # a NUL in its path
-    if not stat.S_ISREG(mode):
-        raise _UnreadableError("is not a regular file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    file = os.fdopen(descriptor, "rb", buffering=0)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise _UnreadableError("is not a regular file")
-    return file
 
 
 # The framing

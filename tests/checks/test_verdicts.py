@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 from itertools import count
 
@@ -253,3 +254,21 @@ def test_a_best_that_is_no_checkpoint_is_blamed_once(tmp_path, content, rules):
     trainer.run([1.0, 2.0, 3.0, 4.0])
     trainer.files["nn/A.pth"] = content
     assert broken(report(trainer, tmp_path)) == rules
+
+
+def test_an_event_file_that_the_system_refuses_is_not_the_trainers_fault(tmp_path, monkeypatch):
+    trainer = Trainer("A", 2, 4)
+    trainer.run([1.0, 2.0, 3.0, 4.0])
+    opened = os.open
+
+    def refuse(path, *rest):
+        if "tfevents" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *rest)
+
+    run = trainer.write(tmp_path)
+    monkeypatch.setattr(os, "open", refuse)
+    found = audit(scan_run(run), load_profile())
+    assert broken(found) == set()
+    assert found.verdict == "incomplete"
+    assert any("Permission denied" in note for note in found.notes)

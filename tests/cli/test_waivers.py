@@ -61,13 +61,12 @@ def test_a_waiver_lasts_through_its_last_day(
     check: Callable[..., Any], failing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from conformance import waivers  # noqa: PLC0415 - beside its patch
-    from conformance.cli import check as command  # noqa: PLC0415
+
+    load = waivers.load_waivers
 
     def on(day: str) -> None:
         today = waivers.date.fromisoformat(day)
-        monkeypatch.setattr(
-            command, "load_waivers", lambda path, **_: waivers.load_waivers(path, today=today)
-        )
+        monkeypatch.setattr(waivers, "load_waivers", lambda path, **_: load(path, today=today))
 
     on("2999-12-31")
     assert check(_RIGHT, failing).code == 0

@@ -395,15 +395,6 @@ def test_a_path_to_nothing_is_unreadable(name: str, tmp_path: Path) -> None:
     assert fault.kind is FaultKind.UNREADABLE
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
-    path = tmp_path / "secret.pth"
-    path.write_bytes(archive(b"\x80\x02N."))
-    path.chmod(0)
-    (fault,) = read_checkpoint(path).faults
-    assert fault.kind is FaultKind.UNREADABLE
-
-
 def expanded_tensor() -> bytes:
     """A tensor of 2**62 elements in a storage of one, and one of 2**40 rows that overlap."""
     storage = (

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conformance.evidence import config
 from conformance.evidence.config import RunConfig, read_config
 
 if TYPE_CHECKING:
@@ -513,9 +512,11 @@ def test_what_is_no_regular_file(tmp_path: Path) -> None:
     fifo, loop = tmp_path / "fifo", tmp_path / "loop"
     os.mkfifo(fifo)
     loop.symlink_to(loop)
-    assert read_config(fifo).problems == ("is not a regular file",)
-    assert read_config(tmp_path).problems == ("is not a regular file",)
-    for path in (loop, tmp_path / "none", tmp_path / "a\0b"):
+    assert read_config(fifo).problems == ("not a regular file but a FIFO",)
+    assert read_config(tmp_path).problems == ("not a regular file but a folder",)
+    (problem,) = read_config(loop).problems
+    assert problem.startswith("not a regular file: ")
+    for path in (tmp_path / "none", tmp_path / "a\0b"):
         (problem,) = read_config(path).problems
         assert problem.startswith("cannot be read: ")
 
@@ -527,7 +528,7 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def refuse(*_: object) -> int:  # as for any user but root
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(config.os, "open", refuse)
+    monkeypatch.setattr("os.open", refuse)
     assert read_config(path).problems == ("cannot be read: Permission denied",)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import zlib
 from typing import TYPE_CHECKING
 
 from conformance.evidence.checkpoint.errors import RefusalError, damaged
 from conformance.evidence.checkpoint.values import FaultKind
+from conformance.evidence.regular import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +35,6 @@ class Source:
         self._file = _open(path)
         try:
             status = os.fstat(self._file.fileno())
-            _check_regular(status)
             self.size: int = status.st_size
             self.identity = _identity(status)
             self.data: bytes | None = None
@@ -105,48 +103,12 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 def _open(path: Path) -> FileIO:
     try:
-        _check_regular(os.stat(path))  # noqa: PTH116 - cheaper than Path.stat; every file pays
-        return open(path, "rb", buffering=0, opener=_opener)
-    except ValueError as error:
-        message = "no file can have this name (it holds a NUL)"
-        raise RefusalError(FaultKind.UNREADABLE, message) from error
+        return open_regular(path)
+    except NotRegularError as error:
+        raise RefusalError(FaultKind.NOT_REGULAR, str(error)) from error
     except OSError as error:
-        raise _failure(path, error) from error
-
-
-def _check_regular(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise RefusalError(FaultKind.NOT_REGULAR, f"not a regular file but {_kind(status)}")
-
-
-def _opener(path: str, flags: int) -> int:
-    # A FIFO that took the file's place since the stat must not make the open wait for a writer.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-def _failure(path: Path, error: OSError) -> RefusalError:
-    if error.errno in {errno.ELOOP, errno.ENXIO, errno.ENODEV}:
-        return RefusalError(FaultKind.NOT_REGULAR, f"cannot be opened: {_reason(error)}")
-    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        try:
-            is_link = stat.S_ISLNK(os.lstat(path).st_mode)
-        except OSError:
-            is_link = False
-        if is_link:
-            return RefusalError(FaultKind.NOT_REGULAR, "a symbolic link to nothing")
-    return RefusalError(FaultKind.UNREADABLE, f"cannot be read: {_reason(error)}")
+        raise RefusalError(FaultKind.UNREADABLE, f"cannot be read: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:
     return ascii(error.strerror or type(error).__name__)[1:-1]
-
-
-def _kind(status: os.stat_result) -> str:
-    kinds = (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a FIFO"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISCHR, "a character device"),
-        (stat.S_ISBLK, "a block device"),
-    )
-    return next((name for test, name in kinds if test(status.st_mode)), "something else")
