@@ -154,6 +154,8 @@ def _summary(report: Report, style: Style) -> str:
     verdict = style.paint(report.verdict, _RUN_COLOUR[report.verdict])
     tally = Counter(run.verdict for run in report.runs)
     runs = ", ".join(f"{tally[name]} {name}" for name in _RUN_COLOUR if tally[name])
+    if tally["conforms"] > 1:
+        runs = runs.replace("conforms", "conform")
     tail = f"; MUST rules broken: {', '.join(broken)}" if broken else ""
     return f"verdict: {verdict} ({_plural(len(report.runs), 'run')}: {runs}{tail})"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,6 @@ from conformance.fixtures.play import Session, play
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 def test_the_best_and_the_latest_are_printed_alone(
@@ -154,3 +154,16 @@ def test_a_path_that_a_line_can_carry_is_printed_as_it_is(
 ) -> None:
     run = play(Settings(name, 2, 4), [Session((1.0, 3.0))]).unconfigured().write(root)
     assert command("ls", run, "--best").out == f"{run}/nn/{name}.pth\n"
+
+
+def test_numpy_scalars_do_not_hide_a_checkpoint_and_a_shell_does(
+    command: Callable[..., Any],
+) -> None:
+    """What rl_games has always written is listed; what would run something is not."""
+    published = Path(__file__).parents[2] / "fixtures" / "violating"
+    listed = command("ls", published / "LOAD-001-watermark-as-a-numpy-scalar", "--best")
+    assert (listed.code, listed.err) == (0, "")
+    assert listed.out.endswith("nn/Cartpole.pth\n")
+    refused = command("ls", published / "SAFETY-001-runs-a-shell", "--best")
+    assert (refused.code, refused.out) == (2, "")
+    assert "posix.system" in refused.err
