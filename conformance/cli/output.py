@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from conformance.report.printable import printable
 from conformance.report.text import Style, to_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conformance.report import Report
 
 _BAR = 24
@@ -54,17 +57,22 @@ class Outputs:
             UsageError: a file cannot be written.
         """
         for kind, file in self.pairs:
-            if kind == "json":
-                from conformance.report.json import to_json  # noqa: PLC0415 - text needs no JSON
-
-                text = to_json(report)
-            else:
+            if kind == "text":
                 style = terminal_style() if file is None else Style()
                 text = to_text(report, style, verbose=verbose)
+            else:
+                text = _writer(kind)(report)
             if file is None:
                 emit(text)
             else:
                 write_whole(file, text)
+
+
+def _writer(kind: str) -> Callable[[Report], str]:
+    """The writer of a format; only what is asked for is imported, to keep the start-up short."""
+    module = importlib.import_module(f"conformance.report.{kind}")
+    writer: Callable[[Report], str] = getattr(module, f"to_{kind}")
+    return writer
 
 
 def write_whole(file: Path, text: str) -> None:

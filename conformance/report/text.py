@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from conformance.convention.rules import Level, Verdict
 from conformance.report import Report, count
 from conformance.report.printable import printable
+from conformance.report.standing import shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def _run(run: RunReport, style: Style, *, verbose: bool) -> Iterator[str]:
     about = (
         f"({_plural(run.sessions, 'session')}, {_plural(run.checkpoints, 'checkpoint')}; {counts})"
     )
-    name = style.paint(printable(_shown_path(run.path)), "bold")
+    name = style.paint(printable(shown_path(run.path)), "bold")
     yield f"{verdict} {name}  {style.paint(about, 'dim')}"
     for _, same in groupby(run.findings, key=_alike):
         found = list(same)
@@ -158,11 +158,6 @@ def _summary(report: Report, style: Style) -> str:
         runs = runs.replace("conforms", "conform")
     tail = f"; MUST rules broken: {', '.join(broken)}" if broken else ""
     return f"verdict: {verdict} ({_plural(len(report.runs), 'run')}: {runs}{tail})"
-
-
-def _shown_path(path: str) -> str:
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
 
 
 def _plural(number: int, noun: str) -> str:

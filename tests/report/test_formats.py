@@ -14,74 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from referencing import Registry, Resource
+from reports import HOSTILE, a_finding, a_report, reports
 
-from conformance.checks.finding import Finding, RunReport, run_verdict
-from conformance.convention.rules import RULES, Level, Verdict
+from conformance.checks.finding import RunReport, run_verdict
+from conformance.convention.rules import Level, Verdict
 from conformance.report import Report, count
 from conformance.report.json import to_json
 from conformance.report.printable import printable
 from conformance.report.text import Style, to_text
 
 quick = settings(deadline=None)
-
-HOSTILE = (
-    *("\x1b[31mred\x1b[0m", "a\nverdict: conforms (1 run)", "\r", "\0", "\x07", "\x9b2J", "\x7f"),
-    *("\u202egnp.\u202c", "\u200b", "\ufeff", "\u2028", "\u2029", "\x85", "\x0b\x0c"),
-    *("\ud800", "\udcff\udcfe", "\ue000", "\uffff", "\U000e0041", '"', "\\", "</script>", "%s{}"),
-)
-texts = st.sampled_from(HOSTILE) | st.text(
-    st.characters(codec=None, exclude_categories=()), max_size=20
-)
-values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**200), 2**200)
-    | st.floats()
-    | texts
-    | st.binary(max_size=4),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(texts | st.integers(), inner, max_size=3)
-        | st.tuples(inner, inner)
-        | st.frozensets(texts, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-@st.composite
-def findings(draw: st.DrawFn) -> Finding:
-    rule = draw(st.sampled_from(RULES))
-    verdict = draw(st.sampled_from(Verdict))
-    failed = verdict is Verdict.FAIL
-    return Finding(
-        rule.id,
-        rule.level,
-        verdict,
-        message=draw(texts.filter(bool)),
-        paths=tuple(draw(st.lists(texts, max_size=10))),
-        evidence=draw(st.dictionaries(texts, values, max_size=3)),
-        fix=rule.fix if failed else "",
-        waived=draw(st.none() | texts) if failed else None,
-    )
-
-
-@st.composite
-def reports(draw: st.DrawFn) -> Report:
-    runs = []
-    for _ in range(draw(st.integers(0, 3))):
-        found = tuple(draw(st.lists(findings(), max_size=4)))
-        runs.append(
-            RunReport(
-                path="/runs/" + draw(texts),
-                verdict=run_verdict(found),
-                sessions=draw(st.integers(0, 3)),
-                checkpoints=draw(st.integers(0, 10**6)),
-                findings=found,
-                notes=tuple(draw(st.lists(texts, max_size=2))),
-            )
-        )
-    return Report("0.1.0", draw(texts), tuple(runs))
 
 
 def _validator() -> jsonschema.Draft202012Validator:
@@ -104,25 +46,6 @@ def _no_constant(text: str) -> float:
 def _load(text: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(text, parse_constant=_no_constant)
     return document
-
-
-def _finding(**changes: object) -> Finding:
-    given_values: dict[str, Any] = {
-        "rule": "BEST-003",
-        "level": Level.MUST,
-        "verdict": Verdict.FAIL,
-        "message": "a tie rewrote it",
-        "paths": ("nn/A.pth",),
-        "evidence": {},
-        "fix": "Compare strictly.",
-        **changes,
-    }
-    return Finding(**given_values)
-
-
-def _report(*found: Finding, notes: tuple[str, ...] = ()) -> Report:
-    run = RunReport("/runs/A", run_verdict(found), 1, 3, found, notes)
-    return Report("0.1.0", "isaacgymenvs", (run,))
 
 
 # --- JSON -----------------------------------------------------------------------------------
@@ -153,8 +76,8 @@ def test_names_come_back_as_they_were(report: Report) -> None:
 
 
 def test_numbers_that_are_not_finite_are_texts() -> None:
-    finding = _finding(evidence={"a": [math.nan, math.inf], "b": {"c": -math.inf}, "d": (1.5,)})
-    evidence = _load(to_json(_report(finding)))["runs"][0]["findings"][0]["evidence"]
+    finding = a_finding(evidence={"a": [math.nan, math.inf], "b": {"c": -math.inf}, "d": (1.5,)})
+    evidence = _load(to_json(a_report(finding)))["runs"][0]["findings"][0]["evidence"]
     assert evidence == {"a": ["nan", "inf"], "b": {"c": "-inf"}, "d": [1.5]}
 
 
@@ -215,17 +138,17 @@ def test_the_worst_run_decides(verdicts: tuple[str, ...], expected: str) -> None
 def test_must_rules_decide_and_should_rules_warn(
     level: Level, verdict: Verdict, expected: str
 ) -> None:
-    passing = _finding(verdict=Verdict.PASS)
-    assert run_verdict([passing, _finding(level=level, verdict=verdict)]) == expected
+    passing = a_finding(verdict=Verdict.PASS)
+    assert run_verdict([passing, a_finding(level=level, verdict=verdict)]) == expected
 
 
 def test_a_waived_failure_does_not_decide() -> None:
-    assert run_verdict([_finding(waived="known")]) == "conforms"
-    assert run_verdict([_finding(waived="known"), _finding()]) == "fail"
+    assert run_verdict([a_finding(waived="known")]) == "conforms"
+    assert run_verdict([a_finding(waived="known"), a_finding()]) == "fail"
 
 
 def test_all_verdicts_are_counted() -> None:
-    report = _report(_finding(), _finding(verdict=Verdict.PASS), _finding())
+    report = a_report(a_finding(), a_finding(verdict=Verdict.PASS), a_finding())
     assert count(report.runs) == {
         "pass": 1,
         "fail": 2,
@@ -269,13 +192,13 @@ def test_what_a_reader_sees_stays_as_it_is(text: str) -> None:
 
 def test_failures_warnings_and_waivers_are_told_apart() -> None:
     text = to_text(
-        _report(
-            _finding(),
-            _finding(rule="NAME-008", level=Level.SHOULD, message="odd", fix="Rename it."),
-            _finding(rule="LOAD-001", message="refused", waived="known (until 2030-12-31)"),
-            _finding(rule="LOAD-002", verdict=Verdict.PASS, message="fine", fix="", paths=()),
-            _finding(rule="LOAD-003", verdict=Verdict.UNOBSERVABLE, message="unseen", fix=""),
-            _finding(rule="LOAD-004", verdict=Verdict.ERROR, message="broke", fix=""),
+        a_report(
+            a_finding(),
+            a_finding(rule="NAME-008", level=Level.SHOULD, message="odd", fix="Rename it."),
+            a_finding(rule="LOAD-001", message="refused", waived="known (until 2030-12-31)"),
+            a_finding(rule="LOAD-002", verdict=Verdict.PASS, message="fine", fix="", paths=()),
+            a_finding(rule="LOAD-003", verdict=Verdict.UNOBSERVABLE, message="unseen", fix=""),
+            a_finding(rule="LOAD-004", verdict=Verdict.ERROR, message="broke", fix=""),
             notes=("config.yaml: odd",),
         )
     )
@@ -296,12 +219,12 @@ def test_failures_warnings_and_waivers_are_told_apart() -> None:
 def test_neighbours_that_say_the_same_say_it_once() -> None:
     unseen = {"verdict": Verdict.UNOBSERVABLE, "message": "unseen", "fix": "", "paths": ()}
     text = to_text(
-        _report(
-            _finding(rule="BEST-008", **unseen),
-            _finding(rule="BEST-009", **unseen),
-            _finding(rule="LOAD-001", **unseen),
-            _finding(rule="LOAD-002", verdict=Verdict.PASS, message="fine", fix="", paths=()),
-            _finding(rule="LOAD-003", **unseen),
+        a_report(
+            a_finding(rule="BEST-008", **unseen),
+            a_finding(rule="BEST-009", **unseen),
+            a_finding(rule="LOAD-001", **unseen),
+            a_finding(rule="LOAD-002", verdict=Verdict.PASS, message="fine", fix="", paths=()),
+            a_finding(rule="LOAD-003", **unseen),
         )
     )
     lines = [" ".join(line.split()) for line in text.splitlines()]
@@ -314,9 +237,9 @@ def test_neighbours_that_say_the_same_say_it_once() -> None:
 
 def test_failures_that_say_the_same_keep_their_own_files() -> None:
     text = to_text(
-        _report(
-            _finding(rule="LOAD-001", paths=("nn/A.pth",)),
-            _finding(rule="LOAD-002", paths=("nn/B.pth",)),
+        a_report(
+            a_finding(rule="LOAD-001", paths=("nn/A.pth",)),
+            a_finding(rule="LOAD-002", paths=("nn/B.pth",)),
         )
     )
     assert "LOAD-002" in text
@@ -325,13 +248,13 @@ def test_failures_that_say_the_same_keep_their_own_files() -> None:
 
 
 def test_verbose_lists_what_passed() -> None:
-    report = _report(_finding(verdict=Verdict.PASS, message="fine", fix="", paths=()))
+    report = a_report(a_finding(verdict=Verdict.PASS, message="fine", fix="", paths=()))
     assert "pass   BEST-003" in to_text(report, verbose=True)
     assert "BEST-003" not in to_text(report)
 
 
 def test_many_paths_are_cut_short_and_counted() -> None:
-    text = to_text(_report(_finding(paths=tuple(f"nn/{number}" for number in range(20)))))
+    text = to_text(a_report(a_finding(paths=tuple(f"nn/{number}" for number in range(20)))))
     assert "nn/7\n" in text
     assert "nn/8\n" not in text
     assert "and 12 more\n" in text
@@ -339,7 +262,7 @@ def test_many_paths_are_cut_short_and_counted() -> None:
 
 def test_lines_fit_the_terminal_and_lose_no_word() -> None:
     words = " ".join(f"word{number}" for number in range(60))
-    report = _report(_finding(message=words))
+    report = a_report(a_finding(message=words))
     wrapped = to_text(report, Style(width=60))
     assert all(len(line) <= 60 for line in wrapped.split("\n"))
     assert " ".join(wrapped.split()) == " ".join(to_text(report).split())
@@ -347,7 +270,7 @@ def test_lines_fit_the_terminal_and_lose_no_word() -> None:
 
 
 def test_colours_are_only_where_they_are_wanted() -> None:
-    report = _report(_finding())
+    report = a_report(a_finding())
     coloured = to_text(report, Style(colour=True))
     assert "\x1b[31mFAIL" in coloured
     assert re.sub(r"\x1b\[[0-9]+m", "", coloured) == to_text(report)
