@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -35,8 +36,19 @@ def _junit(text: str) -> set[str]:
     return {failure.attrib["type"] for failure in root.iter("failure")}
 
 
+def _sarif(text: str) -> set[str]:
+    (run,) = json.loads(text)["runs"]
+    return {result["ruleId"] for result in run["results"] if result["level"] == "error"}
+
+
+def _github(text: str) -> set[str]:
+    return set(re.findall(r"^::error file=[^,]+,title=([A-Z0-9-]+)::", text, re.MULTILINE))
+
+
 READERS: dict[str, Callable[[str], set[str]]] = {
     "junit": _junit,
+    "sarif": _sarif,
+    "github": _github,
 }
 
 
