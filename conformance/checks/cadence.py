@@ -63,18 +63,25 @@ def every_multiple(subject: Subject) -> Outcome:
         return unobservable(_NO_SAVE_FREQ)
     if not subject.history.usable:
         return unobservable("the event files do not say which epochs had a mean reward")
+    if subject.sessions_are_unclear:
+        return unobservable("the logs of several sessions stop short (SUMMARY-001 judges)")
     evidence: dict[str, Any] = {"save_freq": freq.value, "save_freq_from": freq.source}
     files = _by_epoch(subject)
     missing: list[int] = []
     due = 0
+    shifted = False
     for timeline in subject.expectation.timelines:
         own = _own_save_freq(subject, timeline, freq.value)
         wanted, absent = _missing(subject, timeline, own, files) if own else (0, [])
         due += wanted
-        missing.extend(absent)
-    if missing and len(missing) == due and _is_shifted(subject, set(missing), freq.value):
+        if absent and len(absent) == wanted and _is_shifted(subject, set(absent), own):
+            shifted = True
+        else:
+            missing.extend(absent)
+    if shifted and not missing:
         return not_applicable(
-            "each periodic checkpoint stands the same number of epochs off (CADENCE-001 judges)",
+            "each periodic checkpoint of a session stands the same number of epochs off"
+            " (CADENCE-001 judges)",
             **evidence,
         )
     if missing:
@@ -119,7 +126,7 @@ def _missing(
 
 
 def _is_shifted(subject: Subject, due: set[int], save_freq: int) -> bool:
-    """Whether all saves are there, each by the same number of epochs too early or too late."""
+    """Whether these saves are all there, each by the same number of epochs early or late."""
     saved = {epoch for file in _strays(subject, save_freq) for epoch in file.epochs}
     last = subject.history.last_epoch or 0
     for by in range(1 - save_freq, save_freq):

@@ -110,7 +110,16 @@ def poisoned(subject: Subject) -> Diagnosis:
 def _held_epoch(subject: Subject, best: CheckpointFile) -> int | None:
     """The epoch that the best holds: as stored, else by equal weights, else by its watermark."""
     if best.epoch is not None:
-        return best.epoch - _epoch_offset(subject)
+        offsets = _epoch_offsets(subject)
+        if not offsets or 0 in offsets:
+            return best.epoch
+        # Named and stored epochs never agree (NAME-006's matter): the logs say which are right.
+        for epoch in (best.epoch, *(best.epoch - offset for offset in sorted(offsets))):
+            if _is_expected(subject, epoch, best.watermark):
+                return epoch
+        epoch = best.epoch - min(offsets)
+        if len(offsets) == 1 and subject.history.rewards_at(epoch):
+            return epoch
     twin = weights.twin(subject, best)
     if twin is not None and twin.name.epoch is not None:
         return twin.name.epoch
@@ -125,14 +134,13 @@ def _held_epoch(subject: Subject, best: CheckpointFile) -> int | None:
     return logged.pop() if len(logged) == 1 else None
 
 
-def _epoch_offset(subject: Subject) -> int:
-    """By how much all stored epochs are off from the named ones (NAME-006's matter)."""
-    offsets = {
+def _epoch_offsets(subject: Subject) -> set[int]:
+    """By how much the epochs that periodic checkpoints store are off from the named ones."""
+    return {
         file.epoch - file.name.epoch
         for file in subject.periodic
         if file.epoch is not None and file.name.epoch is not None and not file.name.flaws
     }
-    return offsets.pop() if len(offsets) == 1 else 0
 
 
 def _unlogged(subject: Subject, epoch: int) -> Diagnosis:
@@ -322,7 +330,7 @@ def _foreign_watermark(subject: Subject, best: CheckpointFile, epoch: int) -> Di
     at = next(at for at in reading if at.epoch == epoch)
     says = f"the best checkpoint says epoch {epoch} (reward {at.reward!r})"
     expected = any(w is not None and w.epoch == epoch for w in subject.expectation.bests)
-    if (expected or at.improved) and subject.log_is_contradicted:
+    if subject.log_is_contradicted and not math.isnan(at.reward):
         return Diagnosis(
             unknown="the logged rewards contradict the checkpoints (SUMMARY-002 judges)"
         )

@@ -306,6 +306,11 @@ class Subject:
         )
 
     @cached_property
+    def sessions_are_unclear(self) -> bool:
+        """Whether a log that stops short leaves open which of several sessions logged what."""
+        return len(self.history.sessions) > 1 and self.unlogged_end is not None
+
+    @cached_property
     def due_epochs(self) -> frozenset[int]:
         """The epochs whose periodic checkpoint the logs prove due."""
         return frozenset(

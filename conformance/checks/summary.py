@@ -72,10 +72,24 @@ def _nothing_logged(subject: Subject) -> Outcome:
     return unobservable("no reward is logged and nothing was saved: no episode may have finished")
 
 
+# Where the best shows a wrong watermark, the periodic checkpoints repeat what it shows.
+_OF_THE_WATERMARK = (
+    "BEST-001",
+    "BEST-003",
+    "BEST-004",
+    "BEST-005",
+    "BEST-006",
+    "BEST-007",
+    "BEST-008",
+)
+
+
 def agrees_with_the_log(subject: Subject) -> Outcome:
     """SUMMARY-002."""
     if not subject.history.usable:
         return unobservable("no reward per epoch is logged")
+    if subject.sessions_are_unclear:
+        return unobservable("the logs of several sessions stop short (SUMMARY-001 judges)")
     compared = 0
     blamed = {*rounded_rewards(subject), *_surplus(subject)}
     for file in subject.periodic:
@@ -83,10 +97,7 @@ def agrees_with_the_log(subject: Subject) -> Outcome:
         if problem is not None:
             return failed(problem, _disagreeing(subject))
         compared += bool(_logged(subject, file))
-    best_is_blamed = any(
-        BEST[rule](subject).verdict is Verdict.FAIL
-        for rule in ("BEST-001", "BEST-003", "BEST-004", "BEST-005", "BEST-006", "BEST-008")
-    )
+    best_is_blamed = any(BEST[rule](subject).verdict is Verdict.FAIL for rule in _OF_THE_WATERMARK)
     lost = lost_watermarks(subject)
     if not best_is_blamed:
         for file in subject.periodic:

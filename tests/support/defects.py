@@ -215,3 +215,77 @@ class LogsShapedRewards(Trainer):
     def write_log(self, reward: float) -> None:
         self.reward = reward
         self.log.append((self.epoch, reward * 0.1 + 7.0))
+
+
+class NamesTheNextEpoch(Trainer):
+    """Counts the epoch before it builds the name, and stores the right one."""
+
+    def periodic_name(self, reward: float) -> str:
+        return f"last_{self.name}ep{self.epoch + 1}rew{reward}"
+
+
+class StoresFrames(Trainer):
+    """Stores the frame where the epoch belongs."""
+
+    def state(self) -> dict[str, object]:
+        return {**super().state(), "epoch": self.epoch * 16}
+
+
+class StoresTheNextEpoch(Trainer):
+    """Stores the epoch after it is counted."""
+
+    def state(self) -> dict[str, object]:
+        return {**super().state(), "epoch": self.epoch + 1}
+
+
+class TruncatesTheWatermark(Trainer):
+    """Stores the watermark as a whole number."""
+
+    def state(self) -> dict[str, object]:
+        known = math.isfinite(self.watermark)
+        return {
+            **super().state(),
+            "last_mean_rewards": int(self.watermark) if known else self.watermark,
+        }
+
+
+class LogsTheCost(Trainer):
+    """Logs the reward with its sign turned."""
+
+    def write_log(self, reward: float) -> None:
+        self.reward = reward
+        self.log.append((self.epoch, -reward))
+
+
+class TakesNanForZero(Trainer):
+    """Cleans NaN rewards after they were logged."""
+
+    def finish_epoch(self, reward: float) -> None:
+        super().finish_epoch(0.0 if math.isnan(reward) else reward)
+
+
+class CountsFromTheResume(Trainer):
+    """Takes the modulo of the epochs since the process started."""
+
+    started = 0
+
+    def resume(self, path: str) -> None:
+        super().resume(path)
+        self.started = self.epoch
+
+    def is_periodic(self) -> bool:
+        return (self.epoch - self.started) % self.save_freq == 0
+
+
+class LogsFromTheResume(Trainer):
+    """Counts the steps of the log from 1 in each process."""
+
+    started = 0
+
+    def resume(self, path: str) -> None:
+        super().resume(path)
+        self.started = self.epoch
+
+    def write_log(self, reward: float) -> None:
+        self.reward = reward
+        self.log.append((self.epoch - self.started, reward))
