@@ -1,0 +1,89 @@
+"""The report as Markdown, for the comment on a pull request or a job's summary."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from conformance.report.printable import printable
+from conformance.report.standing import (
+    Standing,
+    shown_path,
+    shown_paths,
+    standing,
+    tally_in_words,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conformance.checks.finding import Finding
+    from conformance.report import Report
+
+_WORDS = {
+    Standing.FAILED: "**FAIL**",
+    Standing.ERROR: "**ERROR**",
+    Standing.WARNED: "warn",
+    Standing.WAIVED: "waived",
+}
+_MOST_PATHS = 8
+# All but what has no meaning anywhere in Markdown; `www.` alone makes a link.
+_SPECIAL = re.compile(r"[^\w ,;()/'=+.-]|_|(?<=www)\.", re.IGNORECASE)
+
+
+def to_markdown(report: Report) -> str:
+    """Return the report as GitHub Flavored Markdown: a line for each run, a table where one fails.
+
+    Text from outside is written with character references, which have no structure in Markdown:
+    it breaks no table, makes no link and no HTML, and mentions nobody.
+
+    Source: the GitHub Flavored Markdown Spec, sections on tables and on character references.
+    """
+    blocks = [f"## Checkpoint conformance: {report.verdict}", f"Profile {_code(report.profile)}."]
+    for run in report.runs:
+        blocks.append(f"### {run.verdict}: {_code(shown_path(run.path))}")
+        blocks.append(f"{tally_in_words(run) or 'no rule judged'}.")
+        rows = [_row(finding) for finding in run.findings if standing(finding) in _WORDS]
+        if rows:
+            header = ("| | rule | finding | files | mend |", "|---|---|---|---|---|")
+            blocks.append("\n".join((*header, *rows)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _row(finding: Finding) -> str:
+    cells = (
+        _WORDS[standing(finding)],
+        finding.rule,
+        _text(finding.message),
+        "<br>".join(_files(finding)),
+        _remedy(finding),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _files(finding: Finding) -> Iterator[str]:
+    paths = shown_paths(finding)
+    yield from map(_code, paths[:_MOST_PATHS])
+    if len(paths) > _MOST_PATHS:
+        yield f"and {len(paths) - _MOST_PATHS} more"
+
+
+def _remedy(finding: Finding) -> str:
+    if finding.waived is not None:
+        return f"waived: {_text(finding.waived)}"
+    return _text(finding.fix)
+
+
+def _code(text: str) -> str:
+    """The text in a code element, where GitHub looks for no mention and no reference."""
+    return f"<code>{_SPECIAL.sub(_reference, printable(text)) or ' '}</code>"
+
+
+def _text(text: str) -> str:
+    """The text as running text: a zero-width space keeps `@` and `#` from addressing anybody."""
+    literal = _SPECIAL.sub(_reference, printable(text))
+    return re.sub("(&#(?:35|64);)", r"\1&#8203;", literal)
+
+
+def _reference(match: re.Match[str]) -> str:
+    return f"&#{ord(match[0])};"
