@@ -134,7 +134,7 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
         "--format",
         action=_Pair,
         dest="outputs",
-        choices=("text", "json", "junit", "sarif", "github"),
+        choices=("text", "json", "junit", "sarif", "github", "markdown", "html"),
         help="what to write; repeatable, each with the --output that belongs to it",
     )
     parser.add_argument(

@@ -45,10 +45,20 @@ def _github(text: str) -> set[str]:
     return set(re.findall(r"^::error file=[^,]+,title=([A-Z0-9-]+)::", text, re.MULTILINE))
 
 
+def _markdown(text: str) -> set[str]:
+    return set(re.findall(r"^\| \*\*FAIL\*\* \| ([A-Z0-9-]+) \|", text, re.MULTILINE))
+
+
+def _html(text: str) -> set[str]:
+    return set(re.findall(r">fail</span></td><td><abbr title=\"[^\"]*\">([A-Z0-9-]+)<", text))
+
+
 READERS: dict[str, Callable[[str], set[str]]] = {
     "junit": _junit,
     "sarif": _sarif,
     "github": _github,
+    "markdown": _markdown,
+    "html": _html,
 }
 
 
