@@ -25,7 +25,10 @@ def blocks(text, language):
 def console_commands():
     pages = [
         README,
-        *((ROOT / "docs" / page).read_text() for page in ("waivers.md", "profiles.md")),
+        *(
+            (ROOT / "docs" / page).read_text()
+            for page in ("waivers.md", "profiles.md", "formats.md")
+        ),
     ]
     found = [
         line.removeprefix("$ ").strip()
@@ -74,6 +77,18 @@ def test_the_commands_and_options_of_the_readme_are_all_there():
 def test_the_rules_page_is_what_the_registry_generates(capsys):
     assert main(["rules", "--format", "markdown"]) == 0
     assert capsys.readouterr().out == (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+
+
+def test_the_formats_of_the_command_are_the_sections_of_their_page():
+    source = (ROOT / "conformance" / "cli" / "__init__.py").read_text(encoding="utf-8")
+    choices = re.search(r'dest="outputs",\s+choices=\(([^)]*)\)', source)
+    assert choices is not None
+    formats = re.findall(r'"(\w+)"', choices[1])
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == formats
+    for name in formats:
+        assert f"--format {name}" in page
+        assert f"`{name}`" in README
 
 
 def test_links_between_the_pages_lead_somewhere():
