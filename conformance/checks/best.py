@@ -42,6 +42,9 @@ def exists_iff_improved(subject: Subject) -> Outcome:
     last = subject.history.last_epoch
     if last is not None and best.epoch is not None and best.epoch > last:
         return unobservable(f"the best is of epoch {best.epoch}, and the log ends at {last}")
+    history = subject.history
+    if best.epoch is not None and history.lags and not history.rewards_at(best.epoch):
+        return unobservable(f"epoch {best.epoch} is not logged: a killed session's log ends before")
     return failed(
         f"there is a best checkpoint, and {why}: none should have been written", [best.path]
     )

@@ -151,6 +151,9 @@ def _unlogged(subject: Subject, epoch: int) -> Diagnosis:
         return Diagnosis(unknown=f"epoch {epoch} is not logged: the log ends at epoch {last}")
     if epoch < history.sessions[0].first and subject.starts_before_the_log:
         return Diagnosis(unknown=f"epoch {epoch} is not logged: earlier event files are missing")
+    silent = history.count > len(history.sessions)
+    if 1 <= epoch <= last and (silent or any(s.last < epoch for s in history.sessions)):
+        return Diagnosis(unknown=f"epoch {epoch} is not logged: a killed session's log ends before")
     return Diagnosis(
         Blame(
             "BEST-002",

@@ -79,6 +79,14 @@ class History:
         """The highest logged epoch of all sessions."""
         return max((session.last for session in self.sessions), default=None)
 
+    @property
+    def lags(self) -> bool:
+        """Whether a session but the last may have reached epochs that its log does not show."""
+        later = zip(self.sessions, self.sessions[1:], strict=False)
+        return self.count > len(self.sessions) or any(
+            earlier.last + 1 < session.first for earlier, session in later
+        )
+
     def rewards_at(self, epoch: int) -> tuple[float, ...]:
         """What the sessions logged for the epoch."""
         return tuple(
@@ -92,8 +100,10 @@ class History:
 
     def covers(self, epoch: int) -> bool:
         """Whether no session can have reached the epoch without a log of it."""
-        return bool(self.sessions) and all(
-            session.first <= epoch <= session.last for session in self.sessions
+        return (
+            bool(self.sessions)
+            and len(self.sessions) == self.count
+            and all(session.first <= epoch <= session.last for session in self.sessions)
         )
 
 

@@ -10,7 +10,7 @@ from conformance.checks.finding import Outcome, failed, not_applicable, passed, 
 from conformance.checks.history import is_unreadable
 from conformance.checks.names import one_periodic_for_an_epoch, rounded_rewards
 from conformance.convention.names import Flaw
-from conformance.convention.rewards import same_reward
+from conformance.convention.rewards import improves, same_reward
 from conformance.convention.rules import Verdict
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
                 allowed |= timeline.watermarks_at(epoch)
     if not allowed or any(same_reward(value, watermark) for value in allowed):
         return None
+    if subject.history.lags and improves(watermark, min(allowed)):
+        return None  # reached by a killed session that did not log it any more
     shown = " or ".join(repr(value) for value in sorted(allowed))
     return (
         f"{file.entry.name!a} stores last_mean_rewards {watermark!r}; the highest reward logged"

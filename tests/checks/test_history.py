@@ -1,0 +1,228 @@
+"""Sessions as event files show them: joined, ordered, and with what a kill leaves unlogged."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import defects
+import pytest
+from simulated import Trainer
+
+from conformance.checks import audit
+from conformance.checks.history import Start, build_history
+from conformance.convention.profile import load_profile
+from conformance.convention.rules import Level, Verdict
+from conformance.evidence.runs import scan_run
+from conformance.evidence.summaries import EventFile, Reward
+
+_FRESH, _RESUMED = (Start.FRESH,), (Start.RESUMED,)
+_EITHER = (Start.RESUMED, Start.FRESH)
+
+
+def log(steps, *, name="events.out.tfevents.1.host.7.0", at=1.0, first_epoch=None, **other):
+    """An event file that logs each step as its own reward; other rewards as pairs."""
+    pairs = [step if isinstance(step, tuple) else (step, float(step)) for step in steps]
+    fields = {
+        "path": Path("summaries") / name,
+        "size": 100,
+        "records": len(pairs) + 1,
+        "first_wall_time": at,
+        "last_wall_time": at,
+        "rewards": tuple(Reward(step, value, at) for step, value in pairs),
+        "tags": frozenset({"rewards/iter"}),
+        "first_epoch": first_epoch,
+        "torn": False,
+        "problem": None,
+    }
+    return EventFile(**{**fields, **other})
+
+
+def epochs(history):
+    return [sorted(session.rewards) for session in history.sessions]
+
+
+def starts(history):
+    return [session.starts for session in history.sessions]
+
+
+@pytest.mark.parametrize(
+    ("second", "joined"),
+    [
+        ("events.out.tfevents.2.host.7.1", True),  # the next file of the same process
+        ("events.out.tfevents.2.host.8.0", False),  # another process
+        ("events.out.tfevents.2.node.7.0", False),  # on another machine
+        ("events.out.tfevents.2.host", False),  # tensorboardX does not say which process
+    ],
+)
+def test_files_that_go_on_are_one_session_if_one_process_wrote_them(second, joined):
+    first = "events.out.tfevents.1.host" if second.count(".") == 4 else None
+    one = log([1, 2]) if first is None else log([1, 2], name=first)
+    history = build_history([one, log([3, 4], name=second, at=2.0)])
+    assert epochs(history) == ([[1, 2, 3, 4]] if joined else [[1, 2], [3, 4]])
+    assert history.sessions[0].files[0] == one.path.name
+
+
+def test_three_files_of_one_process_are_one_session():
+    history = build_history(
+        [log([n], name=f"events.out.tfevents.{n}.a.b.7.{n}", at=float(n)) for n in (1, 2, 3)]
+    )
+    assert epochs(history) == [[1, 2, 3]]
+    assert len(history.sessions[0].files) == 3
+
+
+@pytest.mark.parametrize("steps", [[2, 3], [4, 5]], ids=["overlap", "gap"])
+def test_files_of_one_process_that_do_not_go_on_are_two_sessions(steps):
+    later = log(steps, name="events.out.tfevents.2.host.7.1", at=2.0)
+    assert len(build_history([log([1, 2]), later]).sessions) == 2
+
+
+def test_sessions_are_ordered_by_their_first_records_and_not_by_name():
+    late = log([1, 2], name="events.out.tfevents.1.host.1.0", at=9.0)
+    early = log([1, 2, 3], name="events.out.tfevents.2.host.2.0", at=1.0)
+    assert epochs(build_history([late, early])) == [[1, 2, 3], [1, 2]]
+
+
+def test_of_files_of_one_instant_the_name_decides():
+    names = [f"events.out.tfevents.1.host.{process}.0" for process in (1, 2)]
+    files = [log([1], name=names[0]), log([1, 2], name=names[1])]
+    assert epochs(build_history(files)) == epochs(build_history(files[::-1])) == [[1], [1, 2]]
+
+
+def test_steps_that_fall_in_one_file_start_another_session():
+    history = build_history([log([1, 2, 3, 1, 2])])
+    assert (epochs(history), history.count, history.problems) == ([[1, 2, 3], [1, 2]], 2, ())
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ([1, 2, 3], None),
+        ([1, 2, 2, 3], None),  # the same reward twice
+        ([(1, math.nan), (1, math.nan)], None),
+        ([1, (1, 5.0), 2], "two rewards for epoch 1"),
+        ([1, 3], "no reward between the epochs 1 and 3"),
+        ([0, 1], "at step 0"),
+        ([-1], "at step -1"),
+        ([1, 2, 1, 3], "between the epochs 1 and 3"),
+    ],
+)
+def test_a_log_that_is_no_reward_per_epoch_is_a_problem(steps, problem):
+    history = build_history([log(steps)])
+    assert history.usable == (problem is None)
+    assert not problem or problem in " ".join(history.problems)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "steps", "first_epoch", "saved", "expected"),
+    [
+        ([], [3, 4], None, (), _FRESH),  # nothing to resume from
+        ([[1, 2]], [1, 2], None, (), _FRESH),
+        ([[1, 2]], [3, 4], None, (), _RESUMED),  # goes on
+        ([[1, 2]], [3, 4], 1, (), _FRESH),  # epoch 1 was logged, its reward not known yet
+        ([[1, 2, 3, 4]], [3, 4], 3, (), _RESUMED),
+        ([[3, 4]], [3, 4], None, (), _FRESH),  # nothing that early
+        ([[3, 4]], [2, 3], None, (), _FRESH),
+        ([[3, 4, 5]], [4, 5], None, (3,), _EITHER),  # the first session started late as well
+        ([[1, (2, 0.0), (3, 0.0), 4]], [3, 4], None, (2,), _RESUMED),  # behind a periodic file
+        ([[1, (2, 9.0), 3, 4]], [3, 4], None, (), _RESUMED),  # behind the best
+        ([[1, (2, 9.0), (3, 9.0), (4, 9.0)]], [3, 4], None, (), _RESUMED),  # the first maximum
+        ([[1, 2, 3, (4, 9.0)]], [3, 4], None, (), _EITHER),
+        ([[1, (2, math.nan), (3, math.nan)]], [3, 4], None, (), _EITHER),
+        ([[1, 2], [1, 2, 3]], [4, 5], None, (), _RESUMED),
+        ([[1, 2, 3, 4], [1, 2]], [4, 5], None, (), _EITHER),  # not where the last one ended
+    ],
+)
+def test_how_a_session_may_have_started(earlier, steps, first_epoch, saved, expected):
+    names = [f"events.out.tfevents.1.host.{process}.0" for process in range(9)]
+    files = [log(part, name=names[number], at=float(number)) for number, part in enumerate(earlier)]
+    files.append(log(steps, name=names[-1], at=9.0, first_epoch=first_epoch))
+    assert starts(build_history(files, saved=frozenset(saved)))[-1] == expected
+
+
+def test_a_session_without_a_reward_counts_and_leaves_its_epochs_open():
+    silent = log([], name="events.out.tfevents.2.host.8.0", at=0.5)
+    history = build_history([log([1, 2]), silent])
+    assert (history.count, epochs(history)) == (2, [[1, 2]])
+    assert history.lags
+    assert not history.covers(1)
+    alone = build_history([log([1, 2])])
+    assert not alone.lags
+    assert [alone.covers(epoch) for epoch in (0, 1, 2, 3)] == [False, True, True, False]
+    assert not build_history([]).covers(1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "unreadable"),
+    [
+        ({"problem": "cut short", "records": 0, "torn": True}, False),
+        ({"problem": "no record", "records": 0, "size": 0}, False),
+        ({"problem": "garbage", "records": 0}, True),
+        ({"problem": "garbage", "records": 3, "torn": True}, True),
+        ({"problem": "refused", "records": 0, "size": 0, "unreadable": True}, True),
+    ],
+)
+def test_only_what_no_kill_explains_is_a_problem(fields, unreadable):
+    history = build_history([log([], first_wall_time=None, **fields)])
+    assert bool(history.problems) == unreadable
+
+
+# --- whole runs -----------------------------------------------------------------------------
+
+
+def broken(trainer, root):
+    found = audit(scan_run(trainer.write(root)), load_profile())
+    return {
+        finding.rule
+        for finding in found.findings
+        if finding.level is Level.MUST and finding.verdict in (Verdict.FAIL, Verdict.ERROR)
+    }
+
+
+def killed(trainer, rewards, last, *, logged):
+    """Train to `last` and lose what was logged behind `logged`."""
+    trainer.run(rewards, last=last)
+    trainer.log = [(epoch, reward) for epoch, reward in trainer.log if epoch <= logged]
+    trainer.logs -= 1
+    trainer.flush()
+
+
+@pytest.mark.parametrize(
+    ("rewards", "logged", "save_freq"),
+    [
+        ([1.0, 2.0, 0.0, 0.0], 0, 3),  # its log was never flushed; the best is older than all logs
+        ([1.0, 2.0, 0.0, 0.0], 1, 3),
+        ([1.0, 2.0, 3.0, 0.0], 0, 3),  # a stored watermark that no log shows
+        ([1.0, 2.0, 3.0, 0.0], 1, 3),
+        ([1.0, 2.0, math.nan, math.nan], 0, 3),  # no logged reward improves on anything
+        ([-math.inf, 2.0, math.nan, math.nan], 1, 3),
+    ],
+)
+def test_what_a_killed_session_did_not_log_is_held_against_nobody(
+    tmp_path, rewards, logged, save_freq
+):
+    trainer = Trainer("A", save_freq, 4)
+    killed(trainer, rewards, 2, logged=logged)
+    trainer.resume("A")
+    trainer.run(rewards)
+    assert broken(trainer, tmp_path) == set()
+
+
+def test_a_best_of_an_epoch_that_no_session_can_have_reached_is_wrong(tmp_path):
+    trainer = defects.StoresFrames("A", 0, 4)
+    killed(trainer, [1.0, 2.0, 3.0, 0.0], 2, logged=1)
+    trainer.resume("A")
+    trainer.run([1.0, 2.0, 3.0, 0.0])
+    assert broken(trainer, tmp_path) == {"BEST-002"}
+
+
+def test_a_session_that_logged_nothing_may_have_saved_an_epoch_again(tmp_path):
+    for count, rules in ((1, set()), (2, {"NAME-007"})):
+        trainer = Trainer("A", 2, 4)
+        trainer.run([1.0, 2.0, 3.0, 4.0])
+        trainer.log = []
+        trainer.flush()
+        saved = trainer.files["nn/last_Aep2rew2.0.pth"]
+        for number in range(count):
+            trainer.files[f"nn/last_Aep2rew{number}.5.pth"] = saved
+        assert broken(trainer, tmp_path / str(count)) == rules
