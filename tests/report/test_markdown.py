@@ -21,7 +21,7 @@ quick = settings(deadline=None)
 
 TAGS = {"h2", "h3", "p", "code", "table", "thead", "tbody", "tr", "th", "td", "br", "strong"}
 # What a cell may hold: text without structure, references, and the few marks of our own.
-CELL = re.compile(r"(?:waived:)?(?:[\w ,;()/'=+.-]|&#\d+;|</?code>|<br>|^\*\*[A-Z]+\*\*$)*")
+CELL = re.compile(r"(?:waived:)?(?:[^\W_]|[ ,;()/'=+.-]|&#\d+;|</?code>|<br>|^\*\*[A-Z]+\*\*$)*")
 REFERENCE = re.compile(r"&#(\d+);")
 
 
