@@ -289,3 +289,17 @@ class LogsFromTheResume(Trainer):
     def write_log(self, reward: float) -> None:
         self.reward = reward
         self.log.append((self.epoch - self.started, reward))
+
+
+class StoresNoEpoch(Trainer):
+    """Saves no epoch."""
+
+    def state(self) -> dict[str, object]:
+        return {key: value for key, value in super().state().items() if key != "epoch"}
+
+
+class StoresNoEpochAndRewritesAtTheEnd(StoresNoEpoch):
+    """Saves no epoch, and saves the last one as the best."""
+
+    def end(self) -> None:
+        self.save(self.name)

@@ -1,0 +1,139 @@
+"""Which epoch the best holds, where it must be told from little, and who is blamed for it."""
+
+from __future__ import annotations
+
+import math
+
+import defects
+import pytest
+from simulated import Trainer
+
+from conformance.checks import audit
+from conformance.convention.profile import load_profile
+from conformance.convention.rules import Level, Verdict
+from conformance.evidence.runs import scan_run
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """A function that returns the MUST rules that a run breaks, and those left open."""
+
+    def judged(trainer):
+        found = audit(scan_run(trainer.write(tmp_path / type(trainer).__name__)), load_profile())
+        must = [finding for finding in found.findings if finding.level is Level.MUST]
+        return (
+            {f.rule for f in must if f.verdict in (Verdict.FAIL, Verdict.ERROR)},
+            {f.rule for f in must if f.verdict is Verdict.UNOBSERVABLE},
+        )
+
+    return judged
+
+
+def test_without_a_stored_epoch_the_weights_tell_it(judge):
+    for trainer, rules in (
+        (defects.StoresNoEpoch("A", 1, 3), {"LOAD-008"}),
+        (defects.StoresNoEpochAndRewritesAtTheEnd("A", 1, 3), {"LOAD-008", "BEST-004"}),
+    ):
+        trainer.run([1.0, 3.0, 2.0])
+        assert judge(trainer)[0] == rules
+
+
+@pytest.mark.parametrize(("rewards", "open_"), [([1.0, 3.0, 2.0], False), ([3.0, 1.0, 3.0], True)])
+def test_without_a_stored_epoch_a_watermark_that_was_logged_once_tells_it(judge, rewards, open_):
+    trainer = defects.StoresNoEpoch("A", 0, 3)
+    trainer.run(rewards)
+    broken, unknown = judge(trainer)
+    assert broken == {"LOAD-008"}
+    assert ("BEST-002" in unknown) == open_
+
+
+@pytest.mark.parametrize(
+    ("epoch", "broken", "unknown"),
+    [(3, set(), False), (5, set(), True), (8, {"SUMMARY-001"}, True), (9, {"BEST-002"}, False)],
+)
+def test_an_epoch_behind_the_log_is_believed_up_to_the_end_of_training(
+    judge, epoch, broken, unknown
+):
+    class StoresOneEpoch(Trainer):
+        def state(self):
+            return {**super().state(), "epoch": epoch}
+
+    trainer = StoresOneEpoch("A", 0, 8)
+    trainer.run([1.0, 2.0, 3.0, 0.0] + [0.0] * 4, last=4)
+    found, open_ = judge(trainer)
+    assert (found, "BEST-002" in open_) == (broken, unknown)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "rule"),
+    [
+        ([math.nan, math.nan, 5.0, 1.0], "BEST-005"),
+        ([1.0, math.nan, 5.0, 1.0], "BEST-005"),
+        ([5.0, math.nan, 1.0, 1.0], None),
+    ],
+)
+def test_a_nan_is_blamed_where_an_improvement_follows_it(judge, rewards, rule):
+    trainer = defects.PoisonedByNan("A", 0, 4)
+    trainer.run(rewards)
+    assert judge(trainer)[0] == ({rule} if rule else set())
+
+
+def test_a_resumed_session_that_saves_no_best_misses_its_improvements(judge):
+    class SavesNoBestOnceResumed(Trainer):
+        resumed = False
+
+        def resume(self, path):
+            super().resume(path)
+            self.resumed = True
+
+        def improves(self, reward):
+            return super().improves(reward) and not self.resumed
+
+    for trainer, rules in (
+        (Trainer("A", 2, 4), set()),
+        (SavesNoBestOnceResumed("A", 2, 4), {"BEST-006"}),
+    ):
+        trainer.run([1.0, 9.0, 0.0, 0.0], last=2)
+        trainer.resume("last_Aep2rew9.0")
+        trainer.run([1.0, 9.0, 20.0, 3.0])
+        assert judge(trainer)[0] == rules
+
+
+def test_a_lower_reward_after_a_resume_is_no_lost_watermark_unless_that_explains_it(judge):
+    """The held epoch is not what a watermark reset on resume would have left."""
+
+    class IsLatestOnceResumed(Trainer):
+        resumed = False
+
+        def resume(self, path):
+            super().resume(path)
+            self.resumed = True
+
+        def improves(self, reward):
+            return self.resumed or super().improves(reward)
+
+    trainer = IsLatestOnceResumed("A", 2, 6)
+    trainer.run([1.0, 9.0] + [0.0] * 4, last=2)
+    trainer.resume("last_Aep2rew9.0")
+    trainer.run([1.0, 9.0, 5.0, 4.0, 3.0, 2.0])
+    assert judge(trainer)[0] == {"BEST-004"}
+
+
+@pytest.mark.parametrize(
+    ("rewards", "save_freq", "rule"),
+    [
+        ([1.0, 5.0, 3.0, 2.0], 4, "BEST-002"),  # the periodic epoch is also the last
+        ([1.0, 5.0, 3.0, 2.0], 0, "BEST-004"),
+        ([1.0, 5.0, 5.0], 0, "BEST-003"),
+        ([5.0, math.nan], 0, "BEST-005"),
+    ],
+)
+def test_a_best_rewritten_at_the_end(judge, rewards, save_freq, rule):
+    class RewritesAtTheEnd(Trainer):
+        def end(self):
+            self.keep_watermark(max(self.watermark, self.reward))
+            self.save(self.name)
+
+    trainer = RewritesAtTheEnd("A", save_freq, len(rewards))
+    trainer.run(rewards)
+    assert judge(trainer)[0] == {rule}

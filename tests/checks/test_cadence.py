@@ -1,0 +1,140 @@
+"""Periodic checkpoints over several sessions, changed settings and logs that lag."""
+
+from __future__ import annotations
+
+import pytest
+from simulated import Trainer
+
+from conformance.checks import Options, audit
+from conformance.convention.profile import load_profile
+from conformance.convention.rules import Verdict
+from conformance.evidence.runs import scan_run
+
+_FILE = "nn/last_Aep{}rew{}.pth"
+
+
+@pytest.fixture
+def verdicts(tmp_path):
+    """A function that returns what CADENCE-001, -002 and -003 say of a trainer's run."""
+
+    def judge(trainer, options=None):
+        found = audit(scan_run(trainer.write(tmp_path)), load_profile(), options)
+        return tuple(
+            finding.verdict.value for finding in found.findings if finding.rule.startswith("CADE")
+        )[:3]
+
+    return judge
+
+
+def trained(save_freq, size, *, last=None):
+    trainer = Trainer("A", save_freq, size)
+    trainer.run([float(epoch) for epoch in range(1, size + 1)], last=last)
+    return trainer
+
+
+def without(trainer, *epochs):
+    for epoch in epochs:
+        del trainer.files[_FILE.format(epoch, float(epoch))]
+    return trainer
+
+
+PASS, FAIL, NONE, UNKNOWN = (
+    verdict.value
+    for verdict in (Verdict.PASS, Verdict.FAIL, Verdict.NOT_APPLICABLE, Verdict.UNOBSERVABLE)
+)
+
+
+def test_each_setting_of_save_freq_is_judged_by_its_own_rules(verdicts):
+    assert verdicts(trained(2, 4)) == (PASS, PASS, NONE)
+
+
+def test_save_freq_0_leaves_nothing_to_the_other_rules(verdicts):
+    assert verdicts(trained(0, 4)) == (NONE, NONE, PASS)
+
+
+def test_a_save_freq_longer_than_the_run_makes_nothing_due(verdicts):
+    assert verdicts(trained(9, 4)) == (NONE, NONE, NONE)
+
+
+def test_periodic_files_under_save_freq_0_are_blamed_once(verdicts):
+    assert verdicts(trained(1, 2), Options(save_freq=0)) == (NONE, NONE, FAIL)
+
+
+def test_without_a_known_save_freq_nothing_is_judged(verdicts):
+    trainer = trained(0, 4)
+    del trainer.files["config.yaml"]
+    assert verdicts(trainer) == (NONE, UNKNOWN, UNKNOWN)
+
+
+def test_one_file_tells_no_save_freq(verdicts):
+    trainer = trained(3, 4)
+    del trainer.files["config.yaml"]
+    assert verdicts(trainer) == (UNKNOWN, UNKNOWN, NONE)
+
+
+def test_an_inferred_save_freq_is_held_against_the_files(verdicts):
+    trainer = without(trained(2, 10), 4)
+    del trainer.files["config.yaml"]
+    assert verdicts(trainer) == (PASS, FAIL, NONE)
+
+
+@pytest.mark.parametrize(("options", "second"), [(None, PASS), (Options(save_freq=4), FAIL)])
+def test_an_earlier_session_may_have_run_with_another_save_freq(verdicts, options, second):
+    """The config is of the latest start; what the caller says is of all."""
+    trainer = trained(3, 16, last=9)
+    trainer.save_freq = 4
+    trainer.resume("last_Aep9rew9.0")
+    trainer.run([float(epoch) for epoch in range(1, 17)])
+    first = FAIL if options else PASS
+    assert verdicts(trainer, options) == (first, second, NONE)
+
+
+def test_an_earlier_session_is_held_against_its_own_save_freq(verdicts):
+    trainer = trained(3, 16, last=9)
+    trainer.save_freq = 4
+    trainer.resume("last_Aep9rew9.0")
+    trainer.run([float(epoch) for epoch in range(1, 17)])
+    assert verdicts(without(trainer, 12)) == (PASS, FAIL, NONE)
+
+
+def test_what_was_cleaned_for_a_fresh_session_is_not_missing(verdicts):
+    trainer = trained(2, 4)
+    trainer.files = {path: data for path, data in trainer.files.items() if "nn/" not in path}
+    trainer.start_afresh()
+    trainer.run([1.5, 2.5, 3.5, 4.5])
+    assert verdicts(trainer) == (PASS, PASS, NONE)
+
+
+def test_a_fresh_session_does_not_excuse_single_files(verdicts):
+    trainer = without(trained(2, 4), 2)
+    trainer.start_afresh()
+    trainer.run([1.5, 2.5, 3.5, 4.5])
+    assert verdicts(trainer) == (PASS, FAIL, NONE)
+
+
+@pytest.mark.parametrize(
+    ("missing", "second"), [((), PASS), ((4,), FAIL), ((6,), FAIL), ((10,), PASS)]
+)
+def test_files_behind_the_end_of_a_lagging_log_count(verdicts, missing, second):
+    """Killed in epoch 10 of 20, with the log flushed up to epoch 5."""
+    trainer = trained(2, 20, last=10)
+    trainer.log, trainer.logs = trainer.log[:5], 0
+    trainer.flush()
+    del trainer.files["nn/A.pth"]
+    assert verdicts(without(trainer, *missing))[1] == second
+
+
+@pytest.mark.parametrize(("logged", "second"), [(4, PASS), (5, FAIL)])
+def test_a_kill_may_come_between_the_log_and_the_save(verdicts, logged, second):
+    trainer = trained(2, 10, last=logged)
+    assert verdicts(without(trainer, 4))[1] == second
+
+
+def test_a_file_of_another_session_does_not_stand_for_a_missing_one(tmp_path):
+    trainer = trained(2, 4)
+    trainer.start_afresh()
+    trainer.run([1.5, 2.5, 3.5, 4.5])
+    del trainer.files[_FILE.format(4, 4.5)]
+    found = audit(scan_run(trainer.write(tmp_path)), load_profile())
+    finding = next(finding for finding in found.findings if finding.rule == "CADENCE-002")
+    assert (finding.verdict, finding.evidence["epochs"]) == (Verdict.FAIL, [4])
