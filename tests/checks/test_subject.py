@@ -1,0 +1,114 @@
+"""Where a run's name and settings come from, and which of its files is which."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from simulated import Trainer
+
+from conformance.checks import Options, Subject
+from conformance.convention.profile import load_profile
+from conformance.evidence.runs import scan_run
+
+
+@pytest.fixture
+def subject(tmp_path):
+    """A function that returns the subject of a run of these files."""
+
+    numbers = count()
+
+    def of(files, *, profile="isaacgymenvs", options=None, experiment="Ant_01-02-03-04"):
+        trainer = Trainer(experiment, 0, 0, files=dict(files))
+        return Subject(
+            scan_run(trainer.write(tmp_path / str(next(numbers)))),
+            load_profile(profile),
+            options or Options(),
+        )
+
+    return of
+
+
+def trained(save_freq=2, size=4):
+    trainer = Trainer("Ant", save_freq, size)
+    trainer.run([float(epoch) for epoch in range(1, size + 1)])
+    return trainer.files
+
+
+def bare(files):
+    return {path: data for path, data in files.items() if path != "config.yaml"}
+
+
+def test_the_name_is_the_caller_s_else_the_config_s_else_the_folder_s(subject):
+    files = trained()
+    assert subject(files, options=Options(name="Other")).run_name == ("Other", "--name")
+    assert subject(files).run_name == ("Ant", "config.yaml")
+    assert subject(bare(files)).run_name == ("Ant_01-02-03-04", "the folder's name")
+
+
+@pytest.mark.parametrize(
+    ("profile", "experiment", "name"),
+    [
+        ("rl_games-1.6", "Ant_01-02-03-04", "Ant"),
+        ("isaacgymenvs", "Ant_01-02-03-04", "Ant_01-02-03-04"),  # its folders carry no stamp
+        ("rl_games-1.6", "Bee_01-02-03-04", "Bee_01-02-03-04"),  # no best of that name
+        ("rl_games-1.6", "Ant", "Ant"),
+    ],
+)
+def test_a_time_stamp_is_taken_off_where_a_best_bears_the_rest(subject, profile, experiment, name):
+    found = subject(bare(trained()), profile=profile, experiment=experiment)
+    assert found.name == name
+
+
+def test_save_freq_is_the_caller_s_else_the_config_s_else_inferred(subject):
+    files = trained()
+    known = subject(files, options=Options(save_freq=0)).save_freq
+    assert (known.value, known.source) == (0, "--save-freq")
+    assert (subject(files).save_freq.value, subject(files).save_freq.source) == (2, "config.yaml")
+    inferred = subject(bare(files), options=Options(name="Ant")).save_freq
+    assert (inferred.value, inferred.source) == (2, "the names of the periodic checkpoints")
+    assert subject(bare(trained(4)), options=Options(name="Ant")).save_freq.value is None
+
+
+def test_save_best_after_shows_in_watermarks_that_moved_before_the_default(subject):
+    files = trained()
+    assert subject(files, profile="rl_games-1.6").save_best_after.value == 1
+    assert subject(files).save_best_after.value is None  # the dialect has none
+    told = subject(files, profile="rl_games-1.6", options=Options(save_best_after=3))
+    assert told.save_best_after.value == 3
+
+
+@pytest.mark.parametrize(
+    ("called", "found"),
+    [
+        ("nn/Ant.pth", True),
+        ("nn/best.pth", True),
+        ("nn/ANT.pth", True),
+        ("nn/Ant.pt", True),
+        ("nn/model.pth", True),  # the only candidate
+        ("nn/last.pth", False),
+        ("nn/Ant_ep_3.pth", False),
+        ("nn/deep/Ant.pth", True),
+    ],
+)
+def test_which_file_can_only_be_the_best(subject, called, found):
+    files = trained()
+    files[called] = files.pop("nn/Ant.pth")
+    best = subject(files, options=Options(name="Ant")).best
+    assert (None if best is None else best.path) == (called if found else None)
+
+
+def test_of_several_candidates_the_one_that_is_called_best_is_it(subject):
+    files = trained()
+    data = files.pop("nn/Ant.pth")
+    files |= {"nn/model.pth": data, "nn/model_best.pth": data}
+    assert subject(files).best.path == "nn/model_best.pth"
+    files |= {"nn/other_best.pth": data}
+    assert subject(files, experiment="another").best is None
+
+
+def test_a_file_for_a_missing_periodic_save_is_not_taken_for_the_best(subject):
+    files = trained()
+    del files["nn/Ant.pth"]
+    files["nn/model.pth"] = files.pop("nn/last_Antep2rew2.0.pth")
+    assert subject(files).best is None
