@@ -15,7 +15,6 @@ from conformance.evidence.runs import scan_run
 @pytest.fixture
 def subject(tmp_path):
     """A function that returns the subject of a run of these files."""
-
     numbers = count()
 
     def of(files, *, profile="isaacgymenvs", options=None, experiment="Ant_01-02-03-04"):
