@@ -6,6 +6,7 @@ import html
 import re
 from typing import TYPE_CHECKING
 
+import markdown_it
 import pytest
 from hypothesis import given, settings
 from reports import HOSTILE, a_finding, a_report, reports
@@ -61,7 +62,6 @@ def test_any_report_has_a_row_for_each_failure(report: Report) -> None:
 @quick
 @given(reports())
 def test_a_parser_of_markdown_reads_the_same(report: Report) -> None:
-    markdown_it = pytest.importorskip("markdown_it")
     parser = markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"])
     page = parser.render(to_markdown(report))
     assert {tag.lower() for tag in re.findall(r"</?([^\s>/]+)[^>]*>", page)} <= TAGS
