@@ -41,10 +41,11 @@ def infer_save_freq(epochs: set[int], last_epoch: int | None) -> int | None:
     candidates = epochs | gaps
     first = ordered[0]
 
-    def unexplained(freq: int) -> tuple[int, int]:
+    def unexplained(freq: int) -> tuple[int, int, int]:
         strays = sum(epoch % freq != 0 for epoch in ordered)
         # Before the first file there may have been no finished episode.
         due = last // freq - (first - 1) // freq
-        return strays + due - (len(ordered) - strays), -freq
+        # Of equals the one that calls a save missing rather than another one wrong.
+        return strays + due - (len(ordered) - strays), strays, -freq
 
     return min(candidates, key=unexplained)

@@ -21,6 +21,7 @@ from conformance.evidence.summaries import EventFile, Reward
         ({30, 40, 50}, 55, 10),  # no episode had finished before
         ({50, 100}, 100, 50),
         ({10, 20, 30, 50, 60}, 65, 10),  # one is missing
+        ({10, 20, 40}, 40, 10),  # of two readings the one that blames no file
         ({4, 8, 10}, 10, 4),  # of two that explain it alike, the longer
         ({3, 5}, 5, 5),
         ({6, 9}, 9, 3),
