@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from conformance.evidence.summaries import EventFile, Reward
 
 _MOST_STATES = 32
+# A fresh session whose first episodes end in this epoch or before stands behind some periodic
+# checkpoint too often for that to mean anything.
+_LATE_START = 4
 
 
 class Start(str, Enum):
@@ -234,10 +237,9 @@ def _starts(earlier: list[Session], segment: _Segment, saved: frozenset[int]) ->
         return (Start.FRESH,)
     if segment.first_epoch is not None or first == earlier[-1].last + 1:
         return (Start.RESUMED,)
-    behind_a_checkpoint = first - 1 in saved or any(
-        first - 1 == session.best_epoch for session in earlier
-    )
-    if behind_a_checkpoint and earlier[0].first == 1:
+    behind_the_best = any(first - 1 == session.best_epoch for session in earlier)
+    behind_a_periodic = first - 1 in saved and first > _LATE_START
+    if (behind_the_best or behind_a_periodic) and earlier[0].first == 1:
         return (Start.RESUMED,)
     return (Start.RESUMED, Start.FRESH)
 

@@ -45,7 +45,9 @@ def infer_save_freq(epochs: set[int], last_epoch: int | None) -> int | None:
         strays = sum(epoch % freq != 0 for epoch in ordered)
         # Before the first file there may have been no finished episode.
         due = last // freq - (first - 1) // freq
-        # Of equals the one that calls a save missing rather than another one wrong.
-        return strays + due - (len(ordered) - strays), strays, -freq
+        # Of equals the one that calls a save missing rather than another one wrong, unless that is
+        # of the last epoch: a save at the end is a likelier fault than a lost one.
+        odd = strays - (ordered[-1] == last and last % freq != 0)
+        return strays + due - (len(ordered) - strays), odd, -freq
 
     return min(candidates, key=unexplained)

@@ -124,7 +124,8 @@ def test_a_log_that_is_no_reward_per_epoch_is_a_problem(steps, problem):
         ([[3, 4]], [3, 4], None, (), _FRESH),  # nothing that early
         ([[3, 4]], [2, 3], None, (), _FRESH),
         ([[3, 4, 5]], [4, 5], None, (3,), _EITHER),  # the first session started late as well
-        ([[1, (2, 0.0), (3, 0.0), 4]], [3, 4], None, (2,), _RESUMED),  # behind a periodic file
+        ([[1, (2, 0.0), (3, 0.0), 4, 5, 6]], [6, 7], None, (5,), _RESUMED),  # behind a periodic
+        ([[1, (2, 0.0), (3, 0.0), 4]], [3, 4], None, (2,), _EITHER),  # so early by chance as well
         ([[1, (2, 9.0), 3, 4]], [3, 4], None, (), _RESUMED),  # behind the best
         ([[1, (2, 9.0), (3, 9.0), (4, 9.0)]], [3, 4], None, (), _RESUMED),  # the first maximum
         ([[1, 2, 3, (4, 9.0)]], [3, 4], None, (), _EITHER),
