@@ -23,7 +23,7 @@ from conformance.evidence.summaries import EventFile, Reward
         ({10, 20, 30, 50, 60}, 65, 10),  # one is missing
         ({10, 20, 40}, 40, 10),  # of two readings the one that blames no file
         ({4, 8, 10}, 10, 4),  # of two that explain it alike, the longer
-        ({3, 5}, 5, 5),
+        ({3, 5}, 5, 3),  # epoch 5 was saved since it was the last
         ({6, 9}, 9, 3),
     ],
 )
