@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.convention.rules import Level, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sized
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,22 @@ def passed(message: str, **evidence: object) -> Outcome:
 def failed(message: str, paths: Iterable[str] = (), **evidence: object) -> Outcome:
     """The rule is broken."""
     return Outcome(Verdict.FAIL, message, tuple(paths), evidence)
+
+
+def failed_files(reasons: Mapping[str, str], how: str = ":") -> Outcome:
+    """The rule is broken by each of these files: the first is told in full, the rest counted.
+
+    Args:
+        reasons: why, by path from the run's folder.
+        how: what stands between the path and the reason.
+    """
+    path, reason = next(iter(reasons.items()))
+    return failed(f"{path!a}{how} {reason}{and_more(reasons)}", reasons, reasons=reasons)
+
+
+def and_more(told: Sized) -> str:
+    """How many there are beyond the one that is told; empty where there is no other."""
+    return f"; and {len(told) - 1} more" if len(told) > 1 else ""
 
 
 def not_applicable(message: str, **evidence: object) -> Outcome:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.finding import (
+    Outcome,
+    failed,
+    failed_files,
+    not_applicable,
+    passed,
+    unobservable,
+)
 from conformance.evidence.checkpoint import FaultKind
 
 if TYPE_CHECKING:
@@ -26,9 +33,7 @@ def archives_are_whole(subject: Subject) -> Outcome:
     unchecked = [path for path, contents in archives.items() if contents.has_crc is False]
     checked = sum(contents.has_crc is True for contents in archives.values())
     if wrong:
-        path, reason = next(iter(wrong.items()))
-        more = f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        return failed(f"{path!a} is damaged: {reason}{more}", wrong, reasons=wrong)
+        return failed_files(wrong, " is damaged:")
     if unread:
         path, reason = next(iter(unread.items()))
         return unobservable(f"{path!a} cannot be read: {reason}", unread)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Outcome, failed, not_applicable, passed
+from conformance.checks.finding import Outcome, failed, failed_files, not_applicable, passed
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
 
@@ -69,9 +69,7 @@ def checkpoints_are_files(subject: Subject) -> Outcome:
         if (reason := _not_a_file(file)) is not None
     }
     if wrong:
-        path, reason = next(iter(wrong.items()))
-        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        return failed(f"{path!a} is {reason}{more}", wrong, reasons=wrong)
+        return failed_files(wrong, " is")
     if not subject.checkpoints:
         return not_applicable("the run holds no checkpoint")
     return passed(

@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from conformance.checks.files import CheckpointFile, number
-from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.finding import (
+    Outcome,
+    and_more,
+    failed,
+    failed_files,
+    not_applicable,
+    passed,
+    unobservable,
+)
 from conformance.convention.rewards import same_reward
 from conformance.convention.safe_globals import NUMPY_DATA
 from conformance.evidence.checkpoint import Checkpoint, FaultKind, Tensor
@@ -32,12 +40,7 @@ def loads_with_weights_only(subject: Subject) -> Outcome:
         if reason is not None:
             wrong[file.path] = reason
     if wrong:
-        path, reason = next(iter(wrong.items()))
-        return failed(
-            f"{path!a} does not load with weights_only=True: {reason}" + _more(wrong),
-            wrong,
-            reasons=wrong,
-        )
+        return failed_files(wrong, " does not load with weights_only=True:")
     judged = sum(not unsafe_globals(file) for file in _whole(subject))
     if not looked:
         return _nothing_read(subject)
@@ -83,8 +86,7 @@ def holds_a_state_dict(subject: Subject) -> Outcome:
         if reason is not None:
             wrong[file.path] = reason
     if wrong:
-        path, reason = next(iter(wrong.items()))
-        return failed(f"{path!a}: {reason}" + _more(wrong), wrong, reasons=wrong)
+        return failed_files(wrong)
     if not looked:
         return _nothing_read(subject)
     return passed(f"{looked} checkpoint(s) hold a state_dict under model", checkpoints=looked)
@@ -190,8 +192,7 @@ def model_accepts(subject: Subject) -> Outcome:
         if reason is not None:
             wrong[file.path] = reason
     if wrong:
-        path, reason = next(iter(wrong.items()))
-        return failed(f"{path!a}: {reason}" + _more(wrong), wrong, reasons=wrong)
+        return failed_files(wrong)
     return passed(f"the model accepts {len(files)} checkpoint(s)", checkpoints=len(files))
 
 
@@ -248,7 +249,7 @@ def _for_each_model(
     wrong = {file.path: key for file in files if (key := find(file)) is not None}
     if wrong:
         path, key = next(iter(wrong.items()))
-        return failed(f"{bad}: {key!a} in {path!a}" + _more(wrong), wrong, keys=wrong)
+        return failed(f"{bad}: {key!a} in {path!a}" + and_more(wrong), wrong, keys=wrong)
     return passed(f"{good} ({len(files)} checkpoint(s))", checkpoints=len(files))
 
 
@@ -270,7 +271,7 @@ def no_dead_weight(subject: Subject) -> Outcome:
         path, sizes = next(iter(wrong.items()))
         return failed(
             f"{path!a} is {sizes['size']} bytes for {sizes['tensor_bytes']} bytes of tensors"
-            + _more(wrong),
+            + and_more(wrong),
             wrong,
             sizes=wrong,
         )
@@ -289,8 +290,7 @@ def holds_what_a_resume_needs(subject: Subject) -> Outcome:
         return _nothing_read(subject)
     wrong = {file.path: reason for file in files if (reason := _lacks(file, required)) is not None}
     if wrong:
-        path, reason = next(iter(wrong.items()))
-        return failed(f"{path!a}: {reason}" + _more(wrong), wrong, reasons=wrong)
+        return failed_files(wrong)
     return passed(f"{len(files)} checkpoint(s) hold {', '.join(required)}", checkpoints=len(files))
 
 
@@ -350,10 +350,6 @@ def _nothing_read(subject: Subject) -> Outcome:
     if _parsed(subject):
         return not_applicable("no checkpoint holds a state_dict (LOAD-002 judges)")
     return unobservable("no checkpoint could be read to its end (see the rules that failed)")
-
-
-def _more(wrong: Mapping[str, object]) -> str:
-    return f"; and {len(wrong) - 1} more" if len(wrong) > 1 else ""
 
 
 CHECKS = {

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.finding import (
+    Outcome,
+    and_more,
+    failed,
+    not_applicable,
+    passed,
+    unobservable,
+)
 from conformance.checks.load import unsafe_globals
 
 if TYPE_CHECKING:
@@ -25,10 +32,10 @@ def names_no_forbidden_global(subject: Subject) -> Outcome:
     wrong = {file.path: list(unsafe_globals(file)) for file in read if unsafe_globals(file)}
     if wrong:
         path, names = next(iter(wrong.items()))
-        more = f"; and {len(wrong) - 1} more file(s)" if len(wrong) > 1 else ""
         shown = ", ".join(ascii(name) for name in names[:5])
         return failed(
-            f"{path!a} names {shown}, outside what weights_only allows; it was not executed{more}",
+            f"{path!a} names {shown}, outside what weights_only allows; it was not executed"
+            + and_more(wrong),
             wrong,
             globals=wrong,
         )

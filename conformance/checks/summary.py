@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.best import CHECKS as BEST
 from conformance.checks.best import lost_watermarks
-from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.finding import (
+    Outcome,
+    and_more,
+    failed,
+    not_applicable,
+    passed,
+    unobservable,
+)
 from conformance.checks.history import is_unreadable
 from conformance.checks.names import one_periodic_for_an_epoch, rounded_rewards
 from conformance.convention.names import Flaw
@@ -38,7 +45,7 @@ def logs_each_epoch(subject: Subject) -> Outcome:
         return failed(f"{path!a}: {problem}", unreadable, problems=unreadable)
     history = subject.history
     if history.problems:
-        more = f"; and {len(history.problems) - 1} more" if len(history.problems) > 1 else ""
+        more = and_more(history.problems)
         return failed(history.problems[0] + more, [subject.profile.summaries])
     if not history.sessions:
         return _nothing_logged(subject)
