@@ -29,6 +29,7 @@ ALLOWED = {
     "report": {"convention", "checks"},
     "waivers": {"convention", "checks"},
     "fixtures": {"convention", "evidence", "checks"},
+    "mutants": {"convention", "evidence", "fixtures"},
 }
 # The one module that needs torch, imported by its check alone where a model is given.
 TORCH_MODULE = "conformance/checks/model.py"
@@ -85,6 +86,23 @@ def test_arrows_run_one_way(room: str) -> None:
         for path in _in_room(room)
         for module in _imports(path)
         if _room(module) in rooms - ALLOWED[room] - {room, "__init__"}
+    }
+    assert wrong == set()
+
+
+def test_mutants_take_nothing_from_what_judges_them() -> None:
+    """Else a wrong oracle would be held against trainers that are wrong in the same way."""
+    wrong = {
+        f"{_name(path)} imports {module}"
+        for path in _in_room("mutants")
+        for module in _imports(path)
+        if module.startswith(("conformance.convention", "conformance.fixtures"))
+        and module.split(".")[:3]
+        not in (
+            ["conformance", "convention", "scenario"],
+            ["conformance", "fixtures", "archive"],
+            ["conformance", "fixtures", "events"],
+        )
     }
     assert wrong == set()
 
