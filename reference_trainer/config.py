@@ -79,12 +79,25 @@ def name_problem(experiment: str) -> str | None:
     return None
 
 
-def _check_names(settings: Settings) -> None:
-    problem = name_problem(settings.experiment)
-    if problem is None:
-        longest = f"last_{settings.experiment}ep{settings.max_iterations}rew.pth".encode()
-        if len(longest) + LONGEST_REWARD > MAX_FILE_NAME:
-            problem = "is too long for the names of its checkpoints"
+def file_name_problem(experiment: str, max_iterations: int) -> str | None:
+    """Return why `experiment` cannot name a run's folder and checkpoints on any disk, or None."""
+    if experiment in {"", ".", ".."}:
+        return "names no folder of its own"
+    for character in "/\0":
+        if character in experiment:
+            return f"holds {character!a}, which no file name can"
+    try:
+        longest = len(f"last_{experiment}ep{max_iterations}rew.pth".encode()) + LONGEST_REWARD
+    except UnicodeEncodeError:
+        return "is not Unicode text"
+    if longest > MAX_FILE_NAME:
+        return "is too long for the names of its checkpoints"
+    return None
+
+
+def _check_names(settings: Settings, *, any_file_name: bool) -> None:
+    problem = None if any_file_name else name_problem(settings.experiment)
+    problem = problem or file_name_problem(settings.experiment, settings.max_iterations)
     if problem:
         raise SettingsError(f"experiment={settings.experiment!a} {problem}")
     for key, path in (("root", settings.root), ("checkpoint", settings.checkpoint)):
@@ -142,9 +155,14 @@ def _check_sizes(settings: Settings) -> None:
         )
 
 
-def check(settings: Settings) -> None:
-    """Raise SettingsError, with one line that says what to change, if a setting is wrong."""
-    _check_names(settings)
+def check(settings: Settings, *, any_file_name: bool = False) -> None:
+    """Raise SettingsError, with one line that says what to change, if a setting is wrong.
+
+    Args:
+        settings: what to look at.
+        any_file_name: accept an experiment that only a shell, a glob or an override would misread.
+    """
+    _check_names(settings, any_file_name=any_file_name)
     _check_numbers(asdict(settings))
     _check_sizes(settings)
 
