@@ -147,23 +147,10 @@ def resume_point_after(
     """
     if resume not in ("best", "last"):
         raise ScenarioError(f'resume must be "best" or "last", not {resume!a}')
-    best = None
-    newest = None
-    for number, session in enumerate(sessions):
-        for save in _written(profile, session):
-            if save.kind is Kind.BEST:
-                best = (number, save)
-            # Of a name that was written twice the newer file is left. It has the epoch of the
-            # older one, so that the newest of the highest epoch is among the files that are left,
-            # unless the older one is the best's.
-            elif newest is None or save.epoch >= newest[1].epoch:
-                newest = (number, save)
-    if resume == "best":
-        found = best
-    elif best is None or newest is None:
-        found = best or newest
-    else:
-        found = best if _is_later(best, newest) else newest
+    best, other = _newest(profile, sessions)
+    found = best
+    if resume == "last" and other is not None and (best is None or not _is_later(best, other)):
+        found = other
     if found is None:
         return None
     number, save = found
@@ -176,6 +163,24 @@ def resume_point_after(
             values.append(best[1].watermark)
         watermark = max(value for value in values if not math.isnan(value))
     return ResumePoint(save.kind, save.epoch, save.reward, save.watermark, watermark, number)
+
+
+def _newest(
+    profile: Profile, sessions: Sequence[PlayedSession]
+) -> tuple[tuple[int, Save] | None, tuple[int, Save] | None]:
+    """The best checkpoint and the newest other one of the highest epoch, each with its session.
+
+    Of a name that is written twice the newer file is left. It has the epoch of the older one, so
+    that only the best needs telling apart: each best overwrites the one before.
+    """
+    best, other = None, None
+    for number, session in enumerate(sessions):
+        for save in _written(profile, session):
+            if save.kind is Kind.BEST:
+                best = (number, save)
+            elif other is None or save.epoch >= other[1].epoch:
+                other = (number, save)
+    return best, other
 
 
 def _is_later(best: tuple[int, Save], other: tuple[int, Save]) -> bool:
