@@ -30,6 +30,7 @@ ALLOWED = {
     "waivers": {"convention", "checks"},
     "fixtures": {"convention", "evidence", "checks"},
     "mutants": {"convention", "evidence", "fixtures"},
+    "trainers": {"convention", "evidence"},  # the adapter of rl_games finds what to resume from
 }
 # The one module that needs torch, imported by its check alone where a model is given.
 TORCH_MODULE = "conformance/checks/model.py"

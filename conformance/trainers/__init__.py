@@ -1,0 +1,15 @@
+"""Drives a trainer: an object in this process, a worker in any language, a training command."""
+
+from __future__ import annotations
+
+from conformance.trainers.errors import TrainerBroke, TrainerSpecError, UnsupportedScenario
+from conformance.trainers.opening import open_trainer
+from conformance.trainers.trainer import Trainer
+
+__all__ = [
+    "Trainer",
+    "TrainerBroke",
+    "TrainerSpecError",
+    "UnsupportedScenario",
+    "open_trainer",
+]
