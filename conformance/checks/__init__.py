@@ -5,7 +5,19 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from conformance.checks import best, cadence, integrity, layout, load, names, safety, summary
+from conformance.checks import (
+    best,
+    cadence,
+    integrity,
+    layout,
+    load,
+    names,
+    resume,
+    safety,
+    summary,
+    writes,
+)
+from conformance.checks.driven import DrivenSession, Writes
 from conformance.checks.finding import (
     Finding,
     Outcome,
@@ -23,12 +35,32 @@ if TYPE_CHECKING:
     from conformance.convention.profile import Profile
     from conformance.evidence.runs import RunFolder
 
-__all__ = ["CHECKS", "Finding", "Options", "RunReport", "Subject", "audit"]
+__all__ = [
+    "CHECKS",
+    "DrivenSession",
+    "Finding",
+    "Options",
+    "RunReport",
+    "Subject",
+    "Writes",
+    "audit",
+]
 
 CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
     chain.from_iterable(
         module.CHECKS.items()
-        for module in (layout, names, cadence, best, load, integrity, safety, summary)
+        for module in (
+            layout,
+            names,
+            cadence,
+            writes,
+            best,
+            load,
+            integrity,
+            safety,
+            summary,
+            resume,
+        )
     )
 )
 
@@ -38,15 +70,17 @@ def audit(
     profile: Profile,
     options: Options | None = None,
     *,
+    driven: tuple[DrivenSession, ...] = (),
     selected: frozenset[str] | None = None,
     watch: Callable[[int, int], None] | None = None,
 ) -> RunReport:
-    """Judge a run from its files alone.
+    """Judge a run: from its files alone, or with what is known of a trainer that was driven.
 
     Args:
         folder: the run, as `scan_run` lists it.
         profile: the dialect to hold it against.
         options: what the caller knows of the run.
+        driven: the sessions that the harness had played in it, in order; the last one is judged.
         selected: ids of the rules to judge; None: all.
         watch: told how many of the checkpoints are read, and of how many.
 
@@ -54,7 +88,7 @@ def audit(
         One finding for each selected rule. A check that fails itself yields `error`, never a
         failure of the trainer.
     """
-    subject = Subject(folder, profile, options or Options())
+    subject = Subject(folder, profile, options or Options(), driven)
     if watch is not None:
         for number, file in enumerate(subject.checkpoints, start=1):
             _ = file.contents  # read now, kept for the checks
@@ -97,9 +131,21 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
     )
 
 
+# Shown by other means than playing sessions: by kills and faults, by inference, by several ranks.
+_SHOWN_BY = {
+    "INTEGRITY-002": "only a trainer that is killed in the middle of a save can show it",
+    "INTEGRITY-003": "only a trainer whose writes are made to fail can show it",
+    "RESUME-002": "only inference, started by the experiment's name, can show it",
+}
+
+
 def _judge(rule: Rule, subject: Subject) -> Outcome:
-    if rule.driven:
+    if rule.id in _SHOWN_BY:
+        return not_applicable(_SHOWN_BY[rule.id])
+    if not subject.driven and rule.driven:
         return not_applicable("only a driven trainer can show it")
+    if subject.driven and rule.id != "RESUME-001" and resume.went_elsewhere(subject):
+        return not_applicable("the deviation is reported under RESUME-001")
     hidden = _hidden(rule, subject)
     if hidden is not None:
         return unobservable(f"the folder {hidden or '.'!a} cannot be listed whole", [hidden])

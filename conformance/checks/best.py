@@ -38,7 +38,7 @@ def exists_iff_improved(subject: Subject) -> Outcome:
     if due is None:
         return unobservable(f"whether a best checkpoint was due is not known: {why}")
     if due:
-        return passed(f"the best checkpoint exists, and {why}")
+        return _early(subject) or passed(f"the best checkpoint exists, and {why}")
     last = subject.history.last_epoch
     if last is not None and best.epoch is not None and best.epoch > last:
         return unobservable(f"the best is of epoch {best.epoch}, and the log ends at {last}")
@@ -48,6 +48,12 @@ def exists_iff_improved(subject: Subject) -> Outcome:
     return failed(
         f"there is a best checkpoint, and {why}: none should have been written", [best.path]
     )
+
+
+def _early(subject: Subject) -> Outcome | None:
+    """A best that a driven trainer was seen to write before any was due."""
+    wrong = subject.order.wrong if subject.driven else None
+    return failed(wrong.message) if wrong is not None and wrong.rule == "BEST-001" else None
 
 
 def _is_due(subject: Subject) -> tuple[bool | None, str]:
@@ -121,23 +127,32 @@ def _later(holder: Holder, wanted: Callable[[float, float], bool]) -> list[int]:
     return [e for e in sorted(rewards) if e > holder.epoch and wanted(rewards[e], held)]
 
 
+def _left_alone(subject: Subject, wanted: Callable[[float, float], bool]) -> list[int]:
+    """The epochs in which a driven trainer was seen to leave the best alone, likewise."""
+    if not subject.driven:
+        return []
+    return [at.epoch for at in subject.order.left_alone if wanted(at.reward, at.before)]
+
+
 def _survived_ties(subject: Subject, holder: Holder) -> Outcome:
-    del subject
-    ties = _later(holder, same_reward)
+    ties = sorted({*_later(holder, same_reward), *_left_alone(subject, same_reward)})
     if not ties:
-        return not_applicable("no later epoch reached the same reward")
+        return not_applicable("no epoch reached the same reward again")
     return passed(
-        f"{len(ties)} later epoch(s) with the same reward left it alone", epochs=ties[:_MOST_SHOWN]
+        f"{len(ties)} epoch(s) with the same reward left it alone", epochs=ties[:_MOST_SHOWN]
     )
 
 
+def _is_lower(reward: float, watermark: float) -> bool:
+    return reward < watermark and not same_reward(reward, watermark)
+
+
 def _survived_lower(subject: Subject, holder: Holder) -> Outcome:
-    del subject
-    lower = _later(holder, lambda later, held: later < held and not same_reward(later, held))
+    lower = sorted({*_later(holder, _is_lower), *_left_alone(subject, _is_lower)})
     if not lower:
-        return not_applicable("no later epoch had a lower reward")
+        return not_applicable("no epoch had a lower reward afterwards")
     return passed(
-        f"{len(lower)} later epoch(s) with a lower reward left it alone", epochs=lower[:_MOST_SHOWN]
+        f"{len(lower)} epoch(s) with a lower reward left it alone", epochs=lower[:_MOST_SHOWN]
     )
 
 
@@ -151,7 +166,11 @@ def _survived_nan(subject: Subject, holder: Holder) -> Outcome:
 
 
 def _saved_at_once(subject: Subject, holder: Holder) -> Outcome:
-    del subject
+    if subject.driven and subject.order.improved:
+        return passed(
+            f"{subject.order.improved} improvement(s) were each seen written to the best",
+            epoch=holder.epoch,
+        )
     return passed(
         f"the last improvement, in epoch {holder.epoch}, is in the best", epoch=holder.epoch
     )

@@ -31,6 +31,15 @@ def multiples_only(subject: Subject) -> Outcome:
     value = freq.value
     wrong = _strays(subject, value)
     evidence: dict[str, Any] = {"save_freq": value, "save_freq_from": freq.source}
+    if not wrong:
+        early = _before_any_reward(subject)
+        if early:
+            return failed(
+                f"{early[0].path!a} is of epoch {min(early[0].epochs)}, in which no episode had"
+                " finished yet: nothing is due",
+                [file.path for file in early],
+                **evidence,
+            )
     if wrong:
         shown = ", ".join(str(min(file.epochs)) for file in wrong[:5])
         return failed(
@@ -51,6 +60,18 @@ def _strays(subject: Subject, save_freq: int) -> list[CheckpointFile]:
         file
         for file in subject.periodic
         if file.epochs and all(epoch % save_freq for epoch in file.epochs) and file not in older
+    ]
+
+
+def _before_any_reward(subject: Subject) -> list[CheckpointFile]:
+    """The periodic checkpoints of epochs that had no mean reward; only a driven run tells."""
+    if not subject.history.played or subject.history.problems:
+        return []
+    known = {epoch for session in subject.history.sessions for epoch in session.rewards}
+    return [
+        file
+        for file in subject.periodic
+        if file.epochs and all(0 < epoch < min(known, default=epoch + 1) for epoch in file.epochs)
     ]
 
 
@@ -141,8 +162,10 @@ def _own_save_freq(subject: Subject, timeline: Timeline, save_freq: int) -> int:
 
     The config is of the latest start. An earlier session may have run with another save_freq:
     where its files show that, no more is due than at multiples of the epochs it saved, and
-    nothing where it left no file.
+    nothing where it left no file. That of a driven session is known.
     """
+    if timeline.session.known is not None:
+        return timeline.session.known.save_freq
     if subject.save_freq.source.startswith("--") or _is_configured(subject, timeline):
         return save_freq
     saved = {file.name.epoch for file in _of_session(subject, timeline) if file.name.epoch}
@@ -234,11 +257,13 @@ def none_with_zero(subject: Subject) -> Outcome:
         return unobservable(_NO_SAVE_FREQ)
     if freq.value:
         return not_applicable(f"save_freq is {freq.value} (from {freq.source})")
-    if subject.periodic:
+    older = _under_older_settings(subject, 0) if subject.history.played else set()
+    periodic = [file for file in subject.periodic if file not in older]
+    if periodic:
         return failed(
-            f"save_freq is 0 (from {freq.source}), and there are {len(subject.periodic)} periodic"
+            f"save_freq is 0 (from {freq.source}), and there are {len(periodic)} periodic"
             " checkpoint(s)",
-            [file.path for file in subject.periodic],
+            [file.path for file in periodic],
             save_freq_from=freq.source,
         )
     return passed(

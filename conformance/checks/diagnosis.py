@@ -59,7 +59,22 @@ class Diagnosis:
 
 @lru_cache(maxsize=1)
 def diagnose(subject: Subject) -> Diagnosis:
-    """Hold the run's best checkpoint against what the oracle makes of its logs."""
+    """Hold the run's best checkpoint, and the journal of its writes, against the oracle.
+
+    The journal sees rewrites that a later one hides, and tells a missed improvement from a lower
+    reward that was saved; of all else the file says more.
+    """
+    left = _diagnose_file(subject)
+    wrong = subject.order.wrong if subject.driven else None
+    if wrong is None or wrong.rule == "BEST-001":
+        return left
+    if left.blame is None or (left.blame.rule, wrong.rule) == ("BEST-004", "BEST-006"):
+        return Diagnosis(Blame(wrong.rule, wrong.message), holder=left.holder)
+    return left
+
+
+def _diagnose_file(subject: Subject) -> Diagnosis:
+    """What the best checkpoint itself shows."""
     best = subject.best
     if best is None:
         return poisoned(subject)

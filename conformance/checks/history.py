@@ -35,6 +35,21 @@ class Start(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a session beyond its log, since the harness had it played.
+
+    Attributes:
+        watermark: that it started from; None: the profile's initial one.
+        save_freq: epochs between its periodic checkpoints.
+        current: whether it is the session that was played last.
+    """
+
+    watermark: float | None
+    save_freq: int
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """One process's training: its event files in sequence and the reward of each logged epoch."""
 
@@ -42,6 +57,7 @@ class Session:
     files: tuple[str, ...]
     rewards: Mapping[int, float]
     starts: tuple[Start, ...]
+    known: Known | None = None
 
     @property
     def first(self) -> int:
@@ -65,17 +81,19 @@ class History:
     """All sessions that logged rewards, in order of time.
 
     `problems` holds one line for each way in which the logs are no reward per epoch; where there
-    is one, no rule may lean on them.
+    is one, no rule may lean on them. `played` says that the rewards are those that a driven trainer
+    was given, so that none is missing.
     """
 
     sessions: tuple[Session, ...]
     count: int
     problems: tuple[str, ...]
+    played: bool = False
 
     @property
     def usable(self) -> bool:
-        """Whether the logs give a reward for each epoch."""
-        return bool(self.sessions) and not self.problems
+        """Whether the reward of each epoch is known."""
+        return (bool(self.sessions) or self.played) and not self.problems
 
     @property
     def last_epoch(self) -> int | None:
@@ -85,6 +103,8 @@ class History:
     @property
     def lags(self) -> bool:
         """Whether a session but the last may have reached epochs that its log does not show."""
+        if self.played:
+            return False
         later = zip(self.sessions, self.sessions[1:], strict=False)
         return self.count > len(self.sessions) or any(
             earlier.last + 1 < session.first for earlier, session in later
@@ -98,12 +118,14 @@ class History:
 
     def may_be_interrupted(self, session: Session, max_epochs: int | None) -> bool:
         """Whether a session may have ended between the log of its last epoch and the save."""
+        if self.played:
+            return False
         continued = any(other.first == session.last + 1 for other in self.sessions)
         return max_epochs is not None and session.last < max_epochs and not continued
 
     def covers(self, epoch: int) -> bool:
         """Whether no session can have reached the epoch without a log of it."""
-        return (
+        return self.played or (
             bool(self.sessions)
             and len(self.sessions) == self.count
             and all(session.first <= epoch <= session.last for session in self.sessions)
@@ -367,6 +389,13 @@ def _watermarks(
 ) -> Iterator[float]:
     """The watermarks that the session may have started from, given the best file it found."""
     initial = profile.initial_watermarks
+    if session.known is not None:
+        resumed = Start.RESUMED in session.starts
+        if session.known.watermark is None or (resumed and resume_resets):
+            yield from initial
+        if session.known.watermark is not None:
+            yield session.known.watermark
+        return
     if Start.FRESH in session.starts:
         yield from initial
         if state is not None:  # a fresh session that heeds BEST-009

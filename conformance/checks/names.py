@@ -199,7 +199,12 @@ def one_periodic_for_an_epoch(subject: Subject) -> Outcome:
     wrong = {
         epoch: paths
         for epoch, paths in repeated.items()
-        if len(paths) > silent + sum(session.first <= epoch for session in sessions)
+        if len(paths)
+        > silent
+        + sum(
+            session.first <= epoch and (epoch <= session.last or not subject.history.played)
+            for session in sessions
+        )
     }
     if wrong:
         epoch, paths = next(iter(wrong.items()))

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from conformance.checks.driven import played_history
 from conformance.checks.files import CheckpointFile, is_temporary
 from conformance.checks.history import Expectation, History, build_history, expect
 from conformance.checks.inference import infer_save_freq, step_shift
+from conformance.checks.writes import Order, order
 from conformance.convention.names import (
     CheckpointName,
     Flaw,
@@ -25,6 +27,8 @@ from conformance.evidence.summaries import EventFile, is_event_file_name, read_e
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from conformance.checks.driven import DrivenSession
 
 _STAMP_LENGTH = len("_dd-HH-MM-SS")
 
@@ -49,12 +53,23 @@ class Known:
 
 
 class Subject:
-    """One run under audit: everything a check may ask for, read on demand and once."""
+    """One run under audit: everything a check may ask for, read on demand and once.
 
-    def __init__(self, folder: RunFolder, profile: Profile, options: Options) -> None:
+    `driven` holds what is known of its sessions where the harness had them played; empty where
+    only the files speak.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        profile: Profile,
+        options: Options,
+        driven: tuple[DrivenSession, ...] = (),
+    ) -> None:
         self.folder = folder
         self.profile = profile
         self.options = options
+        self.driven = driven
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -255,7 +270,9 @@ class Subject:
         stored epoch, and the epoch is none that the best should hold.
         """
         best, sessions = self.best, self.history.sessions
-        if best is None or best.epoch is None or best.watermark is None or len(sessions) < 2:
+        if self.history.played or len(sessions) < 2:
+            return False
+        if best is None or best.epoch is None or best.watermark is None:
             return False
         watermark = best.watermark
         expected = {written.epoch for written in self.expectation.bests if written is not None}
@@ -268,6 +285,8 @@ class Subject:
     @cached_property
     def starts_before_the_log(self) -> bool:
         """Whether checkpoints are older than the first log: event files are missing."""
+        if self.history.played:
+            return False
         first = self.history.sessions[0].first
         return first > 1 and any(epoch < first for file in self.periodic for epoch in file.epochs)
 
@@ -294,7 +313,9 @@ class Subject:
         A killed session's log lags; one that reached its last epoch and saved it was not killed.
         """
         limit, last = self.max_epochs.value, self.history.last_epoch or 0
-        if limit is None or last >= limit or any(file.torn for file in self.event_files):
+        if limit is None or last >= limit or self.history.played:
+            return None
+        if any(file.torn for file in self.event_files):
             return None
         return next(
             (
@@ -319,6 +340,11 @@ class Subject:
             for at in timeline.surely_periodic(self.profile, self.settings.save_freq)
         )
 
+    @cached_property
+    def order(self) -> Order:
+        """What the journal of the last driven session says of the order of its writes."""
+        return order(self)
+
     # --- event files ------------------------------------------------------------------------
 
     @cached_property
@@ -337,6 +363,13 @@ class Subject:
 
     @cached_property
     def history(self) -> History:
+        """The sessions: as they were played, where the trainer was driven, else as logged."""
+        if self.driven:
+            return played_history(self.driven, self.checkpoints)
+        return self.logged
+
+    @cached_property
+    def logged(self) -> History:
         """The sessions that the event files show."""
         saved = frozenset(file.name.epoch for file in self.periodic if file.name.epoch is not None)
         history = build_history(self.event_files, saved=saved)

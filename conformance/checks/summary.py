@@ -21,6 +21,7 @@ from conformance.convention.rewards import improves, same_reward
 from conformance.convention.rules import Verdict
 
 if TYPE_CHECKING:
+    from conformance.checks.driven import DrivenSession
     from conformance.checks.files import CheckpointFile
     from conformance.checks.subject import Subject
 
@@ -43,6 +44,8 @@ def logs_each_epoch(subject: Subject) -> Outcome:
     if unreadable:
         path, problem = next(iter(unreadable.items()))
         return failed(f"{path!a}: {problem}", unreadable, problems=unreadable)
+    if subject.driven:
+        return _logs_what_was_played(subject)
     history = subject.history
     if history.problems:
         more = and_more(history.problems)
@@ -63,6 +66,82 @@ def logs_each_epoch(subject: Subject) -> Outcome:
         f"{len(history.sessions)} session(s) log a reward for each of {epochs} epochs{note}",
         epochs=epochs,
         torn=torn,
+    )
+
+
+def _logs_what_was_played(subject: Subject) -> Outcome:
+    """SUMMARY-001 of the last session of a driven run: its log against what it was given."""
+    session, folder = subject.driven[-1], [subject.profile.summaries]
+    logged = session.logged
+    if session.rewards is None:
+        if logged.problems or not logged.sessions:
+            return _of_own_rewards(subject, logged.problems)
+        reached = logged.last_epoch or 0
+        if reached < session.last:
+            return failed(f"the log ends at epoch {reached}, not at {session.last}", folder)
+        return passed(f"the log reaches epoch {reached}", epochs=reached)
+    if logged.problems:
+        return failed(logged.problems[0] + and_more(logged.problems), folder)
+    if not session.rewards:
+        if not logged.sessions:
+            return not_applicable("no epoch had a mean reward to log")
+        epochs = sorted(session.logged_rewards)
+        return failed(
+            f"a reward is logged for epoch(s) {epochs[:5]}, in which no episode had finished",
+            folder,
+        )
+    if not logged.sessions:
+        return _nothing_logged(subject)
+    wrong = _first_difference(session)
+    if wrong is None:
+        return passed(
+            f"each of {len(session.rewards)} epochs is logged with its mean reward",
+            epochs=len(session.rewards),
+        )
+    epoch, given, found = wrong
+    if given is not None and found is not None and _is_named_right(subject, epoch, given):
+        return not_applicable("the log and the checkpoints disagree (SUMMARY-002 judges)")
+    what = "no reward" if found is None else f"reward {found!r}"
+    due = "it had none yet" if given is None else f"its mean reward was {given!r}"
+    return failed(f"{what} is logged for epoch {epoch}, and {due}", folder, epoch=epoch)
+
+
+def _of_own_rewards(subject: Subject, problems: tuple[str, ...]) -> Outcome:
+    """SUMMARY-001 of a driven trainer whose rewards are its own, where the log tells none."""
+    if problems:
+        return failed(problems[0] + and_more(problems), [subject.profile.summaries])
+    return _nothing_logged(subject)
+
+
+def _first_difference(
+    session: DrivenSession,
+) -> tuple[int, float | None, float | None] | None:
+    """The first epoch whose logged reward is not the played one, with both."""
+    given, logged = session.rewards or {}, session.logged_rewards
+    return next(
+        (
+            (epoch, given.get(epoch), logged.get(epoch))
+            for epoch in sorted({*given, *logged})
+            if epoch not in given
+            or epoch not in logged
+            or not same_reward(given[epoch], logged[epoch])
+        ),
+        None,
+    )
+
+
+def _is_named_right(subject: Subject, epoch: int, reward: float) -> bool:
+    """Whether a checkpoint of the epoch carries its reward, so that the log alone is off."""
+    return any(
+        file.name.epoch == epoch
+        and file.name.reward is not None
+        and same_reward(file.name.reward, reward)
+        for file in subject.periodic
+    ) or (
+        subject.best is not None
+        and subject.best.epoch == epoch
+        and subject.best.watermark is not None
+        and same_reward(subject.best.watermark, reward)
     )
 
 
@@ -97,6 +176,10 @@ def agrees_with_the_log(subject: Subject) -> Outcome:
         return unobservable("no reward per epoch is logged")
     if subject.sessions_are_unclear:
         return unobservable("the logs of several sessions stop short (SUMMARY-001 judges)")
+    return _contradicted_log(subject) or _agrees(subject)
+
+
+def _agrees(subject: Subject) -> Outcome:
     compared = 0
     blamed = {*rounded_rewards(subject), *_surplus(subject)}
     for file in subject.periodic:
@@ -116,6 +199,23 @@ def agrees_with_the_log(subject: Subject) -> Outcome:
     if subject.best is not None and subject.best.watermark is not None:
         return not_applicable("no periodic checkpoint; the best's watermark is BEST-007's matter")
     return not_applicable("no checkpoint carries a reward of a logged epoch")
+
+
+def _contradicted_log(subject: Subject) -> Outcome | None:
+    """A driven trainer's log that is off where its checkpoints carry the reward that was played."""
+    if not subject.driven or subject.driven[-1].rewards is None:
+        return None
+    wrong = _first_difference(subject.driven[-1])
+    if wrong is None:
+        return None
+    epoch, given, found = wrong
+    if given is None or found is None or not _is_named_right(subject, epoch, given):
+        return None
+    return failed(
+        f"reward {found!r} is logged for epoch {epoch}, and its checkpoint says {given!r}",
+        [subject.profile.summaries],
+        epoch=epoch,
+    )
 
 
 def _logged(subject: Subject, file: CheckpointFile) -> list[float]:
