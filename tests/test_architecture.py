@@ -20,6 +20,7 @@ SOURCES = sorted(
 )
 TREES = {path: ast.parse(path.read_bytes()) for path in SOURCES}
 HEAVY = {"torch", "numpy", "tensorboard", "tensorflow", "gym", "gymnasium", "hydra", "omegaconf"}
+HEAVY |= {"rl_games", "tensorboardX"}
 
 # Who may import whom inside `conformance`; each may import itself.
 ALLOWED = {
@@ -34,6 +35,8 @@ ALLOWED = {
 }
 # The one module that needs torch, imported by its check alone where a model is given.
 TORCH_MODULE = "conformance/checks/model.py"
+# What drives rl_games; imported only where its name is given as the trainer.
+RL_GAMES_MODULE = "conformance/trainers/rl_games.py"
 
 
 def _name(path: Path) -> str:
@@ -122,7 +125,8 @@ def test_the_harness_imports_nothing_heavy() -> None:
     wrong = {
         f"{_name(path)} imports {module}"
         for path in SOURCES
-        if path.is_relative_to(ROOT / "conformance") and _name(path) != TORCH_MODULE
+        if path.is_relative_to(ROOT / "conformance")
+        and _name(path) not in (TORCH_MODULE, RL_GAMES_MODULE)
         for module in _imports(path)
         if module.partition(".")[0] in HEAVY
     }
@@ -143,6 +147,17 @@ def test_only_its_own_check_imports_the_module_that_needs_torch() -> None:
         if isinstance(node, ast.ImportFrom)
     }
     assert "conformance.checks.model" not in at_the_top
+
+
+def test_nobody_imports_the_module_that_needs_rl_games() -> None:
+    assert "rl_games.torch_runner" in set(_imports(ROOT / RL_GAMES_MODULE))
+    wrong = {
+        f"{_name(path)} imports {module}"
+        for path in SOURCES
+        for module in _imports(path)
+        if module.startswith("conformance.trainers.rl_games")
+    }
+    assert wrong == set()
 
 
 def test_the_reference_trainer_knows_nothing_of_the_harness() -> None:
