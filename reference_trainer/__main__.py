@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -132,8 +131,6 @@ def run(settings: Settings, interruption: Interruption, console: Console) -> int
     from reference_trainer.session import TrainingError, play, train  # noqa: PLC0415
 
     torch.set_num_threads(settings.num_threads)
-    # TensorBoard's writing thread hands its error to the next flush: its traceback is noise.
-    threading.excepthook = lambda _error: None
     progress = Progress(settings, console)
     try:
         if settings.test:

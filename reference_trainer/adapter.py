@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import torch
+
 from conformance import Scenario
 from conformance.convention.scenario import ScenarioError
 from reference_trainer import __version__
@@ -44,6 +46,7 @@ class ReferenceTrainer:
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
+        torch.set_num_threads(1)  # as the command line's default: the networks are tiny
 
     def train(self, scenario: Scenario) -> None:
         """Play one session into `scenario.root / scenario.experiment`.
@@ -63,8 +66,8 @@ class ReferenceTrainer:
             checkpoint=scenario.resume or "",
             seed=scenario.seed % SEEDS,
             device=self.device,
-            num_envs=4,
-            horizon_length=2,
+            num_envs=8,
+            horizon_length=1,
             mini_epochs=1,
         )
         check(settings, any_file_name=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
+import yaml
+
 MAX_FILE_NAME = 255  # bytes, on Linux
 LONGEST_REWARD = len("-9999999800000000.0")  # of all that `str` prints for a float32
 
@@ -211,14 +213,35 @@ def from_command_line(overrides: Sequence[str]) -> Settings:
     return settings
 
 
+class _Text(str):
+    """A text to be written in quotes, so that no reader of YAML takes it for a number."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes plain values, and each `_Text` in quotes."""
+
+
+_Dumper.add_representer(
+    _Text,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style='"'),
+)
+
+
+def _text(value: str) -> _Text:
+    """Return `value` such that OmegaConf, too, reads it as it is: `${` would be looked up."""
+    return _Text(re.sub(r"(\\*)\$\{", r"\1\1\\${", value))
+
+
 def run_config(settings: Settings) -> str:
     """Return the text of the run's `config.yaml`: flat, under the names that an audit reads."""
-    from omegaconf import OmegaConf  # noqa: PLC0415  # slow to import: only where needed
-
     values = asdict(settings)
     flat = {
         "name": values.pop("experiment"),
         "save_freq": values.pop("save_freq"),
         "max_epochs": values.pop("max_iterations"),
+        **values,
     }
-    return OmegaConf.to_yaml(OmegaConf.create({**flat, **values}))
+    quoted = {key: _text(value) if isinstance(value, str) else value for key, value in flat.items()}
+    return yaml.dump(quoted, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)

@@ -4,8 +4,11 @@ Everything that can be wrong with the settings is found before the first file is
 """
 
 import fcntl
+import io
+import itertools
 import math
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from reference_trainer.config import Settings, SettingsError, run_config
 from reference_trainer.ppo import EpisodeStatistics, Ppo, StateError, UpdateSummary
@@ -65,17 +70,30 @@ class SummaryLog:
     """Writes one session's event file, with the tags and steps of rl_games.
 
     `rewards/iter` and `episode_lengths/iter` count epochs, `*/time` seconds of the session, and
-    everything else the frames that were played before the epoch.
+    everything else the frames that were played before the epoch. Unlike TensorBoard's own writer
+    it has no thread: a failure comes up here and now, as an OSError.
 
     Args:
         folder: the run's `summaries`.
     """
 
+    _sessions = itertools.count()  # of this process: two of them may start within one second
+
     def __init__(self, folder: Path) -> None:
-        self._writer = SummaryWriter(str(folder))
+        began = f"{int(time.time()):010d}.{socket.gethostname()}"
+        name = f"events.out.tfevents.{began}.{os.getpid()}.{next(self._sessions)}"
+        self._file = (folder / name).open("xb", buffering=0)
+        self._records = io.BytesIO()  # not in the file yet
+        self._writer = RecordWriter(self._records)
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self.flush()
+
+    def _write(self, event: Event) -> None:
+        self._writer.write(event.SerializeToString())
 
     def _add(self, tag: str, value: float, step: int) -> None:
-        self._writer.add_scalar(tag, value, step)
+        entry = Summary.Value(tag=tag, simple_value=value)
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[entry])))
 
     def add_update(self, epoch: int, frame: int, summary: UpdateSummary, e_clip: float) -> None:
         """Log the losses and the schedule of `epoch`."""
@@ -106,12 +124,19 @@ class SummaryLog:
         self._add(f"{group}/time", value, int(seconds))
 
     def flush(self) -> None:
-        """Hand everything logged so far to the operating system."""
-        self._writer.flush()
+        """Hand everything logged so far to the operating system; raise OSError if it refuses."""
+        records = self._records.getvalue()
+        try:
+            while records:
+                records = records[self._file.write(records) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._file.name) from error
+        self._records.seek(0)
+        self._records.truncate()
 
     def close(self) -> None:
         """End the event file."""
-        self._writer.close()
+        self._file.close()
 
 
 @contextmanager

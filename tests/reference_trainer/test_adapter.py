@@ -55,7 +55,7 @@ def test_a_scenario_gives_the_convention_s_files(scenario: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Aep12", "rew3ep4", "v1.0", "Großé", "日本", "two words", "x=[1]"]
+    "name", ["Aep12", "rew3ep4", "v1.0", "Großé", "日本", "two words", "x=[1]", "${name}"]
 )
 def test_hard_names_work(scenario: Make, name: str) -> None:
     ReferenceTrainer().train(scenario(experiment=name))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from reference_trainer.config import (
     Settings,
@@ -141,6 +142,27 @@ def test_the_run_s_config_reads_back(name: str) -> None:
     assert list(values)[:3] == ["name", "save_freq", "max_epochs"]
     assert (values["name"], values["save_freq"], values["max_epochs"]) == (name, 7, 9)
     assert values["units"] == [32, 32]
+
+
+@pytest.mark.parametrize(
+    "name", ["1e5", "${save_freq}", "a\\\\${b}", "\\\\", "a: b", "x\ty", "\U0001f40d", "w " * 99]
+)
+def test_the_run_s_config_reads_back_through_omegaconf(name: str) -> None:
+    values = OmegaConf.create(run_config(Settings(experiment=name)))
+    assert (values.name, values.learning_rate) == (name, 3e-4)
+
+
+@pytest.mark.parametrize("name", ["two words", "x=[1]", "-dash", ".hidden", "it's"])
+def test_names_that_only_a_shell_misreads_are_accepted_on_request(name: str) -> None:
+    check(Settings(experiment=name), any_file_name=True)
+    with pytest.raises(SettingsError, match="experiment="):
+        check(Settings(experiment=name))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0", "\ud800", "n" * 250])
+def test_names_that_no_file_can_have_are_refused_on_any_request(name: str) -> None:
+    with pytest.raises(SettingsError, match="experiment="):
+        check(Settings(experiment=name), any_file_name=True)
 
 
 def test_reading_a_command_line_writes_nothing(

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from reference_trainer.config import Settings, SettingsError
 from reference_trainer.ppo import ActorCritic, EpisodeStatistics, Ppo, UpdateSummary
 from reference_trainer.saver import CheckpointError, RunFolder, load_checkpoint
-from reference_trainer.session import EpochReport, MeanReward, TrainingError, play, train
+from reference_trainer.session import (
+    EpochReport,
+    MeanReward,
+    SummaryLog,
+    TrainingError,
+    play,
+    train,
+)
 
 Make = Callable[..., Settings]
 RL_GAMES_TAGS = {
@@ -113,6 +121,39 @@ def test_nan_is_logged_but_does_not_poison(small: Make) -> None:
     assert load_checkpoint(folder_of(settings).best)["epoch"] == 4
     (event_file,) = folder_of(settings).summaries.iterdir()
     assert math.isnan(logged(event_file)["rewards/iter"][1][1])
+
+
+def test_sessions_that_start_within_one_second_have_a_log_each(
+    small: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
+    train(small(), mean_reward=scripted(5.0, 1.0, 1.0, 1.0))
+    train(small(checkpoint="last", max_iterations=5), mean_reward=scripted(*[1.0] * 5))
+    first, second = sorted(
+        (logged(path)["rewards/iter"] for path in folder_of(small()).summaries.iterdir()), key=len
+    )
+    assert [step for step, _ in second + first] == [1, 2, 3, 4, 5]
+
+
+def test_a_log_that_cannot_be_written_stops_the_session_before_its_saves(
+    small: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small(save_freq=1)
+    flush = SummaryLog.flush
+
+    def fill_up(report: EpochReport) -> None:
+        if report.epoch == 2:
+            monkeypatch.setattr(SummaryLog, "flush", onto_a_full_disk)
+
+    def onto_a_full_disk(log: SummaryLog) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as full, monkeypatch.context() as patch:
+            patch.setattr(log, "_file", full)
+            flush(log)
+
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        train(settings, on_epoch=fill_up, mean_reward=scripted(1.0, 2.0, 3.0, 4.0))
+    assert load_checkpoint(folder_of(settings).best)["epoch"] == 2
+    assert not [name for name in checkpoints(settings) if "ep3" in name]
 
 
 def test_the_log_is_on_the_disk_before_the_checkpoint(small: Make) -> None:
