@@ -5,11 +5,13 @@ from __future__ import annotations
 from conformance.trainers.errors import TrainerBroke, TrainerSpecError, UnsupportedScenario
 from conformance.trainers.opening import open_trainer
 from conformance.trainers.trainer import Trainer
+from conformance.trainers.workspace import Workspace
 
 __all__ = [
     "Trainer",
     "TrainerBroke",
     "TrainerSpecError",
     "UnsupportedScenario",
+    "Workspace",
     "open_trainer",
 ]

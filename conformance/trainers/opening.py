@@ -46,4 +46,10 @@ def open_trainer(
         raise TrainerSpecError(
             f"{spec!a}: worker: and command: need Linux, macOS or WSL; here, python: alone works"
         )
-    raise TrainerSpecError(f"{spec!a}: {form}: is not there yet")
+    if form == "worker":
+        from conformance.trainers.worker import WorkerTrainer  # noqa: PLC0415
+
+        return WorkerTrainer(spec, rest, time_limit=time_limit, start_limit=start_limit)
+    from conformance.trainers.command import CommandTrainer  # noqa: PLC0415
+
+    return CommandTrainer(spec, rest, time_limit=time_limit)
