@@ -17,7 +17,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,7 +62,6 @@ _ABOUT_WATCHES = IN_Q_OVERFLOW | IN_IGNORED | IN_UNMOUNT | IN_MOVE_SELF
 _ABOUT_CONTENTS = IN_OPEN | IN_MODIFY | IN_CLOSE_WRITE | IN_CLOSE_NOWRITE
 _FIONREAD = 0x541B
 _TICK = 0.05  # seconds between drains of the queue where no folder is waited for
-_QUICK_SWITCH = 1e-5  # seconds that a trainer in this process may keep the interpreter to itself
 # Creating a file by opening it is two events, written within a microsecond; another thread's
 # events may come between them.
 _INTERLEAVED = 4
@@ -606,10 +605,10 @@ class Watcher:
 
     def __init__(self) -> None:
         self._kernel = _Inotify()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer that makes a folder must not wait for itself
         self._recording: Recording | None = None
         self._closing = False
-        self._interval = 0.0
+        self._asleep = False
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
@@ -662,19 +661,23 @@ class Watcher:
             self._recording = recording = Recording(
                 self._kernel, path, self._stop, prepared=prepared
             )
-        if prepared:
-            os.eventfd_write(self._wake_fd, 1)
-        else:
-            # The thread has to come in between the trainer's new folder and the first file in it.
-            self._interval = sys.getswitchinterval()
-            sys.setswitchinterval(min(_QUICK_SWITCH, self._interval))
-            self._epoll.modify(self._kernel.fd, select.EPOLLIN)
+            if not prepared:
+                self._epoll.modify(self._kernel.fd, select.EPOLLIN)
+            elif self._asleep:
+                os.eventfd_write(self._wake_fd, 1)
+            _MKDIR.tell(self)
         return recording
+
+    def look(self) -> None:
+        """Watch the folders that have appeared by now, without waiting for the thread."""
+        with self._lock:
+            if self._recording is not None:
+                self._recording.drain()
 
     def _stop(self, recording: Recording) -> Journal:
         with self._lock:
+            _MKDIR.tell_no_more(self)
             if not recording.prepared:
-                sys.setswitchinterval(self._interval)
                 self._epoll.modify(self._kernel.fd, 0)
             try:
                 return recording.finish()
@@ -683,15 +686,56 @@ class Watcher:
 
     def _attend(self) -> None:
         """The thread: watches folders that appear, and keeps the queue from overflowing."""
-        while True:
-            recording = self._recording
-            ticks = recording is not None and recording.prepared
-            ready = self._epoll.poll(_TICK if ticks else None)
-            if self._closing:
-                return
-            if any(fd == self._wake_fd for fd, _ in ready):
-                os.eventfd_read(self._wake_fd)
-                continue
+        while not self._closing:
             with self._lock:
-                if self._recording is not None:
-                    self._recording.drain()
+                self._asleep = self._recording is None or not self._recording.prepared
+                timeout = None if self._asleep else _TICK
+            for fd, _ in self._epoll.poll(timeout) or ((self._kernel.fd, 0),):
+                if fd == self._wake_fd:
+                    os.eventfd_read(self._wake_fd)
+                else:
+                    self.look()
+
+
+# --- folders made in this process -----------------------------------------------------------
+
+
+class _Mkdir:
+    """`os.mkdir` while something is recorded: it has the new folder watched before it returns.
+
+    A trainer in this process opens its first file some 20 us after it made the folder. No thread
+    and no other process comes in between reliably, so the call itself does what is to be done;
+    `os.makedirs` and `Path.mkdir` go through it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watchers: list[Watcher] = []
+        self._original = self._own = os.mkdir
+
+    def tell(self, watcher: Watcher) -> None:
+        """From now on, have a watcher look when a folder was made."""
+        with self._lock:
+            self._watchers.append(watcher)
+            if len(self._watchers) > 1:
+                return
+            original = os.mkdir
+
+            @functools.wraps(original)
+            def mkdir(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
+                original(*arguments, **options)
+                for told in tuple(self._watchers):
+                    told.look()
+
+            self._original, self._own = original, mkdir
+            os.mkdir = mkdir
+
+    def tell_no_more(self, watcher: Watcher) -> None:
+        """Leave a watcher alone."""
+        with self._lock:
+            self._watchers.remove(watcher)
+            if not self._watchers and os.mkdir is self._own:  # else it was replaced again since
+                os.mkdir = self._original
+
+
+_MKDIR = _Mkdir()
