@@ -63,7 +63,7 @@ class Trainer:
 
     rule: ClassVar[str] = ""
     examples: ClassVar[int] = 50
-    epochs: ClassVar[int] = 3
+    epochs: ClassVar[int] = 2
     also: ClassVar[frozenset[str]] = frozenset()
     warns: ClassVar[frozenset[str]] = frozenset()
 
@@ -235,8 +235,11 @@ class Trainer:
 
     def named_reward(self, path: Path) -> float:
         """Return the reward in a periodic checkpoint's name; -inf in any other."""
+        numbers = path.stem.removeprefix(f"last_{self.scenario.experiment}ep")
+        if numbers == path.stem:
+            return -math.inf
         with suppress(ValueError):
-            return float(path.stem.removeprefix(f"last_{self.scenario.experiment}").partition("rew")[2])
+            return float(numbers.partition("rew")[2])
         return -math.inf
 
     # --- the run's other files --------------------------------------------------------------
