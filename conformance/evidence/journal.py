@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+if sys.platform == "linux":  # Windows has no such module; nothing here gets far enough to miss it
+    from termios import FIONREAD
+
 # inotify(7), <sys/inotify.h>
 IN_MODIFY = 0x2
 IN_CLOSE_WRITE = 0x8
@@ -60,7 +63,6 @@ _MASK = (
 )
 _ABOUT_WATCHES = IN_Q_OVERFLOW | IN_IGNORED | IN_UNMOUNT | IN_MOVE_SELF
 _ABOUT_CONTENTS = IN_OPEN | IN_MODIFY | IN_CLOSE_WRITE | IN_CLOSE_NOWRITE
-_FIONREAD = 0x541B
 _TICK = 0.05  # seconds between drains of the queue where no folder is waited for
 # Creating a file by opening it is two events, written within a microsecond; another thread's
 # events may come between them.
@@ -75,7 +77,9 @@ class Action(str, Enum):
     """What happened under a name."""
 
     WRITTEN = "written"  # opened for writing, and closed
-    LINKED = "linked"  # the name appeared without being opened: a hard or symbolic link
+    # The name appeared without being opened: a hard or symbolic link. One that is opened for
+    # writing right away looks to the kernel's listeners like a new file: WRITTEN alone.
+    LINKED = "linked"
     MOVED_IN = "moved in"  # something was renamed to this name
     MOVED_OUT = "moved out"  # it was renamed to another
     DELETED = "deleted"
@@ -301,9 +305,8 @@ class Chronicle:
             self.problems.append(f"{self.folders[watch]!a} was unmounted")
         elif not mask & IN_IGNORED and any(watch in below for below in self._carried.values()):
             self.problems.append("a folder was in use while it was renamed")
-        if mask & IN_IGNORED:
-            self.folders.pop(watch, None)
-            self._newcomers.pop(watch, None)
+        if mask & IN_IGNORED and watch in self.folders:
+            self._dismiss(watch)
 
     def _about_a_folder(self, mask: int, cookie: int, path: str) -> bool:
         """Take note of what happened to a folder; return whether it has to be watched now."""
@@ -314,8 +317,7 @@ class Chronicle:
             below = {watch: at for watch, at in self.folders.items() if at.startswith(prefix)}
             self._carried[cookie] = {w: at[len(prefix) :] for w, at in below.items()}
             for watch in below:
-                del self.folders[watch]
-                self._newcomers.pop(watch, None)
+                self._dismiss(watch)
             self._forget(prefix)
         elif mask & IN_MOVED_TO:
             source, _ = self._sources.pop(cookie, (None, None))
@@ -326,6 +328,13 @@ class Chronicle:
             self._events.append(Event(path, Action.DELETED, folder=True))
             self._forget(prefix)
         return bool(mask & (IN_CREATE | IN_MOVED_TO))
+
+    def _dismiss(self, watch: int) -> None:
+        """A watch ends, or its folder goes: files that nothing has explained stay unexplained."""
+        prefix = self.folders.pop(watch)
+        new = self._newcomers.pop(watch, None)
+        if new is not None and new.listed:
+            self._late.add(prefix)
 
     def _forget(self, prefix: str) -> None:
         """No file is open any more under a folder that went away."""
@@ -430,7 +439,9 @@ class _Inotify:
     def read(self) -> bytes:
         """Return what is queued now; no more, so that a restless writer cannot hold it up."""
         size = ctypes.c_int()
-        self._libc.ioctl(self.fd, _FIONREAD, ctypes.byref(size))
+        if self._libc.ioctl(self.fd, FIONREAD, ctypes.byref(size)) < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"inotify: {os.strerror(number)}")
         return os.read(self.fd, size.value) if size.value else b""
 
 
@@ -596,8 +607,9 @@ class Recording:
 class Watcher:
     """An inotify instance, for any number of recordings one after the other. A context manager.
 
-    Closing an instance may take long, starting a recording does not: keep one watcher. It is not
-    for use in a forked child, whose recordings would be its parent's.
+    Closing an instance may take long, starting a recording does not: keep one watcher. A forked
+    child leaves its parent's alone, whatever it calls. While something is recorded, `os.mkdir`
+    has each folder that is made in this process watched before it returns.
 
     Raises:
         JournalError: this system has no inotify, or gives no instance of it.
@@ -605,12 +617,17 @@ class Watcher:
 
     def __init__(self) -> None:
         self._kernel = _Inotify()
+        try:
+            self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._epoll = select.epoll()
+        except OSError as error:
+            os.close(self._kernel.fd)
+            raise JournalError(_refusal("a file descriptor", error.errno or 0)) from error
+        self._process = os.getpid()
         self._lock = threading.RLock()  # a finalizer that makes a folder must not wait for itself
         self._recording: Recording | None = None
         self._closing = False
         self._asleep = False
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._epoll.register(self._kernel.fd, 0)
         self._thread = threading.Thread(target=self._attend, name="journal", daemon=True)
@@ -629,7 +646,7 @@ class Watcher:
 
     def close(self) -> None:
         """Give the instance back, after stopping what is in progress. May be called again."""
-        if self._closing:
+        if self._closing or os.getpid() != self._process:
             return
         if self._recording is not None:
             self._recording.stop()
@@ -645,11 +662,13 @@ class Watcher:
 
         Args:
             root: the folder; it exists. A link to one is followed.
-            prepared: the folders that matter exist already. One that appears is watched all the
-                same, but not at once: files that are written into it early make it late.
+            prepared: no folder that matters will appear, unless by `os.mkdir` in this process.
+                Others that do are watched too, but not at once, and are late if they hold files
+                by then. If False, a thread waits for them, and is quick, not always quick enough.
 
         Raises:
-            JournalError: a recording is in progress, or the folder cannot be watched.
+            JournalError: a recording is in progress, the watcher is closed, or the folder cannot
+                be watched.
         """
         with self._lock:
             if self._closing:
@@ -670,11 +689,15 @@ class Watcher:
 
     def look(self) -> None:
         """Watch the folders that have appeared by now, without waiting for the thread."""
+        if os.getpid() != self._process:  # a fork's copy of the lock may be held for ever
+            return
         with self._lock:
             if self._recording is not None:
                 self._recording.drain()
 
     def _stop(self, recording: Recording) -> Journal:
+        if os.getpid() != self._process:
+            return Journal((), "the journal belongs to the process that forked this one")
         with self._lock:
             _MKDIR.tell_no_more(self)
             if not recording.prepared:
