@@ -386,14 +386,16 @@ class SavesTheBestAtTheEnd(Trainer):
 
 
 class SavesTheBestAnEpochLate(Trainer):
-    """Writes the best, as it was, after the next epoch."""
+    """Writes the best, as it was, after the saves of the next epoch."""
 
     rule = "BEST-006"
     kept: bytes | None = None
 
     def play_epoch(self, reward: float | None) -> None:
-        self.end()
+        late, self.kept = self.kept, None
         super().play_epoch(reward)
+        if late is not None:
+            self.write(self.path(self.best_name()), late)
 
     def save_best(self, reward: float) -> None:
         self.saving_best = True
@@ -402,7 +404,6 @@ class SavesTheBestAnEpochLate(Trainer):
     def end(self) -> None:
         if self.kept is not None:
             self.write(self.path(self.best_name()), self.kept)
-        self.kept = None
 
 
 class KeepsTheBestInMemory(Trainer):
@@ -956,7 +957,7 @@ class CallsItModelBest(Trainer):
     epochs = 1
 
     def best_name(self) -> str:
-        return f"{self.scenario.experiment}_best"
+        return f"{self.name}_best"
 
 
 class SwapsTheCase(Trainer):
@@ -966,7 +967,7 @@ class SwapsTheCase(Trainer):
     epochs = 1
 
     def best_name(self) -> str:
-        return self.scenario.experiment.swapcase()
+        return self.name.swapcase()
 
 
 class SavesTheBestAsPt(Trainer):
@@ -1002,7 +1003,7 @@ class WritesEqualsSigns(Trainer):
     also = frozenset({"NAME-008"})  # for the equals signs
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment}ep={self.epoch}rew={self.text(reward)}"
+        return f"last_{self.name}ep={self.epoch}rew={self.text(reward)}"
 
 
 class WritesUnderscores(Trainer):
@@ -1012,7 +1013,7 @@ class WritesUnderscores(Trainer):
     epochs = 1
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment}_ep_{self.epoch}_rew_{self.text(reward)}"
+        return f"last_{self.name}_ep_{self.epoch}_rew_{self.text(reward)}"
 
 
 class DropsThePrefix(Trainer):
@@ -1032,7 +1033,7 @@ class DropsTheReward(Trainer):
     epochs = 1
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment}ep{self.epoch}"
+        return f"last_{self.name}ep{self.epoch}"
 
 
 class NamesATimestamp(Trainer):
@@ -1042,7 +1043,7 @@ class NamesATimestamp(Trainer):
     epochs = 1
 
     def periodic_name(self, reward: float) -> str:
-        return f"{self.scenario.experiment}_14-09-26-53_{self.epoch}"
+        return f"{self.name}_14-09-26-53_{self.epoch}"
 
 
 class NamesAnotherRun(Trainer):
@@ -1062,7 +1063,7 @@ class SwapsTheCaseOfPeriodicNames(Trainer):
     epochs = 1
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment.swapcase()}ep{self.epoch}rew{self.text(reward)}"
+        return f"last_{self.name.swapcase()}ep{self.epoch}rew{self.text(reward)}"
 
 
 class SanitizesTheName(Trainer):
@@ -1073,8 +1074,19 @@ class SanitizesTheName(Trainer):
     examples = 100
 
     def periodic_name(self, reward: float) -> str:
-        name = "".join(c if c.isalnum() else "-" for c in self.scenario.experiment)
+        name = "".join(c if c.isalnum() else "-" for c in self.name)
         return f"last_{name}ep{self.epoch}rew{self.text(reward)}"
+
+
+class PutsASpaceIntoTheName(Trainer):
+    """Calls the run, in its config and its checkpoints, by two words."""
+
+    rule = "NAME-008"
+    epochs = 1
+
+    def begin(self) -> None:
+        self.name = "Ant run"
+        super().begin()
 
 
 class PadsTheEpoch(Trainer):
@@ -1084,7 +1096,7 @@ class PadsTheEpoch(Trainer):
     epochs = 1
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment}ep{self.epoch:04d}rew{self.text(reward)}"
+        return f"last_{self.name}ep{self.epoch:04d}rew{self.text(reward)}"
 
 
 class SignsTheEpoch(Trainer):
@@ -1094,7 +1106,7 @@ class SignsTheEpoch(Trainer):
     epochs = 1
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment}ep{self.epoch:+d}rew{self.text(reward)}"
+        return f"last_{self.name}ep{self.epoch:+d}rew{self.text(reward)}"
 
 
 class PrintsTheEpochAsFloat(Trainer):
@@ -1104,7 +1116,7 @@ class PrintsTheEpochAsFloat(Trainer):
     epochs = 1
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment}ep{float(self.epoch)}rew{self.text(reward)}"
+        return f"last_{self.name}ep{float(self.epoch)}rew{self.text(reward)}"
 
 
 class NamesTheNextEpoch(Trainer):
@@ -1114,7 +1126,7 @@ class NamesTheNextEpoch(Trainer):
     epochs = 1
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment}ep{self.epoch + 1}rew{self.text(reward)}"
+        return f"last_{self.name}ep{self.epoch + 1}rew{self.text(reward)}"
 
 
 class NamesThePreviousEpoch(Trainer):
@@ -1124,7 +1136,7 @@ class NamesThePreviousEpoch(Trainer):
     also = frozenset({"NAME-004"})  # there is no epoch 0
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment}ep{self.epoch - 1}rew{self.text(reward)}"
+        return f"last_{self.name}ep{self.epoch - 1}rew{self.text(reward)}"
 
 
 class NamesFrames(Trainer):
@@ -1134,7 +1146,7 @@ class NamesFrames(Trainer):
     epochs = 1
 
     def periodic_name(self, reward: float) -> str:
-        return f"last_{self.scenario.experiment}ep{self.epoch * FRAMES}rew{self.text(reward)}"
+        return f"last_{self.name}ep{self.epoch * FRAMES}rew{self.text(reward)}"
 
 
 class SavesPeriodicTwice(Trainer):

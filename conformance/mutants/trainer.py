@@ -53,6 +53,7 @@ class Trainer:
         also: rules besides `rule` that its runs may break; its docstring says why.
         warns: the SHOULD rules that a conforming oddity breaks.
         scenario: the session that is played.
+        name: the run's name.
         run: the run's folder.
         session: its number in the folder, from 0, by the event files found there.
         epoch: the last epoch trained; 0 before the first.
@@ -68,6 +69,7 @@ class Trainer:
     warns: ClassVar[frozenset[str]] = frozenset()
 
     scenario: Scenario
+    name: str
     run: Path
     events: Path
     session: int = 0
@@ -82,6 +84,7 @@ class Trainer:
         """Play one session, as a process of its own: only the run's files tell of earlier ones."""
         vars(self).clear()
         self.scenario = scenario
+        self.name = scenario.experiment
         self.run = scenario.root / scenario.experiment
         self.begin()
         if scenario.resume:
@@ -143,11 +146,11 @@ class Trainer:
 
     def best_name(self) -> str:
         """Return the best checkpoint's name."""
-        return self.scenario.experiment
+        return self.name
 
     def periodic_name(self, reward: float) -> str:
         """Return the name of the epoch's periodic checkpoint."""
-        return f"last_{self.scenario.experiment}ep{self.epoch}rew{self.text(reward)}"
+        return f"last_{self.name}ep{self.epoch}rew{self.text(reward)}"
 
     def text(self, reward: float) -> str:
         """Return the shortest text that reads back as the same float32."""
@@ -235,7 +238,7 @@ class Trainer:
 
     def named_reward(self, path: Path) -> float:
         """Return the reward in a periodic checkpoint's name; -inf in any other."""
-        numbers = path.stem.removeprefix(f"last_{self.scenario.experiment}ep")
+        numbers = path.stem.removeprefix(f"last_{self.name}ep")
         if numbers == path.stem:
             return -math.inf
         with suppress(ValueError):
@@ -257,7 +260,7 @@ class Trainer:
     def write_config(self) -> None:
         """Write the settings that the session runs with."""
         settings = {
-            "name": self.scenario.experiment,
+            "name": self.name,
             "save_freq": self.scenario.save_freq,
             "max_epochs": self.scenario.max_epochs,
         }
