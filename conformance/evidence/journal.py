@@ -342,9 +342,15 @@ class Chronicle:
             self._settle(self._opened.pop(path))
 
     def _settle(self, opening: _Opening | None) -> None:
-        """A name goes while it is open: if it appeared by that, it was no link."""
-        if opening is not None and opening.count and opening.link is not None:
+        """A name goes: if it is open still, and appeared by that, it was no link."""
+        if opening is not None and opening.count:
+            self._disown(opening)
+
+    def _disown(self, opening: _Opening) -> None:
+        """The name appeared because it was opened for writing: it was no link."""
+        if opening.link is not None:
             self._events[opening.link] = None
+            opening.link = None
 
     def _explain(self, watch: int, mask: int, name: str) -> None:
         """Hold a record against what stood in a new folder when it was listed."""
@@ -363,6 +369,7 @@ class Chronicle:
         if mask & IN_MODIFY:
             opening.changed = True
             opening.moved = False
+            self._disown(opening)
         elif mask & IN_OPEN:
             if not opening.count:
                 place, count = self._created.pop(path, (None, 0))
@@ -395,9 +402,7 @@ class Chronicle:
         if not writing:
             self._events.append(Event(path, Action.READ))
             return
-        if opening.link is not None:
-            self._events[opening.link] = None
-            opening.link = None
+        self._disown(opening)
         if not opening.moved:
             self._events.append(Event(path, Action.WRITTEN))
         opening.changed = False
