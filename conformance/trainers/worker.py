@@ -59,6 +59,8 @@ class WorkerTrainer(Trainer):
 
     def _started(self) -> Child:
         """The running worker; a new one where the last one broke."""
+        if self._asking:  # an interrupt came between a question and its answer
+            self._kill()
         if self._child is not None:
             return self._child
         self._child = child = Child(self._arguments, talks=True)
@@ -120,7 +122,7 @@ class WorkerTrainer(Trainer):
     def _ask(self, child: Child, request: bytes, what: str, seconds: float) -> dict[str, Any]:
         """Send a request and return its answer, an object with a true or false `ok`."""
         self._asking = True
-        line = self._answer(child, request, what, seconds)
+        line, rest = self._answer(child, request, what, seconds)
         try:
             answer = json.loads(line.decode("utf-8"))
         except (ValueError, RecursionError):
@@ -129,10 +131,16 @@ class WorkerTrainer(Trainer):
             raise self._broke(
                 child, "rubbish", f"the worker answered {what} with {_shown(line)}", _ONLY_ANSWERS
             )
+        if rest:
+            message = f"the worker answered {what} with more than one line: {_shown(rest)}"
+            raise self._broke(child, "rubbish", message, _ONLY_ANSWERS)
         self._asking = False
         return answer
 
-    def _answer(self, child: Child, request: bytes, what: str, seconds: float) -> bytes:
+    def _answer(
+        self, child: Child, request: bytes, what: str, seconds: float
+    ) -> tuple[bytes, bytes]:
+        """The line that comes back, and what came with it already."""
         self._check_idle(child)
         child.send(request)
         deadline = time.monotonic() + seconds
@@ -155,11 +163,8 @@ class WorkerTrainer(Trainer):
             raise self._broke(child, "rubbish", f"{message}: {_shown(line)}", _ONLY_ANSWERS)
         if not newline:
             raise self._died(child, f"without answering {what}")
-        if rest:
-            message = f"the worker answered {what} with more than one line: {_shown(rest)}"
-            raise self._broke(child, "rubbish", message, _ONLY_ANSWERS)
         child.received.clear()
-        return bytes(line)
+        return bytes(line), bytes(rest)
 
     def _check_idle(self, child: Child) -> None:
         """See that it waits for a request: alive, and silent since its last answer."""
