@@ -33,7 +33,8 @@ class RewritesOnTie(Trainer):
     """Compares with >= where > is due."""
 
     rule = "BEST-003"
-    also = frozenset({"BEST-001"})  # a reward of -inf ties with the initial watermark
+    # A -inf ties with the initial watermark; once resumed it looks reset.
+    also = frozenset({"BEST-001", "BEST-008"})
 
     def improves(self, reward: float) -> bool:
         return reward >= self.watermark
@@ -43,7 +44,8 @@ class BestIsLatest(Trainer):
     """Overwrites the best in every epoch."""
 
     rule = "BEST-004"
-    also = frozenset({"BEST-001", "BEST-003", "BEST-005"})  # a tie and a NaN rewrite it too
+    # Ties and NaN rewrite it too, also once resumed.
+    also = frozenset({"BEST-001", "BEST-003", "BEST-005", "BEST-008"})
 
     def improves(self, reward: float) -> bool:
         return True
@@ -54,7 +56,8 @@ class ComparesWithPrevious(Trainer):
 
     rule = "BEST-004"
     epochs = 3
-    also = frozenset({"BEST-003", "BEST-005"})  # from below to a tie; nothing exceeds a NaN
+    # Ties; nothing exceeds a NaN; once resumed it looks reset.
+    also = frozenset({"BEST-003", "BEST-005", "BEST-008"})
     previous = -math.inf
 
     def improves(self, reward: float) -> bool:
@@ -67,7 +70,8 @@ class ComparesWithTheMean(Trainer):
 
     rule = "BEST-004"
     epochs = 3
-    also = frozenset({"BEST-003", "BEST-005", "BEST-006"})  # a mean of NaN or inf is never exceeded
+    # A mean of NaN or inf is never exceeded; once resumed it looks reset.
+    also = frozenset({"BEST-003", "BEST-005", "BEST-006", "BEST-008"})
     total = 0.0
     count = 0
 
@@ -82,7 +86,8 @@ class ComparesMagnitudes(Trainer):
     """Compares absolute values."""
 
     rule = "BEST-004"
-    also = frozenset({"BEST-006"})  # from -5 to 1 is no improvement
+    # From -5 to 1 is no improvement; once resumed it looks reset.
+    also = frozenset({"BEST-003", "BEST-006", "BEST-008"})
 
     def improves(self, reward: float) -> bool:
         if self.watermark == -math.inf:
@@ -94,7 +99,8 @@ class LowerIsBetter(Trainer):
     """Keeps the lowest reward, as for a cost."""
 
     rule = "BEST-004"
-    also = frozenset({"BEST-006"})  # the higher reward is not saved
+    # The higher reward is not saved; once resumed it looks reset.
+    also = frozenset({"BEST-003", "BEST-005", "BEST-006", "BEST-008"})
 
     def improves(self, reward: float) -> bool:
         if self.watermark == -math.inf:
@@ -106,7 +112,8 @@ class NegatedComparison(Trainer):
     """Writes `not reward <= watermark`, which a NaN satisfies."""
 
     rule = "BEST-005"
-    also = frozenset({"BEST-001", "BEST-003", "BEST-004"})  # anything replaces a NaN
+    # Anything replaces a NaN, which is stored.
+    also = frozenset({"BEST-001", "BEST-003", "BEST-004", "SUMMARY-002"})
 
     def improves(self, reward: float) -> bool:
         return not reward <= self.watermark
@@ -116,6 +123,7 @@ class PoisonedByNan(Trainer):
     """Lets a NaN become the watermark, which nothing exceeds."""
 
     rule = "BEST-005"
+    also = frozenset({"SUMMARY-002"})  # periodic checkpoints store the NaN
 
     def save_due(self, reward: float) -> None:
         super().save_due(reward)
@@ -127,6 +135,7 @@ class TakesTheMaximumWithNan(Trainer):
     """Writes `watermark = max(reward, watermark)`, which keeps a NaN that comes first."""
 
     rule = "BEST-005"
+    also = frozenset({"SUMMARY-002"})  # periodic checkpoints store the NaN
 
     def save_due(self, reward: float) -> None:
         super().save_due(reward)
@@ -137,7 +146,7 @@ class TakesNanForZero(Trainer):
     """Cleans NaN rewards after they were logged."""
 
     rule = "BEST-005"
-    also = frozenset({"SUMMARY-002", "BEST-001", "BEST-006"})  # also in names; 0 hides negatives
+    also = frozenset({"BEST-001", "SUMMARY-002"})  # a first NaN is saved as the best, and named 0.0
 
     def save_due(self, reward: float) -> None:
         super().save_due(0.0 if math.isnan(reward) else reward)
@@ -160,6 +169,7 @@ class NeedsAMargin(Trainer):
     """Wants an improvement of more than one."""
 
     rule = "BEST-006"
+    also = frozenset({"BEST-005"})  # a miss behind a NaN looks like the NaN's fault
 
     def improves(self, reward: float) -> bool:
         return reward > self.watermark + 1.0
@@ -169,7 +179,8 @@ class NeedsAPercentage(Trainer):
     """Wants a tenth more, which below zero is a tenth less."""
 
     rule = "BEST-006"
-    also = frozenset({"BEST-003", "BEST-004"})  # below zero
+    # Below zero; a miss behind a NaN looks like the NaN's fault.
+    also = frozenset({"BEST-003", "BEST-004", "BEST-005"})
 
     def improves(self, reward: float) -> bool:
         return reward > self.watermark * 1.1
@@ -179,6 +190,8 @@ class ComparesRounded(Trainer):
     """Compares two decimals."""
 
     rule = "BEST-006"
+    examples = 200
+    also = frozenset({"BEST-005"})  # a miss behind a NaN looks like the NaN's fault
 
     def improves(self, reward: float) -> bool:
         return round(reward, 2) > round(self.watermark, 2)
@@ -188,6 +201,7 @@ class ComparesWholeNumbers(Trainer):
     """Compares integers."""
 
     rule = "BEST-006"
+    also = frozenset({"BEST-005"})  # a miss behind a NaN looks like the NaN's fault
 
     def improves(self, reward: float) -> bool:
         return _whole(reward) > _whole(self.watermark)
@@ -197,6 +211,8 @@ class ComparesHalfPrecision(Trainer):
     """Compares float16."""
 
     rule = "BEST-006"
+    # A large negative one is -inf; a miss behind a NaN looks like the NaN's fault.
+    also = frozenset({"BEST-001", "BEST-005"})
 
     def improves(self, reward: float) -> bool:
         return _half(reward) > _half(self.watermark)
@@ -206,6 +222,7 @@ class ComparesWithTolerance(Trainer):
     """Takes what is close for equal."""
 
     rule = "BEST-006"
+    also = frozenset({"BEST-005"})  # a miss behind a NaN looks like the NaN's fault
 
     def improves(self, reward: float) -> bool:
         return reward > self.watermark and not math.isclose(reward, self.watermark, rel_tol=1e-5)
@@ -216,7 +233,7 @@ class IgnoresNegatives(Trainer):
 
     rule = "BEST-001"
     epochs = 1
-    also = frozenset({"BEST-006"})  # where a positive one follows
+    also = frozenset({"BEST-005", "BEST-006"})  # where a higher one follows, or a NaN came first
 
     def improves(self, reward: float) -> bool:
         return reward > max(self.watermark, 0.0)
@@ -228,7 +245,7 @@ class IgnoresBelow100500(Trainer):
     rule = "BEST-001"
     epochs = 1
     examples = 200
-    also = frozenset({"BEST-006"})  # where a higher one follows
+    also = frozenset({"BEST-005", "BEST-006"})  # where a higher one follows, or a NaN came first
 
     def improves(self, reward: float) -> bool:
         return reward > max(self.watermark, -100500.0)
@@ -240,7 +257,7 @@ class IgnoresBelowMinusBillion(Trainer):
     rule = "BEST-001"
     epochs = 1
     examples = 200
-    also = frozenset({"BEST-006"})  # where a higher one follows
+    also = frozenset({"BEST-005", "BEST-006"})  # where a higher one follows, or a NaN came first
 
     def improves(self, reward: float) -> bool:
         return reward > max(self.watermark, -1e9)
@@ -250,8 +267,9 @@ class IgnoresInfinity(Trainer):
     """Takes an infinite reward for a mistake."""
 
     rule = "BEST-006"
-    examples = 100
-    also = frozenset({"BEST-001"})  # where nothing else improved
+    examples = 200
+    # Where nothing else improved; what follows does not improve on it.
+    also = frozenset({"BEST-001", "BEST-004"})
 
     def improves(self, reward: float) -> bool:
         return math.isfinite(reward) and super().improves(reward)
@@ -275,6 +293,7 @@ class NeverSavesTheBest(Trainer):
 
     rule = "BEST-001"
     epochs = 1
+    also = frozenset({"BEST-005"})  # where a NaN came first
 
     def save_best(self, reward: float) -> None:
         pass
@@ -285,7 +304,7 @@ class MissesTheFirstBest(Trainer):
 
     rule = "BEST-001"
     epochs = 1
-    also = frozenset({"BEST-006"})  # where another follows
+    also = frozenset({"BEST-005", "BEST-006"})  # where another follows, or a NaN came first
     started = False
 
     def save_best(self, reward: float) -> None:
@@ -299,7 +318,8 @@ class WaitsForTheBest(Trainer):
 
     rule = "BEST-001"
     epochs = 1
-    also = frozenset({"BEST-006"})  # where an improvement comes later
+    # What comes later need not improve on what was missed.
+    also = frozenset({"BEST-003", "BEST-004", "BEST-006"})
 
     def improves(self, reward: float) -> bool:
         return self.epoch > 2 and super().improves(reward)
@@ -309,7 +329,7 @@ class SavesABestBeforeTraining(Trainer):
     """Saves the initial weights as the best."""
 
     rule = "BEST-001"
-    also = frozenset({"BEST-002", "BEST-004"})  # a best of no epoch
+    also = frozenset({"BEST-003", "BEST-005"})  # before an epoch that does not improve
 
     def begin(self) -> None:
         super().begin()
@@ -322,7 +342,6 @@ class SavesABestWithoutEpisodes(Trainer):
 
     rule = "BEST-001"
     examples = 100
-    also = frozenset({"BEST-002", "BEST-004"})  # a best of an epoch without a reward
 
     def play_epoch(self, reward: float | None) -> None:
         super().play_epoch(reward)
@@ -334,6 +353,7 @@ class StopsAfterTheFirst(Trainer):
     """Saves the first best and no other."""
 
     rule = "BEST-006"
+    also = frozenset({"BEST-005"})  # a miss behind a NaN looks like the NaN's fault
 
     def improves(self, reward: float) -> bool:
         return self.watermark == -math.inf and reward > self.watermark
@@ -353,6 +373,7 @@ class DefersTheBest(Trainer):
     """Keeps the best in memory until the next periodic epoch, or the end."""
 
     rule = "BEST-006"
+    also = frozenset({"BEST-005"})  # a miss behind a NaN looks like the NaN's fault
     kept: bytes | None = None
 
     def save_due(self, reward: float) -> None:
@@ -374,6 +395,7 @@ class SavesTheBestAtTheEnd(Trainer):
     """Keeps the best in memory and writes it once, after the last epoch."""
 
     rule = "BEST-006"
+    also = frozenset({"BEST-005"})  # a miss behind a NaN looks like the NaN's fault
     kept: bytes | None = None
 
     def save_best(self, reward: float) -> None:
@@ -389,6 +411,7 @@ class SavesTheBestAnEpochLate(Trainer):
     """Writes the best, as it was, after the saves of the next epoch."""
 
     rule = "BEST-006"
+    also = frozenset({"BEST-005"})  # a miss behind a NaN looks like the NaN's fault
     kept: bytes | None = None
 
     def play_epoch(self, reward: float | None) -> None:
@@ -472,7 +495,7 @@ class SavesTheBestAgainAtTheEnd(Trainer):
     """Saves the state after the last epoch as the best."""
 
     rule = "BEST-004"
-    also = frozenset({"BEST-001", "BEST-002", "BEST-003", "BEST-005"})  # whatever came last
+    also = frozenset({"BEST-001", "BEST-003", "BEST-005", "BEST-008"})  # whatever came last
 
     def end(self) -> None:
         self.save_best(self.reward)
@@ -588,6 +611,7 @@ class StoresItsOwnReward(Trainer):
     """Stores the epoch's reward where the watermark belongs."""
 
     rule = "SUMMARY-002"
+    also = frozenset({"BEST-008"})  # once resumed it looks like a watermark that was lost
 
     def state(self) -> dict[str, object]:
         return {**super().state(), "last_mean_rewards": self.reward}
@@ -845,7 +869,7 @@ class SavesTheLastEpochWithoutCadence(Trainer):
 class SavesWithoutEpisodes(Trainer):
     """Writes periodic checkpoints under -inf before an episode has finished, as SAC does."""
 
-    rule = "SUMMARY-002"
+    rule = "CADENCE-001"
     examples = 100
 
     def play_epoch(self, reward: float | None) -> None:
@@ -905,6 +929,7 @@ class WritesPeriodicAtTheEnd(HoldsPeriodicBack):
     """Writes all periodic checkpoints after the last epoch."""
 
     rule = "CADENCE-005"
+    also = frozenset({"BEST-005", "BEST-006"})  # the best seems late, or early
 
     def end(self) -> None:
         self.release()
@@ -914,7 +939,8 @@ class WritesPeriodicInReverse(HoldsPeriodicBack):
     """Writes all periodic checkpoints after the last epoch, the newest first."""
 
     rule = "CADENCE-004"
-    also = frozenset({"CADENCE-005"})  # behind the best
+    # Behind the best, which seems late, or early.
+    also = frozenset({"BEST-005", "BEST-006", "CADENCE-005"})
 
     def end(self) -> None:
         self.held = self.held[::-1]
@@ -925,7 +951,8 @@ class SwapsPeriodicPairs(HoldsPeriodicBack):
     """Writes periodic checkpoints two at a time, the newer first."""
 
     rule = "CADENCE-004"
-    also = frozenset({"CADENCE-005"})  # the older one comes behind its best
+    # Behind the best, which seems late, or early.
+    also = frozenset({"BEST-005", "BEST-006", "CADENCE-005"})
 
     def save_periodic(self, reward: float) -> None:
         super().save_periodic(reward)
@@ -1021,6 +1048,7 @@ class DropsThePrefix(Trainer):
 
     rule = "NAME-002"
     epochs = 1
+    also = frozenset({"NAME-003"})  # the run's name may itself begin with last_
 
     def periodic_name(self, reward: float) -> str:
         return super().periodic_name(reward).removeprefix("last_")
@@ -1272,6 +1300,7 @@ class DropsTheExponent(Trainer):
 
     rule = "SUMMARY-002"
     examples = 100
+    also = frozenset({"NAME-005"})  # the rest may look like a rounded one
 
     def text(self, reward: float) -> str:
         return super().text(reward).partition("e")[0]
@@ -1296,7 +1325,6 @@ class NamesTheWatermark(Trainer):
     """Builds the periodic name from the highest reward so far."""
 
     rule = "SUMMARY-002"
-    also = frozenset({"NAME-005"})  # it may look like a rounded one
 
     def text(self, reward: float) -> str:
         return super().text(max(self.watermark, reward))
@@ -1485,7 +1513,9 @@ class MakesAFolderForEachRank(Trainer):
 
     def begin(self) -> None:
         super().begin()
-        (self.scenario.root / f"{self.scenario.experiment}_1").mkdir(exist_ok=True)
+        twin = self.scenario.root / f"{self.scenario.experiment}_1"
+        for folder in ("nn", "summaries"):
+            (twin / folder).mkdir(parents=True, exist_ok=True)
 
 
 class SavesOnEachRank(Trainer):
@@ -1744,7 +1774,6 @@ class StoresNoEpoch(Trainer):
 
     rule = "LOAD-008"
     epochs = 1
-    also = frozenset({"RESUME-001"})  # it starts again at epoch 1
 
     def state(self) -> dict[str, object]:
         return {key: value for key, value in super().state().items() if key != "epoch"}
@@ -1755,7 +1784,6 @@ class StoresNoWatermark(Trainer):
 
     rule = "LOAD-008"
     epochs = 1
-    also = frozenset({"BEST-008"})  # a resumed session cannot know it
 
     def state(self) -> dict[str, object]:
         return {key: value for key, value in super().state().items() if key != "last_mean_rewards"}
@@ -1766,7 +1794,6 @@ class StoresTheWatermarkAsText(Trainer):
 
     rule = "LOAD-008"
     epochs = 1
-    also = frozenset({"BEST-008"})  # a resumed session cannot compare with it
 
     def state(self) -> dict[str, object]:
         return {**super().state(), "last_mean_rewards": str(self.watermark)}
@@ -1777,7 +1804,7 @@ class StoresThePreviousEpoch(Trainer):
 
     rule = "NAME-006"
     epochs = 1
-    also = frozenset({"BEST-002", "RESUME-001"})  # in the best too, and it goes on from there
+    also = frozenset({"BEST-002"})  # in the best alone, where there is no other
 
     def state(self) -> dict[str, object]:
         return {**super().state(), "epoch": self.epoch - 1}
@@ -1788,7 +1815,7 @@ class StoresTheNextEpoch(Trainer):
 
     rule = "NAME-006"
     epochs = 1
-    also = frozenset({"BEST-002", "RESUME-001"})  # in the best too, and it goes on from there
+    also = frozenset({"BEST-002"})  # in the best alone, where there is no other
 
     def state(self) -> dict[str, object]:
         return {**super().state(), "epoch": self.epoch + 1}
@@ -1799,7 +1826,7 @@ class StoresFrames(Trainer):
 
     rule = "NAME-006"
     epochs = 1
-    also = frozenset({"BEST-002", "RESUME-001"})  # in the best too, and it goes on from there
+    also = frozenset({"BEST-002"})  # in the best alone, where there is no other
 
     def state(self) -> dict[str, object]:
         return {**super().state(), "epoch": self.epoch * FRAMES}
@@ -2050,6 +2077,7 @@ class LogsTheCost(ScalesTheLog):
     """Logs the reward with its sign turned."""
 
     rule = "SUMMARY-002"
+    also = frozenset({"SUMMARY-001"})  # without periodic names the log alone is wrong
 
     def logged(self, reward: float) -> float:
         return -reward
@@ -2059,6 +2087,7 @@ class LogsShapedRewards(ScalesTheLog):
     """Logs the scaled reward and names the true one."""
 
     rule = "SUMMARY-002"
+    also = frozenset({"SUMMARY-001"})  # without periodic names the log alone is wrong
 
     def logged(self, reward: float) -> float:
         return single(reward * 0.1 + 7.0)
@@ -2068,6 +2097,7 @@ class LogsHalfPrecision(ScalesTheLog):
     """Logs the reward as float16 holds it."""
 
     rule = "SUMMARY-002"
+    also = frozenset({"SUMMARY-001"})  # without periodic names the log alone is wrong
 
     def logged(self, reward: float) -> float:
         return _half(reward)
@@ -2077,6 +2107,7 @@ class LogsTheHighest(ScalesTheLog):
     """Logs the highest reward so far."""
 
     rule = "SUMMARY-002"
+    also = frozenset({"SUMMARY-001"})  # without periodic names the log alone is wrong
 
     def logged(self, reward: float) -> float:
         return max(self.watermark, reward)
@@ -2087,6 +2118,7 @@ class LogsNanAsZero(ScalesTheLog):
 
     rule = "SUMMARY-002"
     examples = 100
+    also = frozenset({"SUMMARY-001"})  # without periodic names the log alone is wrong
 
     def logged(self, reward: float) -> float:
         return 0.0 if math.isnan(reward) else reward
@@ -2099,6 +2131,7 @@ class LosesTheWatermarkOnResume(Trainer):
     """Starts the watermark anew when it resumes, as rl_games did up to 1.6.5."""
 
     rule = "BEST-008"
+    also = frozenset({"BEST-003"})  # a tie with what was lost
 
     def restore(self, path: Path) -> None:
         super().restore(path)
@@ -2109,7 +2142,9 @@ class TakesTheLastRewardOnResume(Trainer):
     """Takes the reward in the checkpoint's name for the watermark."""
 
     rule = "BEST-008"
-    examples = 100
+    epochs = 3
+    examples = 200
+    also = frozenset({"BEST-003", "SUMMARY-002"})  # a tie with what was lost; it is stored
 
     def restore(self, path: Path) -> None:
         super().restore(path)
@@ -2121,16 +2156,25 @@ class TrustsThePeriodicWatermark(Trainer):
     """Takes the watermark that a periodic checkpoint stored before it was moved."""
 
     rule = "BEST-008"
-    examples = 100
-    epochs = 2
+    examples = 200
+    epochs = 3
+    also = frozenset({"BEST-003", "SUMMARY-002"})  # a tie with what was lost; it is stored
 
     def last_path(self) -> Path | None:
-        periodic = self.run.glob("nn/last_*")
-        return max(periodic, key=self.stored_epoch, default=super().last_path())
+        last = super().last_path()
+        return next(
+            (
+                path
+                for path in self.run.glob("nn/last_*")
+                if last is not None and self.stored_epoch(path) == self.stored_epoch(last)
+            ),
+            last,
+        )
 
     def restore(self, path: Path) -> None:
         super().restore(path)
-        self.watermark = self.stored_watermark(path)
+        if path != self.best_path():
+            self.watermark = self.stored_watermark(path)
 
 
 class LosesTheBestOnResume(Trainer):
@@ -2147,7 +2191,7 @@ class IgnoresTheCheckpoint(Trainer):
     """Starts afresh where it should resume."""
 
     rule = "RESUME-001"
-    also = frozenset({"BEST-008", "BEST-009"})  # and replaces the best
+    also = frozenset({"SUMMARY-001"})  # the log begins elsewhere
 
     def resume(self, which: str) -> None:
         pass
@@ -2157,6 +2201,7 @@ class RestartsAtOne(Trainer):
     """Loads the weights and the watermark and counts epochs from 1."""
 
     rule = "RESUME-001"
+    also = frozenset({"SUMMARY-001"})  # the log begins elsewhere
 
     def restore(self, path: Path) -> None:
         super().restore(path)
@@ -2167,6 +2212,7 @@ class RepeatsTheStoredEpoch(Trainer):
     """Trains the stored epoch again."""
 
     rule = "RESUME-001"
+    also = frozenset({"SUMMARY-001"})  # the log begins elsewhere
 
     def restore(self, path: Path) -> None:
         super().restore(path)
@@ -2177,7 +2223,8 @@ class SkipsAnEpoch(Trainer):
     """Counts the stored epoch twice when it resumes."""
 
     rule = "RESUME-001"
-    also = frozenset({"CADENCE-002"})  # what was due in between
+    # What was due in between is missing.
+    also = frozenset({"BEST-006", "CADENCE-002", "SUMMARY-001"})
 
     def restore(self, path: Path) -> None:
         super().restore(path)
@@ -2189,7 +2236,8 @@ class ResumesTheGreatestName(Trainer):
 
     rule = "RESUME-001"
     examples = 300
-    epochs = 11
+    epochs = 12
+    also = frozenset({"SUMMARY-001"})  # the log begins elsewhere
 
     def last_path(self) -> Path | None:
         return max(self.run.glob("nn/last_*"), default=super().last_path())
@@ -2201,6 +2249,7 @@ class ResumesTheOldest(Trainer):
     rule = "RESUME-001"
     examples = 100
     epochs = 3
+    also = frozenset({"SUMMARY-001"})  # the log begins elsewhere
 
     def last_path(self) -> Path | None:
         return min(self.run.glob("nn/*.pth"), key=self.stored_epoch, default=None)
@@ -2212,6 +2261,7 @@ class ResumesTheBestAsLast(Trainer):
     rule = "RESUME-001"
     examples = 100
     epochs = 3
+    also = frozenset({"SUMMARY-001"})  # the log begins elsewhere
 
     def last_path(self) -> Path | None:
         return self.best_path() or super().last_path()
@@ -2223,6 +2273,8 @@ class ResumesTheLastAsBest(Trainer):
     rule = "RESUME-001"
     examples = 100
     epochs = 3
+    # What was due in between is missing.
+    also = frozenset({"BEST-006", "CADENCE-002", "SUMMARY-001"})
 
     def best_path(self) -> Path | None:
         return self.last_path()
@@ -2234,6 +2286,7 @@ class ResumesTheHighestReward(Trainer):
     rule = "RESUME-001"
     examples = 100
     epochs = 3
+    also = frozenset({"SUMMARY-001"})  # the log begins elsewhere
 
     def last_path(self) -> Path | None:
         periodic = self.run.glob("nn/last_*")
