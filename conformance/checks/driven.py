@@ -50,7 +50,8 @@ class DrivenSession:
         watermark: that it starts from; None: the profile's initial one.
         logs: the event files that it wrote, as they were read right after it.
         writes: its journal.
-        others: folders beside the run that it made and put checkpoints in.
+        elsewhere: whether its folder is not the one it was asked to write.
+        others: what else stands beside the run's folder and is, or holds, checkpoints.
     """
 
     rewards: Mapping[int, float] | None
@@ -61,6 +62,7 @@ class DrivenSession:
     watermark: float | None = None
     logs: tuple[EventFile, ...] = ()
     writes: Writes = field(default_factory=lambda: Writes(None, "no journal was kept"))
+    elsewhere: bool = False
     others: tuple[str, ...] = ()
 
     @property

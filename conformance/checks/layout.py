@@ -19,6 +19,8 @@ def checkpoints_in_their_folder(subject: Subject) -> Outcome:
     misplaced = [file.path for file in subject.checkpoints if file.misplaced]
     if misplaced:
         return failed(f"{len(misplaced)} checkpoint(s) stand outside {folder}/", misplaced)
+    if subject.driven and subject.driven[-1].elsewhere:
+        return failed(f"the run stands in {subject.folder.experiment!a}, not in <experiment>")
     if not subject.checkpoints:
         return not_applicable("the run holds no checkpoint")
     count = len(subject.checkpoints)

@@ -124,7 +124,7 @@ class Subject:
     def _setting(self, key: str) -> Known:
         option = getattr(self.options, key)
         if option is not None:
-            return Known(option, "--" + key.replace("_", "-"))
+            return Known(option, "the scenario" if self.driven else "--" + key.replace("_", "-"))
         configured = None if self.config is None else getattr(self.config, key)
         if configured is not None:
             return Known(configured, CONFIG_NAME)

@@ -142,13 +142,11 @@ def _tokens(subject: Subject, names: tuple[str, ...]) -> tuple[list[int], list[f
 def _reading(subject: Subject) -> tuple[Epoch, ...]:
     """The last session's epochs as the oracle steps through them; empty where it had no reward."""
     timelines = subject.expectation.timelines
-    session = subject.driven[-1]
-    if not timelines or timelines[-1].session.known is None:
+    if not timelines:
         return ()
-    last = timelines[-1]
-    if not last.session.known.current or last.session.first < session.first:
-        return ()
-    return last.readings[0]
+    session, readings = timelines[-1].session, timelines[-1].readings
+    current = session.known is not None and session.known.current
+    return readings[0] if current and session.first >= subject.driven[-1].first else ()
 
 
 def _slots(reading: tuple[Epoch, ...], due: list[int], *, after: bool) -> _Slots:

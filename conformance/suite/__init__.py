@@ -1,0 +1,1 @@
+"""The driven suite: plays generated scenarios with a trainer and judges what it writes."""

@@ -1,0 +1,412 @@
+"""The engine of the driven suite: collects what fails, shrinks it, and counts what was exercised.
+
+All rules are judged for every chain, so one pass over the examples finds all rules that break.
+Each is then shrunk on its own: a failure is the same failure while its rule is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from conformance.checks.finding import Finding, RunReport, run_verdict
+from conformance.convention.rules import BY_ID, RULES, Level, Verdict
+from conformance.suite.probes import probes
+from conformance.suite.shrink import identity, shrink, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from conformance.convention.profile import Profile
+    from conformance.suite.play import Chain, Play, Player
+    from conformance.trainers import TrainerBroke
+
+    Progress = Callable[[str, int, int, int], None]
+
+# A trainer that breaks so often in a row, and never does not, is not worth more examples.
+_BROKEN_FOR_GOOD = 10
+_MOST_MEMORIES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A rule that breaks, with the smallest chain that shows it.
+
+    Attributes:
+        rule: its id.
+        finding: what is found in the run that the chain leaves.
+        chain: the sessions, shrunken.
+        found_by: `reuse`, `probe`, `generate` or `replay`.
+        number: as which example it was found, counted from 1.
+        steady: whether the chain failed in the same way when it was played again.
+    """
+
+    rule: str
+    finding: Finding
+    chain: Chain
+    found_by: str
+    number: int
+    steady: bool = True
+
+    @property
+    def level(self) -> Level:
+        """How binding the rule is."""
+        return self.finding.level
+
+
+@dataclass(frozen=True, slots=True)
+class Breakage:
+    """A way in which the trainer itself broke, with the smallest chain that shows it."""
+
+    broke: TrainerBroke
+    chain: Chain
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was done.
+
+    Attributes:
+        scenarios: chains that were played and judged, by phase.
+        sessions: that were judged.
+        epochs: of those sessions.
+        saves: checkpoints that they were due to write.
+        unsupported: chains that the trainer would not play.
+        shrinking: plays that shrinking took.
+        seconds: in all.
+    """
+
+    scenarios: Mapping[str, int]
+    sessions: int
+    epochs: int
+    saves: int
+    unsupported: int
+    shrinking: int
+    seconds: float
+
+    @property
+    def total(self) -> int:
+        """Chains that were played and judged, in all phases but shrinking."""
+        return sum(self.scenarios.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the driven suite found.
+
+    Attributes:
+        run: one finding for each rule, over all chains.
+        failures: each rule that broke, MUST rules first.
+        breakages: how the trainer itself broke.
+        counts: what was done.
+        evaluations: how often each rule passed or failed.
+        seed: that repeats the generated examples.
+    """
+
+    run: RunReport
+    failures: tuple[Failure, ...]
+    breakages: tuple[Breakage, ...]
+    counts: Counts
+    evaluations: Mapping[str, int]
+    seed: int
+
+
+@dataclass(slots=True)
+class _Found:
+    chain: Chain
+    phase: str
+    number: int
+    play: Play
+
+
+@dataclass(slots=True)
+class Engine:
+    """Plays chains, remembers what they showed, and makes the result of it.
+
+    Args:
+        player: plays with the trainer.
+        most_shrinking: plays that shrinking one failure may take.
+        progress: told the phase, how many are done, of how many, and how many rules have failed.
+    """
+
+    player: Player
+    most_shrinking: int = 500
+    progress: Progress = lambda _phase, _done, _of, _failing: None
+    _plays: dict[object, Play] = field(default_factory=dict)
+    _verdicts: defaultdict[str, Counter[Verdict]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+    _last: dict[tuple[str, Verdict], Finding] = field(default_factory=dict)
+    _failing: dict[str, _Found] = field(default_factory=dict)
+    _broken: dict[str, _Found] = field(default_factory=dict)
+    _breaks: Counter[str] = field(default_factory=Counter)
+    _phases: Counter[str] = field(default_factory=Counter)
+    _sums: Counter[str] = field(default_factory=Counter)
+    _started: float = field(default_factory=time.perf_counter)
+
+    # --- collecting -------------------------------------------------------------------------
+
+    def run(
+        self,
+        *,
+        max_examples: int,
+        seed: int,
+        reuse: Iterable[Chain] = (),
+    ) -> Result:
+        """Play the chains of earlier failures, the probes, and generated ones; then shrink.
+
+        Args:
+            max_examples: how many chains to play in all, those of earlier failures aside.
+            seed: of the generated ones.
+            reuse: chains that failed before.
+        """
+        for chain in reuse:
+            self._consider("reuse", chain, 0)
+        can_resume = "resume" in self.player.trainer.capabilities
+        for chain in probes(self.player.profile, resume=can_resume)[:max_examples]:
+            if self._is_hopeless():
+                break
+            self._consider("probe", chain, max_examples)
+        left = max_examples - self._phases["probe"]
+        if left > 0 and not self._is_hopeless():
+            self._generate(left, seed, resume=can_resume, of=max_examples)
+        return self._result(seed)
+
+    def replay(self, chain: Chain) -> Result:
+        """Play one chain alone."""
+        self._consider("replay", chain, 1)
+        return self._result(0, shrinking=False)
+
+    def _generate(self, count: int, seed: int, *, resume: bool, of: int) -> None:
+        import hypothesis  # noqa: PLC0415 - a replay does without
+
+        from conformance.strategies import chains  # noqa: PLC0415 - see above
+
+        profile = self.player.profile
+
+        @hypothesis.seed(seed)
+        @hypothesis.settings(
+            max_examples=count,
+            database=None,
+            deadline=None,
+            phases=(hypothesis.Phase.generate,),
+            suppress_health_check=list(hypothesis.HealthCheck),
+            verbosity=hypothesis.Verbosity.quiet,
+        )
+        @hypothesis.given(
+            chains(
+                profile=profile,
+                max_sessions=3 if resume else 1,
+                save_best_after=profile.has_save_best_after,
+            )
+        )
+        def collect(chain: Chain) -> None:
+            if not self._is_hopeless():
+                self._consider("generate", chain, of)
+
+        collect()
+
+    def _is_hopeless(self) -> bool:
+        return not self._phases.total() and self._breaks.total() >= _BROKEN_FOR_GOOD
+
+    def _consider(self, phase: str, chain: Chain, of: int) -> None:
+        play = self._play(chain)
+        if play.unsupported is not None:
+            self._sums["unsupported"] += 1
+        if play.reports:
+            self._phases[phase] += 1
+            self._sums["sessions"] += len(play.reports)
+            self._sums["epochs"] += play.epochs
+            self._sums["saves"] += play.saves
+        number = self._phases.total() + self._breaks.total()
+        if play.broke is not None:
+            self._breaks[play.broke.code] += 1
+            _keep_smaller(self._broken, play.broke.code, _Found(chain, phase, number, play))
+        for rule, finding in play.findings.items():
+            self._verdicts[rule][finding.verdict] += 1
+            self._last[rule, finding.verdict] = finding
+            if finding.verdict is Verdict.FAIL:
+                _keep_smaller(self._failing, rule, _Found(chain, phase, number, play))
+        self.progress(phase, self._phases.total(), of, len(self._failing))
+
+    def _play(self, chain: Chain) -> Play:
+        key = identity(chain)
+        play = self._plays.get(key)
+        if play is None:
+            play = self.player.play(chain)
+            if len(self._plays) < _MOST_MEMORIES:
+                self._plays[key] = play
+        return play
+
+    # --- shrinking --------------------------------------------------------------------------
+
+    def _shrunken(self, found: _Found, fails: Callable[[Play], bool], what: str) -> Chain:
+        def still(chain: Chain) -> bool:
+            self._sums["shrinking"] += 1
+            self.progress(f"shrink {what}", self._sums["shrinking"], 0, len(self._failing))
+            return fails(self._play(chain))
+
+        return shrink(
+            found.chain, still, profile=self.player.profile, most_plays=self.most_shrinking
+        )
+
+    def _failure(self, rule: str, found: _Found, *, shrinking: bool) -> Failure:
+        chain = found.chain
+        if shrinking:
+            chain = self._shrunken(found, lambda play: rule in play.failing, rule)
+        again = self.player.play(chain)
+        finding = (again.failing.get(rule) or self._play(chain).failing.get(rule)) or (
+            found.play.failing[rule]
+        )
+        return Failure(
+            rule=rule,
+            finding=finding,
+            chain=chain,
+            found_by=found.phase,
+            number=found.number,
+            steady=rule in again.failing,
+        )
+
+    def _breakage(self, code: str, found: _Found, *, shrinking: bool) -> Breakage:
+        chain = found.chain
+        if shrinking:
+            chain = self._shrunken(
+                found, lambda play: play.broke is not None and play.broke.code == code, code
+            )
+        broke = self._play(chain).broke or found.play.broke
+        if broke is None:
+            raise AssertionError("a breakage without one")
+        return Breakage(broke, chain, self._breaks[code])
+
+    # --- the result -------------------------------------------------------------------------
+
+    def _result(self, seed: int, *, shrinking: bool = True) -> Result:
+        # One breakage explains its like: those of a trainer that never comes to an end are one.
+        breakages = tuple(
+            self._breakage(code, found, shrinking=shrinking and bool(self._phases.total()))
+            for code, found in self._broken.items()
+        )
+        failures = sorted(
+            (
+                self._failure(rule, found, shrinking=shrinking)
+                for rule, found in self._failing.items()
+            ),
+            key=lambda failure: (failure.level is not Level.MUST, failure.rule),
+        )
+        counts = Counts(
+            scenarios=dict(self._phases),
+            sessions=self._sums["sessions"],
+            epochs=self._sums["epochs"],
+            saves=self._sums["saves"],
+            unsupported=self._sums["unsupported"],
+            shrinking=self._sums["shrinking"],
+            seconds=time.perf_counter() - self._started,
+        )
+        return Result(
+            run=self._run(failures, breakages, counts, gated=shrinking),
+            failures=tuple(failures),
+            breakages=breakages,
+            counts=counts,
+            evaluations={rule.id: self._evaluations(rule.id) for rule in RULES},
+            seed=seed,
+        )
+
+    def _evaluations(self, rule: str) -> int:
+        verdicts = self._verdicts[rule]
+        return verdicts[Verdict.PASS] + verdicts[Verdict.FAIL]
+
+    def _run(
+        self,
+        failures: list[Failure],
+        breakages: tuple[Breakage, ...],
+        counts: Counts,
+        *,
+        gated: bool,
+    ) -> RunReport:
+        """One finding for each rule over all plays."""
+        failed = {failure.rule: failure.finding for failure in failures}
+        selected = self.player.selected
+        findings = tuple(
+            failed.get(rule.id) or self._finding(rule.id, counts, breakages, gated=gated)
+            for rule in RULES
+            if selected is None or rule.id in selected
+        )
+        verdict = run_verdict(findings)
+        if breakages and verdict != "fail":
+            verdict = "error"
+        return RunReport(
+            path=self.player.trainer.title,
+            verdict=verdict,
+            sessions=counts.sessions,
+            checkpoints=counts.saves,
+            findings=findings,
+        )
+
+    def _finding(
+        self, rule: str, counts: Counts, breakages: tuple[Breakage, ...], *, gated: bool
+    ) -> Finding:
+        """What the plays without a failure of the rule say of it."""
+        for verdict in (Verdict.ERROR, Verdict.PASS):
+            if self._verdicts[rule][verdict]:
+                times = self._verdicts[rule][verdict]
+                last = self._last[rule, verdict]
+                if verdict is Verdict.ERROR:
+                    return last
+                return replace(
+                    last,
+                    message=f"kept in {times} of {counts.total} scenarios; lastly: {last.message}",
+                    paths=(),
+                    evidence={"passed": times, "scenarios": counts.total},
+                )
+        for verdict in (Verdict.UNOBSERVABLE, Verdict.NOT_APPLICABLE):
+            if self._verdicts[rule][verdict]:
+                last = self._last[rule, verdict]
+                if (
+                    gated
+                    and verdict is Verdict.NOT_APPLICABLE
+                    and is_gated(self.player.profile, rule)
+                ):
+                    return replace(
+                        last,
+                        verdict=Verdict.UNOBSERVABLE,
+                        message=f"never exercised in {counts.total} scenarios: {last.message}",
+                    )
+                return last
+        why = "no scenario was played"
+        if breakages:
+            why = f"the trainer broke: {breakages[0].broke.message}"
+        return Finding(rule, BY_ID[rule].level, Verdict.UNOBSERVABLE, why, (), {}, "")
+
+
+# Without these a run says nothing of what the convention is for. Others may have nothing to look at
+# in a sound trainer: no model was given, no archive is written, it is driven with one rank.
+_GATED = (
+    *("LAYOUT-001", "LAYOUT-002", "LAYOUT-004"),
+    *(f"NAME-00{number}" for number in range(1, 8)),
+    *(f"CADENCE-00{number}" for number in range(1, 6)),
+    *(f"BEST-00{number}" for number in range(1, 9)),
+    *("LOAD-001", "LOAD-002", "LOAD-003", "LOAD-006", "LOAD-008"),
+    *("SAFETY-001", "SUMMARY-001", "SUMMARY-002", "RESUME-001"),
+)
+
+
+def is_gated(profile: Profile, rule: str) -> bool:
+    """Whether a rule must have been exercised for a driven trainer to conform."""
+    if rule not in _GATED:
+        return False
+    if rule == "BEST-008" and not profile.resume_keeps_watermark:
+        return False
+    if rule == "CADENCE-005" and profile.legacy_guard:
+        return False  # no epoch makes both due
+    about_the_best = rule in ("NAME-001", "CADENCE-005") or rule.startswith("BEST-")
+    return profile.has_best or not about_the_best
+
+
+def _keep_smaller(kept: dict[str, _Found], key: str, found: _Found) -> None:
+    known = kept.get(key)
+    if known is None or size(found.chain) < size(known.chain):
+        number = found.number if known is None else min(known.number, found.number)
+        kept[key] = _Found(found.chain, found.phase, number, found.play)

@@ -1,0 +1,367 @@
+"""Plays a chain of scenarios with a trainer, watches what it writes, and judges each session."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from conformance.checks import DrivenSession, Writes, audit
+from conformance.checks.finding import RunReport, run_verdict
+from conformance.checks.subject import Options, Subject
+from conformance.convention.profile import Kind
+from conformance.convention.rules import Verdict
+from conformance.convention.sessions import PlayedSession, next_session
+from conformance.evidence.journal import JournalError, writes
+from conformance.evidence.runs import scan_run
+from conformance.evidence.summaries import is_event_file_name, read_event_file
+from conformance.trainers import TrainerBroke, UnsupportedScenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conformance.checks.finding import Finding
+    from conformance.convention.profile import Profile
+    from conformance.convention.scenario import Scenario
+    from conformance.evidence.journal import Journal, Watcher
+    from conformance.trainers import Trainer
+    from conformance.trainers.workspace import Workspace
+
+Chain = tuple["Scenario", ...]
+
+# Worst first: what a rule says of a play is the worst that it said of one of its sessions.
+_WORST_FIRST = (
+    Verdict.FAIL,
+    Verdict.ERROR,
+    Verdict.PASS,
+    Verdict.UNOBSERVABLE,
+    Verdict.NOT_APPLICABLE,
+)
+# One play in so many finds no folder prepared, so that the trainer makes its own.
+_UNPREPARED_EVERY = 8
+# A journal that came too late is worth another try, and a third.
+_TRIES = 3
+_DEEPEST = 4
+_MOST_ENTRIES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """What came of one chain.
+
+    Attributes:
+        chain: the sessions that were asked for.
+        reports: of each session that was played to its end, in order. Nothing is played behind a
+            session that broke a MUST rule.
+        broke: how the trainer broke, where it did.
+        unsupported: why the trainer would not play a session of it.
+        epochs: how many epochs the judged sessions had.
+        saves: how many checkpoints they were due to write.
+    """
+
+    chain: Chain
+    reports: tuple[RunReport, ...] = ()
+    broke: TrainerBroke | None = None
+    unsupported: str | None = None
+    epochs: int = 0
+    saves: int = 0
+
+    @property
+    def findings(self) -> dict[str, Finding]:
+        """The worst finding of each rule, by the rule's id."""
+        worst: dict[str, Finding] = {}
+        for report in self.reports:
+            for finding in report.findings:
+                known = worst.get(finding.rule)
+                if known is None or _rank(finding) < _rank(known):
+                    worst[finding.rule] = finding
+        return worst
+
+    @property
+    def failing(self) -> dict[str, Finding]:
+        """The findings that failed, MUST and SHOULD."""
+        return {
+            rule: finding
+            for rule, finding in self.findings.items()
+            if finding.verdict is Verdict.FAIL
+        }
+
+
+def _rank(finding: Finding) -> int:
+    return _WORST_FIRST.index(finding.verdict)
+
+
+class Player:
+    """Plays chains with one trainer, each in a folder of its own.
+
+    Args:
+        trainer: an open trainer.
+        profile: the dialect that it is held against.
+        workspace: where the runs go.
+        watcher: keeps the journal; None where this system has none.
+        unwatched: why there is no watcher.
+        options: what the caller knows of every run: its name, a model.
+        selected: ids of the rules to judge; None: all.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        profile: Profile,
+        workspace: Workspace,
+        watcher: Watcher | None,
+        *,
+        unwatched: str = "",
+        options: Options | None = None,
+        selected: frozenset[str] | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.profile = profile
+        self._workspace = workspace
+        self._watcher = watcher
+        self._unwatched = unwatched
+        self._options = options or Options()
+        self.selected = selected
+        self._plays = 0
+        self._may_prepare = True
+
+    def play(self, chain: Chain, *, keep: Callable[[Path], None] | None = None) -> Play:
+        """Play a chain and judge it.
+
+        The folders of a run are mostly prepared for the trainer, so that its first write is seen
+        too. A play that fails so is repeated without, and only what fails then counts.
+
+        Args:
+            chain: the sessions; their `root` is replaced by a folder of our own.
+            keep: given the folder of runs before it is cleared away.
+        """
+        self._plays += 1
+        prepared = self._may_prepare and self._plays % _UNPREPARED_EVERY != 1
+        if not prepared:
+            return self._seen(chain, keep)
+        play = self._once(chain, keep, prepared=True)
+        if not play.failing and play.broke is None:
+            return play
+        bare = self._seen(chain, keep)
+        if not bare.failing and bare.broke is None:
+            self._may_prepare = False  # the trainer minds: a folder that is there is another run's
+        return bare
+
+    def _seen(self, chain: Chain, keep: Callable[[Path], None] | None) -> Play:
+        """Play without prepared folders, again where the journal came too late."""
+        play = self._once(chain, keep, prepared=False)
+        for _ in range(_TRIES - 1):
+            if not self._late:
+                break
+            play = self._once(chain, keep, prepared=False)
+        return play
+
+    def _once(self, chain: Chain, keep: Callable[[Path], None] | None, *, prepared: bool) -> Play:
+        root = self._workspace.fresh()
+        self._late = False
+        try:
+            if prepared:
+                for folder in (self.profile.checkpoints, self.profile.summaries):
+                    (root / chain[0].experiment / folder).mkdir(parents=True)
+            play = self._sessions(tuple(replace(s, root=root) for s in chain), prepared=prepared)
+            strays = self._workspace.strays(root)
+            if strays and play.broke is None:
+                play = replace(play, broke=_strayed(strays))
+            if keep is not None:
+                keep(root)
+        finally:
+            self._workspace.clear(root)
+        return replace(play, chain=chain)
+
+    def _sessions(self, chain: Chain, *, prepared: bool) -> Play:
+        reports: list[RunReport] = []
+        driven: tuple[DrivenSession, ...] = ()
+        played: tuple[PlayedSession, ...] = ()
+        epochs = saves = 0
+        for scenario in chain:
+            session = None
+            if self.trainer.plays_rewards:
+                session = next_session(self.profile, played, scenario)
+                played = (*played, session)
+            try:
+                driven = (*driven, self._session(scenario, session, prepared=prepared))
+            except TrainerBroke as broke:
+                return Play(chain, tuple(reports), broke, None, epochs, saves)
+            except UnsupportedScenario as error:
+                return Play(chain, tuple(reports), None, str(error), epochs, saves)
+            run, _ = self._find(scenario)
+            report = audit(
+                scan_run(run, follow=(self.profile.checkpoints, self.profile.summaries)),
+                self.profile,
+                self._known(scenario),
+                driven=driven,
+                selected=self.selected,
+            )
+            reports.append(report)
+            epochs += len(driven[-1].logged_rewards if session is None else session.rewards)
+            saves += 0 if session is None else len(session.saves)
+            if report.verdict == "fail" or run_verdict(report.findings) == "fail":
+                break
+            prepared = True  # by now the folders are there
+        return Play(chain, tuple(reports), None, None, epochs, saves)
+
+    def _known(self, scenario: Scenario) -> Options:
+        return replace(
+            self._options,
+            save_freq=scenario.save_freq,
+            max_epochs=scenario.max_epochs,
+            save_best_after=scenario.save_best_after if self.profile.has_save_best_after else None,
+        )
+
+    def _session(
+        self, scenario: Scenario, session: PlayedSession | None, *, prepared: bool
+    ) -> DrivenSession:
+        """Have one session played, and gather what could be seen of it."""
+        start = self._start(scenario, session)
+        before = _event_files(self._find(scenario)[0], self.profile)
+        journal, unseen = self._watched(scenario, prepared=prepared)
+        run, others = self._find(scenario)
+        after = _event_files(run, self.profile)
+        logs = tuple(
+            read_event_file(path) for path, stamp in after.items() if before.get(path) != stamp
+        )
+        return replace(
+            start,
+            logs=logs,
+            writes=self._writes(journal, unseen, run),
+            elsewhere=run.name != scenario.experiment,
+            others=others,
+        )
+
+    def _start(self, scenario: Scenario, session: PlayedSession | None) -> DrivenSession:
+        """What the session starts from: as the oracle has it, or as the files at hand say."""
+        if session is None:
+            return self._start_from_files(scenario)
+        point = session.resumed_from
+        keeps = point is not None and self.profile.resume_keeps_watermark
+        return DrivenSession(
+            rewards=session.rewards,
+            first=session.first,
+            last=session.last,
+            save_freq=scenario.save_freq,
+            resumed_from=None if point is None else scenario.resume,
+            watermark=session.watermark if keeps else None,
+        )
+
+    def _start_from_files(self, scenario: Scenario) -> DrivenSession:
+        """The same for a trainer whose rewards are its own."""
+        fresh = DrivenSession(None, 1, scenario.max_epochs, scenario.save_freq)
+        if scenario.resume is None:
+            return fresh
+        run = scan_run(self._find(scenario)[0])
+        subject = Subject(run, self.profile, self._known(scenario))
+        stored = [file for file in subject.readable if file.epoch is not None]
+        if scenario.resume == "best":
+            stored = [file for file in stored if file.name.kind is Kind.BEST]
+        if not stored:
+            raise UnsupportedScenario("no checkpoint to resume from was written")
+        chosen = max(stored, key=lambda file: file.epoch or 0)
+        best = subject.best
+        told = (chosen.watermark, chosen.name.reward, best.watermark if best else None)
+        known = [value for value in told if value is not None and not math.isnan(value)]
+        keeps = self.profile.resume_keeps_watermark and known
+        return replace(
+            fresh,
+            first=(chosen.epoch or 0) + 1,
+            resumed_from=scenario.resume,
+            watermark=max(known) if keeps else None,
+        )
+
+    def _watched(self, scenario: Scenario, *, prepared: bool) -> tuple[Journal | None, str]:
+        if self._watcher is None:
+            self.trainer.train(scenario)
+            return None, self._unwatched
+        try:
+            recording = self._watcher.record(scenario.root, prepared=prepared)
+        except JournalError as error:
+            self.trainer.train(scenario)
+            return None, str(error)
+        try:
+            self.trainer.train(scenario)
+        finally:
+            journal = recording.stop()
+        return journal, ""
+
+    def _writes(self, journal: Journal | None, unseen: str, run: Path) -> Writes:
+        if journal is None:
+            return Writes(None, unseen)
+        folder = f"{run.name}/{self.profile.checkpoints}"
+        names = writes(journal, folder)
+        if journal.overflowed:
+            return Writes(names, journal.problem or "the kernel's queue ran over", overflowed=True)
+        if any(folder == late or folder.startswith(f"{late}/") for late in journal.late):
+            self._late = True
+            return Writes(names, "the journal began after the first write")
+        return Writes(names, journal.problem)
+
+    def _find(self, scenario: Scenario) -> tuple[Path, tuple[str, ...]]:
+        """The run's folder, and what else of checkpoints stands beside it.
+
+        Where there is no checkpoint in the folder that was asked for, and one other folder that
+        holds some, that is the run's.
+        """
+        asked = scenario.root / scenario.experiment
+        others = tuple(_with_checkpoints(scenario.root, asked.name, self.profile.suffix))
+        if not others or _holds(asked, self.profile.suffix):
+            return asked, others
+        folders = [name for name in others if (scenario.root / name).is_dir()]
+        if len(folders) != 1:
+            return asked, others
+        return scenario.root / folders[0], tuple(name for name in others if name != folders[0])
+
+
+def _strayed(strays: tuple[str, ...]) -> TrainerBroke:
+    more = f", and {len(strays) - 1} more" if len(strays) > 1 else ""
+    return TrainerBroke(
+        "strays",
+        f"it wrote outside the folder that it was given: {strays[0]!a}{more}",
+        hint="write below the scenario's root only",
+    )
+
+
+def _event_files(run: Path, profile: Profile) -> dict[Path, tuple[int, int]]:
+    """The event files of a run, with what changes when one is written to."""
+    try:
+        with os.scandir(run / profile.summaries) as entries:
+            found = {
+                run / profile.summaries / entry.name: entry.stat()
+                for entry in entries
+                if is_event_file_name(entry.name) and entry.is_file()
+            }
+    except OSError:
+        return {}
+    return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+def _with_checkpoints(root: Path, run: str, suffix: str) -> Iterator[str]:
+    """What stands in the folder of runs beside the run, and is or holds a checkpoint."""
+    with os.scandir(root) as entries:
+        names = sorted(entry.name for entry in entries if entry.name != run)
+    for name in names:
+        if name.endswith(suffix) or _holds(root / name, suffix):
+            yield name
+
+
+def _holds(folder: Path, suffix: str) -> bool:
+    """Whether a checkpoint stands somewhere in a folder, as far as one wants to look."""
+    waiting, seen = [(str(folder), 0)], 0
+    while waiting and seen < _MOST_ENTRIES:
+        path, depth = waiting.pop()
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    seen += 1
+                    if entry.name.endswith(suffix):
+                        return True
+                    if depth < _DEEPEST and entry.is_dir(follow_symlinks=False):
+                        waiting.append((entry.path, depth + 1))
+        except OSError:
+            continue
+    return False
