@@ -11,6 +11,7 @@ import ctypes
 import errno
 import functools
 import os
+import pathlib
 import select
 import struct
 import sys
@@ -739,31 +740,39 @@ class _Mkdir:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._watchers: list[Watcher] = []
-        self._original = self._own = os.mkdir
+        # Python 3.10's Path keeps a reference of its own.
+        accessor = getattr(pathlib, "_normal_accessor", None)
+        self._places: tuple[Any, ...] = (os,) if accessor is None else (os, accessor)
+        self._replaced: list[tuple[Any, Callable[..., None], Callable[..., None]]] = []
 
     def tell(self, watcher: Watcher) -> None:
         """From now on, have a watcher look when a folder was made."""
         with self._lock:
             self._watchers.append(watcher)
-            if len(self._watchers) > 1:
-                return
-            original = os.mkdir
-
-            @functools.wraps(original)
-            def mkdir(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
-                original(*arguments, **options)
-                for told in tuple(self._watchers):
-                    told.look()
-
-            self._original, self._own = original, mkdir
-            os.mkdir = mkdir
+            if len(self._watchers) == 1:
+                for place in self._places:
+                    original, own = place.mkdir, self._telling(place.mkdir)
+                    self._replaced.append((place, original, own))
+                    place.mkdir = own
 
     def tell_no_more(self, watcher: Watcher) -> None:
         """Leave a watcher alone."""
         with self._lock:
             self._watchers.remove(watcher)
-            if not self._watchers and os.mkdir is self._own:  # else it was replaced again since
-                os.mkdir = self._original
+            if not self._watchers:
+                for place, original, own in self._replaced:
+                    if place.mkdir is own:  # else someone else has replaced it since
+                        place.mkdir = original
+                self._replaced.clear()
+
+    def _telling(self, original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def mkdir(*arguments: Any, **options: Any) -> None:  # noqa: ANN401 - passed on
+            original(*arguments, **options)
+            for told in tuple(self._watchers):
+                told.look()
+
+        return mkdir
 
 
 _MKDIR = _Mkdir()
