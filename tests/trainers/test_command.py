@@ -216,8 +216,8 @@ def test_a_command_that_does_not_end_in_time_hung_and_is_killed(
 ):
     note = tmp_path / "process"
     spec = command("x", f"open({str(note)!r}, 'w').write(str(os.getpid()))\n{source}")
-    broke = broke_on(spec, scenario(), time_limit=0.5)
-    assert (broke.code, str(broke)) == ("hung", "the command did not end within 0.5 s")
+    broke = broke_on(spec, scenario(), time_limit=2.0)
+    assert (broke.code, str(broke)) == ("hung", "the command did not end within 2 s")
     assert gone(int(note.read_text()))
 
 
@@ -229,7 +229,7 @@ def test_it_is_asked_to_end_before_it_is_killed(command, scenario, tmp_path):
         f"signal.signal(signal.SIGTERM, lambda *_: (open({str(note)!r}, 'w'), sys.exit(0)))\n"
         "time.sleep(1000)"
     )
-    assert broke_on(command("x", source), scenario(), time_limit=0.5).code == "hung"
+    assert broke_on(command("x", source), scenario(), time_limit=2.0).code == "hung"
     assert note.exists()
 
 

@@ -274,7 +274,7 @@ def test_an_object_that_hung_goes_on_and_the_hint_says_so(module, scenario):
     name = module(
         "class T:\n    def train(self, scenario):\n        while scenario.seed: pass\none = T()"
     )
-    with open_trainer(f"python:{name}:one", time_limit=0.05) as trainer:
+    with open_trainer(f"python:{name}:one", time_limit=0.5) as trainer:
         with pytest.raises(TrainerBroke) as raised:
             trainer.train(scenario(seed=1))
         assert "any state" in raised.value.hint
@@ -308,7 +308,7 @@ def test_an_alarm_that_was_set_before_is_set_again(module, scenario):
 def test_no_alarm_is_left_behind(module, scenario):
     handler = signal.getsignal(signal.SIGALRM)
     timer = signal.getitimer(signal.ITIMER_REAL)
-    with trained(module, "while scenario.seed: pass", time_limit=0.05) as trainer:
+    with trained(module, "while scenario.seed: pass", time_limit=0.5) as trainer:
         trainer.train(scenario())
         with pytest.raises(TrainerBroke):
             trainer.train(scenario(seed=1))
