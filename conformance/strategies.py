@@ -109,7 +109,7 @@ _UNSAFE = (
     "back\\slash",
 )
 # What further names are composed of.
-_PARTS = tuple("A ep rew last_ 1 12 0.5 . _ - nan inf .pth é β".split())
+_PARTS = ("A", "ep", "rew", "last_", "1", "12", "0.5", ".", "_", "-", "nan", ".pth", "é", "β")
 _UNSAFE_PARTS = (*_PARTS, " ", "=", "[", "]", "*", "'")
 
 
@@ -334,8 +334,8 @@ _RISING = ((_improve, 12), (_above, 2), (_leap, 2))
 _FALLING = ((_fall, 14), (_far_below, 1), (_recover, 1))
 _PLATEAUS = ((_repeat, 14), (_improve, 2), (_lower, 1), (_tie, 2))
 _AROUND_ZERO = ((_zero, 12), (_improve, 1), (_lower, 2), (_tie, 1), (_below, 1), (_above, 1))
-_MOSTLY_NAN = ((_NAN, 20), (_improve, 3), (_lower, 1), (_tie, 1))
-_MOSTLY_MINUS_INF = ((_MINUS_INF, 20), (_improve, 2), (_NAN, 1), (_lower, 1))
+_MOSTLY_NAN = ((_NAN, 40), (_improve, 3), (_lower, 1), (_tie, 1))
+_MOSTLY_MINUS_INF = ((_MINUS_INF, 40), (_improve, 2), (_NAN, 1), (_lower, 1))
 _EXTREMES = (
     (_improve, 3),
     (_NAN, 2),
