@@ -7,9 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from simulated import Trainer
 
 from conformance.cli import main
+from conformance.convention.scenario import Scenario
+from conformance.mutants import Trainer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,9 +53,7 @@ def test_one_block_holds_the_two_commands_and_nothing_else():
 @pytest.mark.parametrize("command", console_commands())
 def test_a_command_of_the_pages_runs(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    trainer = Trainer("Cartpole", save_freq=2, max_epochs=4)
-    trainer.run([1.0, 3.0, 2.0, 5.0])
-    trainer.write(tmp_path / "runs")
+    Trainer().train(Scenario("Cartpole", tmp_path / "runs", 2, 4, (1.0, 3.0, 2.0, 5.0)))
     profile = next(iter(blocks((ROOT / "docs" / "profiles.md").read_text(), "toml")))
     (tmp_path / "our-fork.toml").write_text(profile)
     (tmp_path / "waivers.toml").write_text("waiver = []\n")

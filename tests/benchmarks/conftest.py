@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
-from simulated import Trainer
 from torch.utils.tensorboard import SummaryWriter
+
+from conformance.convention.scenario import Scenario
+from conformance.mutants import Trainer
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +47,6 @@ def thousand(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
     """A run such as a short training leaves: a best and a few periodic checkpoints."""
-    trainer = Trainer("Small", save_freq=2, max_epochs=6)
-    trainer.run([1.0, 3.0, 2.0, 5.0, 4.0, 6.0])
-    return trainer.write(tmp_path_factory.mktemp("runs"))
+    root = tmp_path_factory.mktemp("runs")
+    Trainer().train(Scenario("Small", root, 2, 6, (1.0, 3.0, 2.0, 5.0, 4.0, 6.0)))
+    return root / "Small"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-import defects
 import pytest
-from simulated import Trainer
+from played import Played
 
 from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Level, Verdict
 from conformance.evidence.runs import scan_run
+from conformance.mutants import Trainer, defects
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def judge(tmp_path):
     """A function that returns the MUST rules that a run breaks, and those left open."""
 
     def judged(trainer):
-        found = audit(scan_run(trainer.write(tmp_path / type(trainer).__name__)), load_profile())
+        found = audit(scan_run(trainer.write(tmp_path / trainer.trainer.__name__)), load_profile())
         must = [finding for finding in found.findings if finding.level is Level.MUST]
         return (
             {f.rule for f in must if f.verdict in (Verdict.FAIL, Verdict.ERROR)},
@@ -30,17 +30,22 @@ def judge(tmp_path):
 
 
 def test_without_a_stored_epoch_the_weights_tell_it(judge):
-    for trainer, rules in (
-        (defects.StoresNoEpoch("A", 1, 3), {"LOAD-008"}),
-        (defects.StoresNoEpochAndRewritesAtTheEnd("A", 1, 3), {"LOAD-008", "BEST-004"}),
+    class StoresNoEpochAndRewritesAtTheEnd(defects.StoresNoEpoch):
+        def end(self):
+            self.save_best(self.reward)
+
+    for kind, rules in (
+        (defects.StoresNoEpoch, {"LOAD-008"}),
+        (StoresNoEpochAndRewritesAtTheEnd, {"LOAD-008", "BEST-004"}),
     ):
+        trainer = Played("A", 1, 3, trainer=kind)
         trainer.run([1.0, 3.0, 2.0])
         assert judge(trainer)[0] == rules
 
 
 @pytest.mark.parametrize(("rewards", "open_"), [([1.0, 3.0, 2.0], False), ([3.0, 1.0, 3.0], True)])
 def test_without_a_stored_epoch_a_watermark_that_was_logged_once_tells_it(judge, rewards, open_):
-    trainer = defects.StoresNoEpoch("A", 0, 3)
+    trainer = Played("A", 0, 3, trainer=defects.StoresNoEpoch)
     trainer.run(rewards)
     broken, unknown = judge(trainer)
     assert broken == {"LOAD-008"}
@@ -58,7 +63,7 @@ def test_an_epoch_behind_the_log_is_believed_up_to_the_end_of_training(
         def state(self):
             return {**super().state(), "epoch": epoch}
 
-    trainer = StoresOneEpoch("A", 0, 8)
+    trainer = Played("A", 0, 8, trainer=StoresOneEpoch)
     trainer.run([1.0, 2.0, 3.0, 0.0] + [0.0] * 4, last=4)
     found, open_ = judge(trainer)
     assert (found, "BEST-002" in open_) == (broken, unknown)
@@ -73,7 +78,7 @@ def test_an_epoch_behind_the_log_is_believed_up_to_the_end_of_training(
     ],
 )
 def test_a_nan_is_blamed_where_an_improvement_follows_it(judge, rewards, rule):
-    trainer = defects.PoisonedByNan("A", 0, 4)
+    trainer = Played("A", 0, 4, trainer=defects.PoisonedByNan)
     trainer.run(rewards)
     assert judge(trainer)[0] == ({rule} if rule else set())
 
@@ -82,17 +87,15 @@ def test_a_resumed_session_that_saves_no_best_misses_its_improvements(judge):
     class SavesNoBestOnceResumed(Trainer):
         resumed = False
 
-        def resume(self, path):
-            super().resume(path)
+        def restore(self, path):
+            super().restore(path)
             self.resumed = True
 
         def improves(self, reward):
             return super().improves(reward) and not self.resumed
 
-    for trainer, rules in (
-        (Trainer("A", 2, 4), set()),
-        (SavesNoBestOnceResumed("A", 2, 4), {"BEST-006"}),
-    ):
+    for kind, rules in ((Trainer, set()), (SavesNoBestOnceResumed, {"BEST-006"})):
+        trainer = Played("A", 2, 4, trainer=kind)
         trainer.run([1.0, 9.0, 0.0, 0.0], last=2)
         trainer.resume("last_Aep2rew9.0")
         trainer.run([1.0, 9.0, 20.0, 3.0])
@@ -105,14 +108,14 @@ def test_a_lower_reward_after_a_resume_is_no_lost_watermark_unless_that_explains
     class IsLatestOnceResumed(Trainer):
         resumed = False
 
-        def resume(self, path):
-            super().resume(path)
+        def restore(self, path):
+            super().restore(path)
             self.resumed = True
 
         def improves(self, reward):
             return self.resumed or super().improves(reward)
 
-    trainer = IsLatestOnceResumed("A", 2, 6)
+    trainer = Played("A", 2, 6, trainer=IsLatestOnceResumed)
     trainer.run([1.0, 9.0] + [0.0] * 4, last=2)
     trainer.resume("last_Aep2rew9.0")
     trainer.run([1.0, 9.0, 5.0, 4.0, 3.0, 2.0])
@@ -132,8 +135,8 @@ def test_a_best_rewritten_at_the_end(judge, rewards, save_freq, rule):
     class RewritesAtTheEnd(Trainer):
         def end(self):
             self.keep_watermark(max(self.watermark, self.reward))
-            self.save(self.name)
+            self.save_best(self.reward)
 
-    trainer = RewritesAtTheEnd("A", save_freq, len(rewards))
+    trainer = Played("A", save_freq, len(rewards), trainer=RewritesAtTheEnd)
     trainer.run(rewards)
     assert judge(trainer)[0] == {rule}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-import defects
 import pytest
-from simulated import Trainer
+from played import Played
 
 from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Level, Verdict
 from conformance.evidence.runs import scan_run
+from conformance.mutants import Trainer, defects
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def broken(tmp_path):
     """A function that returns the MUST rules that a trainer's run breaks."""
 
     def judge(trainer):
-        found = audit(scan_run(trainer.write(tmp_path / type(trainer).__name__)), load_profile())
+        found = audit(scan_run(trainer.write(tmp_path / trainer.trainer.__name__)), load_profile())
         return {
             finding.rule
             for finding in found.findings
@@ -44,10 +44,8 @@ def broken(tmp_path):
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
 def test_a_value_that_is_off_everywhere_is_blamed_once(broken, defect, save_freq, rewards, rule):
-    for trainer, rules in (
-        (Trainer("A", save_freq, len(rewards)), set()),
-        (defect("A", save_freq, len(rewards)), {rule}),
-    ):
+    for kind, rules in ((Trainer, set()), (defect, {rule})):
+        trainer = Played("A", save_freq, len(rewards), trainer=kind)
         trainer.run(rewards)
         assert broken(trainer) == rules
 
@@ -55,9 +53,9 @@ def test_a_value_that_is_off_everywhere_is_blamed_once(broken, defect, save_freq
 def test_epochs_named_off_do_not_hide_a_best_that_is_wrong(broken):
     class RewritesAtTheEnd(defects.NamesTheNextEpoch):
         def end(self):
-            self.save(self.name)
+            self.save_best(self.reward)
 
-    trainer = RewritesAtTheEnd("A", 1, 4)
+    trainer = Played("A", 1, 4, trainer=RewritesAtTheEnd)
     trainer.run([1.0, 9.0, 3.0, 2.0])
     found = broken(trainer)
     assert "NAME-006" in found
@@ -73,7 +71,7 @@ def test_epochs_named_off_do_not_hide_a_best_that_is_wrong(broken):
     ],
 )
 def test_a_count_that_starts_anew_on_resume_is_blamed_once(broken, defect, rules):
-    trainer = defect("A", 2, 8)
+    trainer = Played("A", 2, 8, trainer=defect)
     trainer.run([1.0, 2.0, 9.0, 1.0, *[0.0] * 4], last=4)
     trainer.resume("A")
     trainer.run([1.0, 2.0, 9.0, 1.5, 2.0, 3.0, 4.0, 5.0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from simulated import Trainer
+from played import Played
 
 from conformance.checks import Options, audit
 from conformance.convention.profile import load_profile
@@ -27,7 +27,7 @@ def verdicts(tmp_path):
 
 
 def trained(save_freq, size, *, last=None):
-    trainer = Trainer("A", save_freq, size)
+    trainer = Played("A", save_freq, size)
     trainer.run([float(epoch) for epoch in range(1, size + 1)], last=last)
     return trainer
 
@@ -100,14 +100,12 @@ def test_an_earlier_session_is_held_against_its_own_save_freq(verdicts):
 def test_what_was_cleaned_for_a_fresh_session_is_not_missing(verdicts):
     trainer = trained(2, 4)
     trainer.files = {path: data for path, data in trainer.files.items() if "nn/" not in path}
-    trainer.start_afresh()
     trainer.run([1.5, 2.5, 3.5, 4.5])
     assert verdicts(trainer) == (PASS, PASS, NONE)
 
 
 def test_a_fresh_session_does_not_excuse_single_files(verdicts):
     trainer = without(trained(2, 4), 2)
-    trainer.start_afresh()
     trainer.run([1.5, 2.5, 3.5, 4.5])
     assert verdicts(trainer) == (PASS, FAIL, NONE)
 
@@ -118,8 +116,7 @@ def test_a_fresh_session_does_not_excuse_single_files(verdicts):
 def test_files_behind_the_end_of_a_lagging_log_count(verdicts, missing, second):
     """Killed in epoch 10 of 20, with the log flushed up to epoch 5."""
     trainer = trained(2, 20, last=10)
-    trainer.log, trainer.logs = trainer.log[:5], 0
-    trainer.flush()
+    trainer.relog([(epoch, float(epoch)) for epoch in range(1, 6)])
     del trainer.files["nn/A.pth"]
     assert verdicts(without(trainer, *missing))[1] == second
 
@@ -132,7 +129,6 @@ def test_a_kill_may_come_between_the_log_and_the_save(verdicts, logged, second):
 
 def test_a_file_of_another_session_does_not_stand_for_a_missing_one(tmp_path):
     trainer = trained(2, 4)
-    trainer.start_afresh()
     trainer.run([1.5, 2.5, 3.5, 4.5])
     del trainer.files[_FILE.format(4, 4.5)]
     found = audit(scan_run(trainer.write(tmp_path)), load_profile())

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from simulated import Trainer
+from played import Played
 
 from conformance.checks import Options, audit
 from conformance.convention.profile import load_profile
@@ -44,7 +44,7 @@ _OF_FILES = {
 
 
 def test_a_run_that_saved_nothing_gives_most_rules_nothing_to_judge(tmp_path):
-    trainer = Trainer("A", 9, 2)
+    trainer = Played("A", 9, 2)
     trainer.run([float("nan"), float("nan")])
     found = verdicts(trainer, tmp_path)
     assert found[Verdict.PASS] == {
@@ -54,7 +54,7 @@ def test_a_run_that_saved_nothing_gives_most_rules_nothing_to_judge(tmp_path):
 
 
 def test_a_run_whose_rewards_are_unknown_leaves_most_rules_unobservable(tmp_path):
-    trainer = Trainer("A", 2, 2)
+    trainer = Played("A", 2, 2)
     trainer.run([None, None])
     found = verdicts(trainer, tmp_path)
     assert found[Verdict.PASS] == {"LAYOUT-002", "LAYOUT-003", "NAME-008"}
@@ -64,7 +64,7 @@ def test_a_run_whose_rewards_are_unknown_leaves_most_rules_unobservable(tmp_path
 
 
 def test_without_logs_the_files_alone_are_judged(tmp_path):
-    trainer = Trainer("A", 1, 2)
+    trainer = Played("A", 1, 2)
     trainer.run([1.0, 2.0])
     trainer.files = {path: data for path, data in trainer.files.items() if "events" not in path}
     found = verdicts(trainer, tmp_path)
@@ -77,7 +77,7 @@ def test_without_logs_the_files_alone_are_judged(tmp_path):
 
 
 def test_of_one_session_nothing_is_said_of_restarts(tmp_path):
-    trainer = Trainer("A", 2, 4)
+    trainer = Played("A", 2, 4)
     trainer.run([1.0, 3.0, 2.0, 3.0])
     found = verdicts(trainer, tmp_path)
     assert _BEST & found[Verdict.NOT_APPLICABLE] == {"BEST-005", "BEST-008", "BEST-009"}
@@ -95,7 +95,7 @@ def test_of_one_session_nothing_is_said_of_restarts(tmp_path):
     ],
 )
 def test_what_left_the_best_alone_is_what_is_reported(tmp_path, rewards, silent):
-    trainer = Trainer("A", 0, len(rewards))
+    trainer = Played("A", 0, len(rewards))
     trainer.run(rewards)
     assert verdicts(trainer, tmp_path)[Verdict.NOT_APPLICABLE] & _BEST == {
         *silent,
@@ -104,7 +104,7 @@ def test_what_left_the_best_alone_is_what_is_reported(tmp_path, rewards, silent)
 
 
 def test_without_a_periodic_file_their_names_are_not_judged(tmp_path):
-    trainer = Trainer("A", 0, 2)
+    trainer = Played("A", 0, 2)
     trainer.run([1.0, 2.0])
     found = verdicts(trainer, tmp_path)
     names = {f"NAME-00{number}" for number in range(2, 8)}
@@ -112,7 +112,7 @@ def test_without_a_periodic_file_their_names_are_not_judged(tmp_path):
 
 
 def test_a_resumed_session_is_judged_by_its_own_rule(tmp_path):
-    trainer = Trainer("A", 2, 4)
+    trainer = Played("A", 2, 4)
     trainer.run([1.0, 5.0, 0.0, 0.0], last=2)
     trainer.resume("last_Aep2rew5.0")
     trainer.run([1.0, 5.0, 2.0, 3.0])
@@ -123,9 +123,8 @@ def test_a_resumed_session_is_judged_by_its_own_rule(tmp_path):
 
 @pytest.mark.parametrize(("later", "verdict"), [(6.0, Verdict.PASS), (2.0, Verdict.FAIL)])
 def test_a_fresh_session_is_judged_by_what_it_replaced(tmp_path, later, verdict):
-    trainer = Trainer("A", 2, 2)
+    trainer = Played("A", 2, 2)
     trainer.run([1.0, 5.0])
-    trainer.start_afresh()
     trainer.run([1.0, later])
     found = verdicts(trainer, tmp_path)
     assert "BEST-009" in found[verdict]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import defects
 import pytest
-from simulated import Trainer
+from played import Played
 
 from conformance.checks import audit
 from conformance.checks.history import Start, build_history
@@ -15,6 +14,8 @@ from conformance.convention.profile import load_profile
 from conformance.convention.rules import Level, Verdict
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import EventFile, Reward
+from conformance.fixtures.events import event_file
+from conformance.mutants import defects
 
 _FRESH, _RESUMED = (Start.FRESH,), (Start.RESUMED,)
 _EITHER = (Start.RESUMED, Start.FRESH)
@@ -183,9 +184,7 @@ def broken(trainer, root):
 def killed(trainer, rewards, last, *, logged):
     """Train to `last` and lose what was logged behind `logged`."""
     trainer.run(rewards, last=last)
-    trainer.log = [(epoch, reward) for epoch, reward in trainer.log if epoch <= logged]
-    trainer.logs -= 1
-    trainer.flush()
+    trainer.relog(list(enumerate(rewards[:logged], start=1)))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +201,7 @@ def killed(trainer, rewards, last, *, logged):
 def test_what_a_killed_session_did_not_log_is_held_against_nobody(
     tmp_path, rewards, logged, save_freq
 ):
-    trainer = Trainer("A", save_freq, 4)
+    trainer = Played("A", save_freq, 4)
     killed(trainer, rewards, 2, logged=logged)
     trainer.resume("A")
     trainer.run(rewards)
@@ -210,7 +209,7 @@ def test_what_a_killed_session_did_not_log_is_held_against_nobody(
 
 
 def test_a_best_of_an_epoch_that_no_session_can_have_reached_is_wrong(tmp_path):
-    trainer = defects.StoresFrames("A", 0, 4)
+    trainer = Played("A", 0, 4, trainer=defects.StoresFrames)
     killed(trainer, [1.0, 2.0, 3.0, 0.0], 2, logged=1)
     trainer.resume("A")
     trainer.run([1.0, 2.0, 3.0, 0.0])
@@ -219,10 +218,9 @@ def test_a_best_of_an_epoch_that_no_session_can_have_reached_is_wrong(tmp_path):
 
 def test_a_session_that_logged_nothing_may_have_saved_an_epoch_again(tmp_path):
     for count, rules in ((1, set()), (2, {"NAME-007"})):
-        trainer = Trainer("A", 2, 4)
+        trainer = Played("A", 2, 4)
         trainer.run([1.0, 2.0, 3.0, 4.0])
-        trainer.log = []
-        trainer.flush()
+        trainer.files["summaries/events.out.tfevents.1.host.9.0"] = event_file((), started=2e9)
         saved = trainer.files["nn/last_Aep2rew2.0.pth"]
         for number in range(count):
             trainer.files[f"nn/last_Aep2rew{number}.5.pth"] = saved

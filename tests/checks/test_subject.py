@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
-from simulated import Trainer
+from played import Played
 
 from conformance.checks import Options, Subject
 from conformance.convention.profile import load_profile
@@ -18,7 +18,7 @@ def subject(tmp_path):
     numbers = count()
 
     def of(files, *, profile="isaacgymenvs", options=None, experiment="Ant_01-02-03-04"):
-        trainer = Trainer(experiment, 0, 0, files=dict(files))
+        trainer = Played(experiment, 0, 0, files=dict(files))
         return Subject(
             scan_run(trainer.write(tmp_path / str(next(numbers)))),
             load_profile(profile),
@@ -29,7 +29,7 @@ def subject(tmp_path):
 
 
 def trained(save_freq=2, size=4):
-    trainer = Trainer("Ant", save_freq, size)
+    trainer = Played("Ant", save_freq, size)
     trainer.run([float(epoch) for epoch in range(1, size + 1)])
     return trainer.files
 

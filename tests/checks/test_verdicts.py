@@ -7,16 +7,17 @@ import os
 import pickle
 from itertools import count
 
-import defects
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from simulated import Trainer, single
+from played import Played
 
 from conformance.checks import RunReport, audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Level, Verdict
 from conformance.evidence.runs import scan_run
+from conformance.mutants import Trainer, defects
+from conformance.mutants.trainer import single
 
 _SPECIAL = [
     0.0,
@@ -45,7 +46,7 @@ def folder(tmp_path_factory):
     return lambda: root / str(next(numbers))
 
 
-def report(trainer: Trainer, root) -> RunReport:
+def report(trainer: Played, root) -> RunReport:
     return audit(scan_run(trainer.write(root)), load_profile())
 
 
@@ -69,7 +70,7 @@ def _known_rewards(draw, size):
 def _runs(draw):
     """A trainer that has played one session, or two of which the second was resumed."""
     epochs = draw(st.integers(1, 10))
-    trainer = Trainer(draw(_NAMES), draw(st.sampled_from([0, 1, 2, 3, 5])), epochs)
+    trainer = Played(draw(_NAMES), draw(st.sampled_from([0, 1, 2, 3, 5])), epochs)
     rewards = draw(_known_rewards(epochs))
     if epochs < 3 or draw(st.booleans()):
         trainer.run(rewards)
@@ -77,7 +78,7 @@ def _runs(draw):
     trainer.run(rewards, last=draw(st.integers(1, epochs - 1)))
     if trainer.kept:
         start = draw(st.sampled_from(sorted(trainer.kept)))
-        again = trainer.kept[start][0]
+        again = trainer.kept[start]
         later = draw(
             st.lists(_REWARDS.map(single), min_size=epochs - again, max_size=epochs - again)
         )
@@ -118,7 +119,7 @@ _SHOWN = [
     (defects.LooksOnlyAtPeriodicEpochs, 5, [1.0, 2.0], {"BEST-001"}),
     (defects.StopsAfterTheFirst, 0, [1.0, 2.0], {"BEST-006"}),
     (defects.NeedsAMargin, 0, [1.0, 1.5], {"BEST-006"}),
-    (defects.StartsAtZero, 0, [-1.0], {"BEST-001"}),
+    (defects.IgnoresNegatives, 0, [-1.0], {"BEST-001"}),
     (defects.StoresOldWatermark, 0, [1.0, 2.0], {"BEST-007"}),
     (defects.StoresItsOwnReward, 2, [2.0, 1.0], {"SUMMARY-002"}),
     (defects.GuardsPeriodicSaves, 2, [1.0, 2.0], {"CADENCE-002"}),
@@ -147,29 +148,27 @@ _SHOWN = [
     ids=[f"{defect.__name__}-{index}" for index, (defect, *_) in enumerate(_SHOWN)],
 )
 def test_a_defect_is_blamed_by_its_own_rule_alone(tmp_path, defect, save_freq, rewards, rules):
-    conforming = Trainer("A", save_freq, len(rewards))
+    conforming = Played("A", save_freq, len(rewards))
     conforming.run(rewards)
     assert broken(report(conforming, tmp_path / "right")) == set()
 
-    trainer = defect("A", save_freq, len(rewards))
+    trainer = Played("A", save_freq, len(rewards), trainer=defect)
     trainer.run(rewards)
     assert broken(report(trainer, tmp_path / "wrong")) == rules
 
 
 def test_a_best_replaced_by_a_worse_one_on_resume_is_blamed(tmp_path):
-    for trainer, rules in (
-        (Trainer("A", 5, 10), set()),
-        (defects.LosesTheWatermarkOnResume("A", 5, 10), {"BEST-008"}),
-    ):
+    for kind, rules in ((Trainer, set()), (defects.LosesTheWatermarkOnResume, {"BEST-008"})):
+        trainer = Played("A", 5, 10, trainer=kind)
         trainer.run([1.0, 2.0, 9.0, 4.0, 5.0] * 2, last=5)
         trainer.resume("last_Aep5rew5.0")
         trainer.run([*[0.0] * 5, 6.0, 7.0, 6.0, 5.0, 4.0])
-        assert broken(report(trainer, tmp_path / type(trainer).__name__)) == rules
+        assert broken(report(trainer, tmp_path / kind.__name__)) == rules
 
 
 def test_a_watermark_lost_on_resume_shows_in_periodic_checkpoints(tmp_path):
     """The last best is right again, and hides the wrong one before it."""
-    trainer = defects.LosesTheWatermarkOnResume("A", 2, 5)
+    trainer = Played("A", 2, 5, trainer=defects.LosesTheWatermarkOnResume)
     trainer.run([9.0, 1.0, 0.0, 0.0, 0.0], last=2)
     trainer.resume("last_Aep2rew1.0")
     trainer.run([0.0, 0.0, 3.0, 4.0, 10.0])
@@ -177,9 +176,8 @@ def test_a_watermark_lost_on_resume_shows_in_periodic_checkpoints(tmp_path):
 
 
 def test_a_fresh_session_may_replace_the_best_with_a_warning(tmp_path):
-    trainer = Trainer("A", 2, 4)
+    trainer = Played("A", 2, 4)
     trainer.run([9.0, 1.0, 1.0, 1.0])
-    trainer.start_afresh()
     trainer.run([1.0, 2.0, 3.0, 4.0])
     found = report(trainer, tmp_path)
     assert broken(found) == set()
@@ -189,22 +187,28 @@ def test_a_fresh_session_may_replace_the_best_with_a_warning(tmp_path):
 
 def test_rewards_within_one_float32_step_are_neither_tie_nor_miss(tmp_path):
     """A trainer that compares float64 sees an improvement where the log shows a tie."""
+
+    class ComparesDoubles(Trainer):
+        def play_epoch(self, reward):
+            self.log(reward)
+            self.save_due(reward)
+
     low, high = 0.1, 0.1 + 1e-12
     assert single(low) == single(high)
-    trainer = Trainer("A", 0, 2)
+    trainer = Played("A", 0, 2, trainer=ComparesDoubles)
     trainer.run([low, high])
     assert broken(report(trainer, tmp_path)) == set()
 
 
 def test_a_settled_run_passes_on_evidence(tmp_path):
-    trainer = Trainer("A", 2, 6)
+    trainer = Played("A", 2, 6)
     trainer.run([1.0, 5.0, 5.0, 3.0, _NAN, 2.0])
     passed = {f.rule for f in report(trainer, tmp_path).findings if f.verdict is Verdict.PASS}
     assert {f"BEST-00{number}" for number in range(1, 8)} <= passed
 
 
 def test_rules_without_anything_to_look_at_do_not_pass(tmp_path):
-    trainer = Trainer("A", 0, 1)
+    trainer = Played("A", 0, 1)
     trainer.run([1.0])
     vacuous = {
         f.rule for f in report(trainer, tmp_path).findings if f.verdict is Verdict.NOT_APPLICABLE
@@ -214,14 +218,14 @@ def test_rules_without_anything_to_look_at_do_not_pass(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"\x18\x00\x00"], ids=["empty", "torn"])
 def test_an_event_file_of_a_session_killed_at_its_start_is_no_failure(tmp_path, content):
-    trainer = Trainer("A", 2, 4)
+    trainer = Played("A", 2, 4)
     trainer.run([1.0, 2.0, 3.0, 4.0])
     trainer.files["summaries/events.out.tfevents.1700009999.host.1.0"] = content
     assert broken(report(trainer, tmp_path)) == set()
 
 
 def test_an_event_file_of_garbage_takes_the_logs_away_from_the_other_rules(tmp_path):
-    trainer = defects.RewritesOnTie("A", 2, 4)
+    trainer = Played("A", 2, 4, trainer=defects.RewritesOnTie)
     trainer.run([1.0, 2.0, 2.0, 1.0])
     trainer.files["summaries/events.out.tfevents.1700009999.host.1.0"] = b"garbage" * 30
     assert broken(report(trainer, tmp_path)) == {"SUMMARY-001"}
@@ -229,11 +233,9 @@ def test_an_event_file_of_garbage_takes_the_logs_away_from_the_other_rules(tmp_p
 
 def test_a_kill_between_the_log_and_the_save_proves_nothing(tmp_path):
     """The last logged epoch improved and was due, and neither file was written any more."""
-    trainer = Trainer("A", 2, 10)
+    trainer = Played("A", 2, 10)
     trainer.run([1.0, 2.0, 3.0, 9.0] + [0.0] * 6, last=3)
-    trainer.log.append((4, 9.0))
-    trainer.logs = 0
-    trainer.flush()
+    trainer.relog([(1, 1.0), (2, 2.0), (3, 3.0), (4, 9.0)])
     assert broken(report(trainer, tmp_path)) == set()
 
 
@@ -250,14 +252,14 @@ def test_a_kill_between_the_log_and_the_save_proves_nothing(tmp_path):
     ids=["text", "lfs-pointer", "plain-pickle", "zeros", "two-bytes", "empty"],
 )
 def test_a_best_that_is_no_checkpoint_is_blamed_once(tmp_path, content, rules):
-    trainer = Trainer("A", 2, 4)
+    trainer = Played("A", 2, 4)
     trainer.run([1.0, 2.0, 3.0, 4.0])
     trainer.files["nn/A.pth"] = content
     assert broken(report(trainer, tmp_path)) == rules
 
 
 def test_an_event_file_that_the_system_refuses_is_not_the_trainers_fault(tmp_path, monkeypatch):
-    trainer = Trainer("A", 2, 4)
+    trainer = Played("A", 2, 4)
     trainer.run([1.0, 2.0, 3.0, 4.0])
     opened = os.open
 
