@@ -22,6 +22,7 @@ Trains Cartpole with PPO and keeps its checkpoints in runs/<experiment>/nn/, or 
   python -m reference_trainer experiment=Cartpole                      a new run
   python -m reference_trainer experiment=Cartpole checkpoint=last max_iterations=200
   python -m reference_trainer experiment=Cartpole test=True            plays the best checkpoint
+  torchrun --nproc-per-node 2 -m reference_trainer experiment=Cartpole two ranks, num_envs each
 
 The settings, with what they are if not given:
 """
@@ -31,15 +32,22 @@ class Interruption:
     """Remembers the first SIGINT or SIGTERM, so that the epoch in progress and its saves end.
 
     The second one has its usual effect: the saves are atomic, so that it does no harm either.
+
+    Args:
+        patient: nothing comes of a second one. A rank gets each from the terminal and once more
+            from `torchrun`, which kills what does not end within 30 seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
+        self._patient = patient
         self.signal: signal.Signals | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._take)
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
+        if self._patient:
+            return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -122,37 +130,40 @@ class Progress:
         self._console.tell(f"{self._frames:,} steps in {self._seconds:.1f} s: {rate:,.0f} steps/s")
 
 
-def run(settings: Settings, interruption: Interruption, console: Console) -> int:
-    """Do what the settings ask for and return the exit code."""
-    # torch takes a second to import: wrong settings are reported before that.
-    import torch  # noqa: PLC0415
+def play_run(settings: Settings, console: Console) -> int:
+    """Play a checkpoint, tell what came of it and return the exit code."""
+    from reference_trainer.session import play  # noqa: PLC0415  # torch: see `run`
 
-    from reference_trainer.saver import CheckpointError, RunFolder  # noqa: PLC0415
-    from reference_trainer.session import TrainingError, play, train  # noqa: PLC0415
+    path, mean = play(settings, console.complain)
+    console.tell(f"{path}: mean reward {mean:.2f} over {settings.num_envs} episodes")
+    return 0
 
-    torch.set_num_threads(settings.num_threads)
+
+def train_run(
+    settings: Settings, interruption: Interruption, console: Console, *, first: bool
+) -> int:
+    """Train, tell of it on the first rank and return the exit code."""
+    from reference_trainer.ranks import from_environment  # noqa: PLC0415  # torch: see `run`
+    from reference_trainer.saver import RunFolder  # noqa: PLC0415
+    from reference_trainer.session import train  # noqa: PLC0415
+
     progress = Progress(settings, console)
-    try:
-        if settings.test:
-            path, mean = play(settings, console.complain)
-            console.tell(f"{path}: mean reward {mean:.2f} over {settings.num_envs} episodes")
-            return 0
+    ranks = from_environment()
+    with ranks.joined():
         last = train(
             settings,
-            on_epoch=progress.show,
+            on_epoch=progress.show if first else lambda _report: None,
             stop=lambda: interruption.signal is not None,
             warn=console.complain,
+            ranks=ranks,
         )
-    except (TrainingError, OSError) as error:
-        console.complain(f"stopped: {error}")
-        return 1
-    except CheckpointError as error:
-        console.complain(str(error))
-        return 2
     if interruption.signal is not None:
         where = f"after epoch {last.epoch}" if last else "before the first epoch"
-        console.complain(f"stopped by {interruption.signal.name} {where}")
+        if first:
+            console.complain(f"stopped by {interruption.signal.name} {where}")
         return 128 + interruption.signal
+    if not first:
+        return 0
     progress.sum_up()
     if last is None or last.watermark == float("-inf"):
         console.tell("no best checkpoint: no episode has finished yet")
@@ -160,6 +171,34 @@ def run(settings: Settings, interruption: Interruption, console: Console) -> int
         best = RunFolder(Path(settings.root), settings.experiment).best
         console.tell(f"best checkpoint: {best} (mean reward {last.watermark:.2f})")
     return 0
+
+
+def run(settings: Settings, interruption: Interruption, console: Console, *, first: bool) -> int:
+    """Do what the settings ask for and return the exit code; only the `first` rank tells of it."""
+    # torch takes a second to import: wrong settings are reported before that.
+    import torch  # noqa: PLC0415
+
+    from reference_trainer.ranks import FailedElsewhereError, LostRankError  # noqa: PLC0415
+    from reference_trainer.saver import CheckpointError  # noqa: PLC0415
+    from reference_trainer.session import TrainingError  # noqa: PLC0415
+
+    torch.set_num_threads(settings.num_threads)
+    try:
+        if not settings.test:
+            return train_run(settings, interruption, console, first=first)
+        return play_run(settings, console) if first else 0  # one rank is enough to play
+    except (TrainingError, OSError) as error:
+        console.complain(f"stopped: {error}")
+        return 1
+    except CheckpointError as error:
+        console.complain(str(error))
+        return 2
+    except LostRankError as error:
+        if first:
+            console.complain(f"stopped: {error}")
+        return 1
+    except FailedElsewhereError:  # that rank says why
+        return 1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -175,9 +214,17 @@ def main(arguments: Sequence[str]) -> int:
     if "--version" in arguments:
         console.tell(__version__)
         return 0
-    interruption = Interruption()
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    first = alone or os.environ.get("RANK", "0") == "0"
+    interruption = Interruption(patient=not alone)
     try:
-        return run(from_command_line(arguments), interruption, console)
+        settings = from_command_line(arguments)
+    except SettingsError as error:
+        if first:  # all ranks have the same command line
+            console.complain(f"{error} (--help lists the settings)")
+        return 2
+    try:
+        return run(settings, interruption, console, first=first)
     except SettingsError as error:
         console.complain(f"{error} (--help lists the settings)")
         return 2

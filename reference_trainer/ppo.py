@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from reference_trainer.cartpole import MAX_EPISODE_LENGTH, Cartpole
 from reference_trainer.config import PpoSettings
+from reference_trainer.ranks import ALONE, Ranks
 
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-6, 1e-2
 SOFT_BOUND = 1.1  # actions beyond it are clipped by the task anyway: means are drawn back to it
@@ -46,10 +47,13 @@ class RunningMeanStd(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     @torch.no_grad()
-    def update(self, batch: Tensor) -> None:
-        """Take in `batch`, (samples, size)."""
-        var, mean = torch.var_mean(batch.double(), dim=0, correction=0)
-        samples = batch.shape[0]
+    def update(self, batch: Tensor, ranks: Ranks = ALONE) -> None:
+        """Take in `batch`, (samples, size), of each of the `ranks`: as many samples of each."""
+        moments = torch.stack(torch.var_mean(batch.double(), dim=0, correction=0))
+        vars_, means = ranks.gather(moments).unbind(1)
+        mean = means.mean(dim=0)
+        var = (vars_ + (means - mean).square()).mean(dim=0)
+        samples = batch.shape[0] * ranks.size
         total = self.count + samples
         delta = mean - self.running_mean
         squares = self.running_var * self.count + var * samples
@@ -270,21 +274,29 @@ class Ppo:
         num_envs: environments to play.
         device: where everything lives.
         seed: of the first weights, of the starting states and of the exploration.
+        ranks: the processes that improve the policy together, each with as many environments; the
+            weights are the same on all of them, starting states and exploration are not.
     """
 
     def __init__(
-        self, settings: PpoSettings, num_envs: int, device: torch.device, seed: int
+        self,
+        settings: PpoSettings,
+        num_envs: int,
+        device: torch.device,
+        seed: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.settings = settings
         self.device = device
         self.seed = seed
+        self.ranks = ranks
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = ActorCritic(units=settings.units).to(device)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=settings.learning_rate, fused=True
         )
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator(device).manual_seed(seed + ranks.rank)
         self.env = Cartpole(num_envs, device, self.generator)
         self.observation = self.env.reset()
         self.rollout = Rollout(settings.horizon_length, num_envs, device)
@@ -292,8 +304,14 @@ class Ppo:
 
     @property
     def frames_per_epoch(self) -> int:
-        """Environment steps of one epoch, over all environments."""
-        return self.rollout.rewards.numel()
+        """Environment steps of one epoch, over all environments of all ranks."""
+        return self.rollout.rewards.numel() * self.ranks.size
+
+    def played(self) -> tuple[Tensor, Tensor]:
+        """Return the rewards and dones of the rollout, (horizon, environments of all ranks)."""
+        rewards = self.ranks.gather(self.rollout.rewards)
+        dones = self.ranks.gather(self.rollout.dones)
+        return rewards.transpose(0, 1).flatten(1), dones.transpose(0, 1).flatten(1)
 
     @torch.inference_mode()
     def collect(self) -> float:
@@ -345,8 +363,8 @@ class Ppo:
             settings.tau,
         )
         returns = flat(advantages + rollout.values)
-        model.running_mean_std.update(flat(rollout.observations))
-        model.value_mean_std.update(returns.unsqueeze(1))
+        model.running_mean_std.update(flat(rollout.observations), self.ranks)
+        model.value_mean_std.update(returns.unsqueeze(1), self.ranks)
         returns = model.value_mean_std(returns)
         old_values = model.value_mean_std(flat(rollout.values))
         advantages = flat(advantages)
@@ -355,10 +373,11 @@ class Ppo:
         old_log_probs = flat(rollout.log_probs)
         old_mus = flat(rollout.mus)
 
-        size = min(settings.minibatch_size, self.frames_per_epoch)
+        samples = rollout.rewards.numel()
+        size = min(settings.minibatch_size, samples)
         seen = []
         for _ in range(settings.mini_epochs):
-            for start in range(0, self.frames_per_epoch, size):
+            for start in range(0, samples, size):
                 part = slice(start, start + size)
                 mu, sigma, value = model(observations[part])
 
@@ -385,14 +404,18 @@ class Ppo:
                 )
                 self.optimizer.zero_grad()
                 loss.backward()
+                gradients = [weight.grad for weight in model.parameters()]
+                self.ranks.average([gradient for gradient in gradients if gradient is not None])
                 nn.utils.clip_grad_norm_(model.parameters(), settings.grad_norm)
                 self.optimizer.step()
 
                 with torch.no_grad():
                     kl = gaussian_kl(mu, sigma, old_mus[part], rollout.sigma)
-                    seen.append(torch.stack([a_loss, c_loss, bounds_loss, entropy, kl]))
+                    figures = torch.stack([a_loss, c_loss, bounds_loss, entropy, kl])
+                    self.ranks.average([figures])
+                seen.append(figures)
                 self.learning_rate = adapted_learning_rate(
-                    self.learning_rate, kl.item(), settings.kl_threshold
+                    self.learning_rate, figures[-1].item(), settings.kl_threshold
                 )
         means = torch.stack(seen).mean(dim=0).tolist()
         a_loss_mean, c_loss_mean, bounds_mean, entropy_mean, kl_mean = means
@@ -455,7 +478,7 @@ class Ppo:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.frame = state["frame"]
-        self.generator.manual_seed(self.seed + self.frame)
+        self.generator.manual_seed(self.seed + self.frame + self.ranks.rank)
         self.observation = self.env.reset()
 
     def _require_fitting_optimizer(self, state: Mapping[str, Any]) -> None:

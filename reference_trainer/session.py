@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignor
 
 from reference_trainer.config import Settings, SettingsError, run_config
 from reference_trainer.ppo import EpisodeStatistics, Ppo, StateError, UpdateSummary
+from reference_trainer.ranks import ALONE, Ranks
 from reference_trainer.saver import (
     CheckpointError,
     CheckpointKeeper,
@@ -157,75 +158,35 @@ def sole_session(folder: RunFolder) -> Iterator[None]:
         os.close(descriptor)
 
 
-@dataclass(frozen=True)
-class Session:
-    """The parts of a session, put together by `train`."""
+def device_of(settings: Settings, ranks: Ranks) -> torch.device:
+    """Return the device that the settings name; of several ranks each has a GPU of its own.
 
-    ppo: Ppo
-    statistics: EpisodeStatistics
-    keeper: CheckpointKeeper
-    log: SummaryLog
-    mean_reward: MeanReward
-    began: float = field(default_factory=time.perf_counter)
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint holds besides its epoch and its watermark."""
-        return {**self.ppo.state(), "episodes": self.statistics.state()}
-
-    def play_epoch(self, epoch: int) -> EpochReport:
-        """Collect, learn, log and save, in this order.
-
-        Raises:
-            TrainingError: the weights are no longer finite; nothing of this epoch was saved.
-            OSError: a file could not be written.
-        """
-        ppo, statistics, log = self.ppo, self.statistics, self.log
-        frame = ppo.frame
-        started = time.perf_counter()
-        step_seconds = ppo.collect()
-        statistics.add(ppo.rollout.rewards, ppo.rollout.dones)
-        collected = time.perf_counter()
-        summary = ppo.update()
-        updated = time.perf_counter()
-        if not ppo.is_finite():
-            raise TrainingError(f"the weights are no longer finite in epoch {epoch}")
-
-        reward = self.mean_reward(epoch, statistics)
-        seconds = updated - self.began
-        log.add_update(epoch, frame, summary, ppo.settings.e_clip)
-        timing = Timing(step_seconds, collected - started, updated - collected)
-        log.add_timing(frame, ppo.frames_per_epoch, timing)
-        if reward is not None:
-            log.add_mean("rewards", reward, epoch, frame, seconds)
-        if statistics.mean_length is not None:
-            log.add_mean("episode_lengths", statistics.mean_length, epoch, frame, seconds)
-        # The log never lags behind the checkpoints, also when the process is killed now.
-        log.flush()
-
-        written = self.keeper.after_epoch(epoch, reward, self.state)
-        return EpochReport(
-            epoch=epoch,
-            mean_reward=reward,
-            watermark=self.keeper.watermark,
-            frames=ppo.frames_per_epoch,
-            seconds=time.perf_counter() - started,
-            written=tuple(written),
-        )
+    Raises:
+        SettingsError: there are more ranks here than GPUs.
+    """
+    name, gpus = settings.device, torch.cuda.device_count()
+    if name == "auto":
+        name = "cuda" if gpus >= ranks.local_size else "cpu"
+    if ranks.local_size > 1 and name != "cpu":
+        if name != "cuda" or gpus < ranks.local_size:
+            raise SettingsError(
+                f"device={name} is not possible: {ranks.local_size} ranks here need as many GPUs, "
+                f"and there are {gpus}; device=cuda gives each rank one, device=cpu needs none"
+            )
+        name = f"cuda:{ranks.local_rank}"
+    return torch.device(name)
 
 
-def make_ppo(settings: Settings) -> Ppo:
+def make_ppo(settings: Settings, ranks: Ranks = ALONE) -> Ppo:
     """Return a fresh agent on the device that the settings name.
 
     Raises:
         SettingsError: the device cannot be had, or cannot hold so many environments.
     """
-    name = settings.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device = device_of(settings, ranks)
         torch.zeros(1, device=device)
-        return Ppo(settings, settings.num_envs, device, settings.seed)
+        return Ppo(settings, settings.num_envs, device, settings.seed, ranks)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         raise SettingsError(
@@ -301,6 +262,137 @@ def find_start(folder: RunFolder, settings: Settings, warn: Callable[[str], None
     return start
 
 
+@dataclass(frozen=True)
+class Played:
+    """What one epoch was, before anything of it is on the disk."""
+
+    epoch: int
+    mean_reward: float | None
+    mean_length: float | None
+    frame: int  # before the epoch
+    frames: int  # environment steps of the epoch, over all ranks
+    began: float  # by `time.perf_counter`
+    timing: Timing
+    summary: UpdateSummary
+
+
+class Recorder:
+    """Writes what a session leaves in its run: config, event file, checkpoints, in due order.
+
+    Under ranks the first one alone opens its recorder and writes.
+
+    Args:
+        folder: the run.
+        settings: the session's.
+        start: where the session begins.
+    """
+
+    keeper: CheckpointKeeper
+    log: SummaryLog
+
+    def __init__(self, folder: RunFolder, settings: Settings, start: Start) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._start = start
+        self._began = time.perf_counter()
+        self._opened = ExitStack()
+
+    def open(self) -> None:
+        """Take hold of the run's folder and make it ready.
+
+        Raises:
+            TrainingError: another session has the run.
+            OSError: a file could not be written.
+        """
+        folder, settings, start = self._folder, self._settings, self._start
+        folder.path.mkdir(parents=True, exist_ok=True)
+        self._opened.enter_context(sole_session(folder))
+        folder.create()
+        if settings.overwrite:
+            folder.clear()
+        write_durably(folder.config, run_config(settings).encode())
+        self.keeper = CheckpointKeeper(folder, settings.save_freq, start.watermark)
+        if start.owes_best:
+            self.keeper.catch_up(start.state)
+        self.log = SummaryLog(folder.summaries)
+        self._opened.callback(self.log.close)
+
+    def record(self, played: Played, state: Callable[[], dict[str, Any]]) -> EpochReport:
+        """Log an epoch, then save what is due; `state` returns what a checkpoint holds.
+
+        Raises:
+            OSError: a file could not be written.
+        """
+        log, epoch, frame = self.log, played.epoch, played.frame
+        seconds = time.perf_counter() - self._began
+        log.add_update(epoch, frame, played.summary, self._settings.e_clip)
+        log.add_timing(frame, played.frames, played.timing)
+        if played.mean_reward is not None:
+            log.add_mean("rewards", played.mean_reward, epoch, frame, seconds)
+        if played.mean_length is not None:
+            log.add_mean("episode_lengths", played.mean_length, epoch, frame, seconds)
+        # The log never lags behind the checkpoints, also when the process is killed now.
+        log.flush()
+
+        written = self.keeper.after_epoch(epoch, played.mean_reward, state)
+        return EpochReport(
+            epoch=epoch,
+            mean_reward=played.mean_reward,
+            watermark=self.keeper.watermark,
+            frames=played.frames,
+            seconds=time.perf_counter() - played.began,
+            written=tuple(written),
+        )
+
+    def close(self) -> None:
+        """Let go of the run, if it was opened."""
+        self._opened.close()
+
+
+@dataclass(frozen=True)
+class Session:
+    """The parts of a session, put together by `train`."""
+
+    ppo: Ppo
+    statistics: EpisodeStatistics
+    recorder: Recorder
+    mean_reward: MeanReward
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds besides its epoch and its watermark."""
+        return {**self.ppo.state(), "episodes": self.statistics.state()}
+
+    def play_epoch(self, epoch: int) -> EpochReport:
+        """Collect, learn, log and save, in this order.
+
+        Raises:
+            TrainingError: the weights are no longer finite; nothing of this epoch was saved.
+            OSError: a file could not be written.
+        """
+        ppo, statistics = self.ppo, self.statistics
+        frame = ppo.frame
+        began = time.perf_counter()
+        step_seconds = ppo.collect()
+        statistics.add(*ppo.played())
+        collected = time.perf_counter()
+        summary = ppo.update()
+        updated = time.perf_counter()
+        if not ppo.is_finite():
+            raise TrainingError(f"the weights are no longer finite in epoch {epoch}")
+
+        played = Played(
+            epoch=epoch,
+            mean_reward=self.mean_reward(epoch, statistics),
+            mean_length=statistics.mean_length,
+            frame=frame,
+            frames=ppo.frames_per_epoch,
+            began=began,
+            timing=Timing(step_seconds, collected - began, updated - collected),
+            summary=summary,
+        )
+        return ppo.ranks.first(lambda: self.recorder.record(played, self.state))
+
+
 def train(
     settings: Settings,
     *,
@@ -308,15 +400,18 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], None] = lambda _text: None,
     mean_reward: MeanReward = measured_mean_reward,
+    ranks: Ranks = ALONE,
 ) -> EpochReport | None:
     """Train up to epoch `max_iterations` of the run, logging and saving along the way.
 
     Args:
         settings: what to train, where, and from which checkpoint.
         on_epoch: called after each epoch, once its checkpoints are safe.
-        stop: asked before each epoch whether to end early.
+        stop: asked before each epoch whether to end early; one rank that says so is enough.
         warn: told of oddities that do not stop the session.
         mean_reward: what an epoch's mean reward is; measured by default.
+        ranks: the processes that train together, joined; the first one finds the checkpoint for
+            all and is the only one that writes.
 
     Returns:
         The report of the last epoch; None if `stop` came before the first.
@@ -326,35 +421,30 @@ def train(
         CheckpointError: the checkpoint cannot be used; nothing was written.
         TrainingError: another session has the run, or the weights are no longer finite.
         OSError: a file could not be written; the checkpoints before it are whole.
+        FailedElsewhereError: one of these came up on another rank.
+        LostRankError: another rank has gone.
     """
     folder = RunFolder(Path(settings.root), settings.experiment)
-    start = find_start(folder, settings, warn)
-    ppo = make_ppo(settings)
-    statistics = EpisodeStatistics(settings.num_envs)
-    if start.path is not None:
-        with fitting(start.path):
-            ppo.load(start.state)
-            if start.same_run:
-                statistics.load(start.state.get("episodes", {}))
+    start = ranks.first(lambda: find_start(folder, settings, warn))
 
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with sole_session(folder):
-        folder.create()
-        if settings.overwrite:
-            folder.clear()
-        write_durably(folder.config, run_config(settings).encode())
-        keeper = CheckpointKeeper(folder, settings.save_freq, start.watermark)
-        if start.owes_best:
-            keeper.catch_up(start.state)
-        log = SummaryLog(folder.summaries)
-        session = Session(ppo, statistics, keeper, log, mean_reward)
+    def make() -> tuple[Ppo, EpisodeStatistics]:
+        ppo = make_ppo(settings, ranks)
+        statistics = EpisodeStatistics(settings.num_envs * ranks.size)
+        if start.path is not None:
+            with fitting(start.path):
+                ppo.load(start.state)
+                if start.same_run:
+                    statistics.load(start.state.get("episodes", {}))
+        return ppo, statistics
+
+    ppo, statistics = ranks.each(make)
+    with closing(Recorder(folder, settings, start)) as recorder:
+        ranks.first(recorder.open)
+        session = Session(ppo, statistics, recorder, mean_reward)
         report = None
-        try:
-            for epoch in range(start.epochs + 1, settings.max_iterations + 1):
-                if stop():
-                    break
-                report = session.play_epoch(epoch)
-                on_epoch(report)
-        finally:
-            log.close()
+        for epoch in range(start.epochs + 1, settings.max_iterations + 1):
+            if ranks.any(stop()):
+                break
+            report = session.play_epoch(epoch)
+            on_epoch(report)
     return report
