@@ -73,19 +73,21 @@ class Folder:
 
 
 def simulated(profile, chain):
-    """For each session its first and last epoch, its watermark and its writes."""
+    """For each session its source, its first and last epoch, its watermark and its writes."""
     folder = Folder()
     found = []
     for scenario in chain:
         first, watermark = 1, profile.initial_watermarks[0]
+        held = None
         if scenario.resume:
             source = folder.source(scenario.resume)
+            held = (source.kind, source.epoch, repr(source.reward), repr(source.stored))
             first = source.epoch + 1
             if profile.resume_keeps_watermark:
                 watermark = folder.watermark(source)
         last = scenario.max_epochs + (1 if profile is ENDS_LATER else 0)
         writes = train(profile, scenario, folder, range(first, last + 1), watermark)
-        found.append((first, last, repr(watermark), writes))
+        found.append((held, first, last, repr(watermark), writes))
     return found
 
 
@@ -119,13 +121,18 @@ def train(profile, scenario, folder, epochs, watermark):
 def summed_up(profile, chain):
     return [
         (
+            one.resumed_from and held(one.resumed_from, one.resumed_from.stored),
             one.first,
             one.last,
             repr(one.watermark),
-            [(s.kind.value, s.epoch, repr(s.reward), repr(s.watermark)) for s in one.saves],
+            [held(save, save.watermark) for save in one.saves],
         )
         for one in played(profile, chain)
     ]
+
+
+def held(checkpoint, stored):
+    return (checkpoint.kind.value, checkpoint.epoch, repr(checkpoint.reward), repr(stored))
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
@@ -193,6 +200,31 @@ def test_the_newer_of_two_files_for_an_epoch_is_the_last() -> None:
     point = resume_point(DEFAULT, chain, "last")
     assert point is not None
     assert (point.session, point.reward) == (1, 4.0)
+
+
+def test_a_best_of_a_later_session_is_newer_than_an_older_file_of_its_epoch() -> None:
+    chain = [session(5.0, 4.0, 3.0), session(5.0, 6.0, 7.0, save_freq=0, resume="best")]
+    point = resume_point(DEFAULT, chain, "last")
+    assert point is not None
+    assert (point.kind, point.epoch, point.session, point.reward) == (Kind.BEST, 3, 1, 7.0)
+
+
+def test_a_best_that_a_replay_raised_counts_where_an_older_file_is_resumed_from() -> None:
+    chain = [session(5.0, 1.0, 2.0), session(5.0, 8.0, resume="best")]
+    point = resume_point(DEFAULT, chain, "last")
+    assert point is not None
+    assert (point.session, point.epoch, point.stored, point.watermark) == (0, 3, 5.0, 8.0)
+
+
+def test_a_fresh_best_that_is_worse_lowers_no_watermark_of_an_older_file() -> None:
+    fresh = session(2.0, save_freq=0)
+    stored = resume_point(DEFAULT, [session(9.0, 1.0), fresh], "last")
+    assert stored is not None
+    assert (stored.epoch, stored.reward, stored.watermark) == (2, 1.0, 9.0)
+    # A periodic checkpoint at a new best stores the watermark from before it.
+    own = resume_point(DEFAULT, [session(1.0, 9.0), fresh], "last")
+    assert own is not None
+    assert (own.epoch, own.stored, own.watermark) == (2, 1.0, 9.0)
 
 
 def test_a_best_that_was_overwritten_is_no_longer_there() -> None:
