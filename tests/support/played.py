@@ -1,4 +1,4 @@
-"""A run played session by session by a mutant; a test may change its files before it writes them."""
+"""A run played session by session by a mutant; its files are in memory for a test to change."""
 
 from __future__ import annotations
 
