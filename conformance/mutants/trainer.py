@@ -215,6 +215,11 @@ class Trainer:
             found, key=lambda path: (self.stored_epoch(path), path.stat().st_mtime_ns), default=None
         )
 
+    def periodic_paths(self) -> list[Path]:
+        """Return the periodic checkpoints, told from a best whose name begins with `last_` too."""
+        prefix = f"last_{self.name}ep"
+        return [path for path in self.run.glob("nn/*.pth") if path.name.startswith(prefix)]
+
     def restore(self, path: Path) -> None:
         """Take epoch and watermark from the checkpoint; the best may know a higher watermark."""
         self.epoch = self.stored_epoch(path)
