@@ -652,7 +652,7 @@ class Watcher:
 
     def close(self) -> None:
         """Give the instance back, after stopping what is in progress. May be called again."""
-        if self._closing or os.getpid() != self._process:
+        if self._closing:
             return
         if self._recording is not None:
             self._recording.stop()
