@@ -245,17 +245,28 @@ def test_an_error_does_not_hold_what_the_trainer_held(module, scenario):
 @pytest.mark.parametrize(
     "body",
     [
-        "import time\nwhile True: time.sleep(60)",
-        "while True:\n    try:\n        while True: pass\n    except Exception: pass",
-        "import threading\nthreading.Lock().acquire() and threading.Event().wait()",
-        "try:\n    while True: pass\nexcept BaseException: pass",
-        "try:\n    while True: pass\nexcept BaseException as e: raise ValueError from e",
+        "time.sleep(60)",
+        "while True: pass",
+        "while True:\n    try: time.sleep(60)\n    except Exception: pass",
+        "threading.Lock().acquire() and threading.Event().wait()",
+        "try: time.sleep(60)\nexcept BaseException: pass",
+        "for _ in range(2):\n    try: time.sleep(60)\n    except BaseException: pass",
+        "try: time.sleep(60)\nexcept BaseException as error: raise ValueError from error",
     ],
-    ids=["sleeps", "swallows exceptions", "waits", "swallows everything", "raises something else"],
+    ids=[
+        *("sleeps", "runs in a circle", "swallows exceptions", "waits", "swallows everything"),
+        *("swallows everything twice", "raises something else"),
+    ],
 )
 def test_it_hung_if_it_does_not_end_in_time(module, scenario, body):
-    with trained(module, body, time_limit=0.05) as trainer, pytest.raises(TrainerBroke) as raised:
+    start = time.monotonic()
+    before = "import threading, time"
+    with (
+        trained(module, body, before=before, time_limit=0.05) as trainer,
+        pytest.raises(TrainerBroke) as raised,
+    ):
         trainer.train(scenario())
+    assert time.monotonic() - start < 30
     assert raised.value.code == "hung"
     assert str(raised.value) == "train() did not end within 0.05 s"
     assert "a new object is built" in raised.value.hint
@@ -375,7 +386,11 @@ def test_what_c_code_buffered_does_not_surface_later(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTHONUNBUFFERED": "",  # else C does not buffer either
+        },
         capture_output=True,
         check=True,
         timeout=60,
