@@ -206,14 +206,14 @@ def lost_watermarks(subject: Subject) -> list[CheckpointFile]:
     resumed = any(Start.RESUMED in session.starts for session in history.sessions)
     if not profile.resume_keeps_watermark or not history.usable or not resumed:
         return []
-    kept = subject.expectation
-    reset = expect(profile, subject.settings, history, resume_resets=True)
+    kept = subject.expectation.timelines
+    reset = expect(profile, subject.settings, history, resume_resets=True).timelines
+    if subject.driven and kept:
+        reset = (*reset, Timeline(kept[-1].session, subject.readings_from_lower))
     return [
         file
         for file in subject.periodic
-        if file.watermark is not None
-        and not _explains(kept.timelines, file)
-        and _explains(reset.timelines, file)
+        if file.watermark is not None and not _explains(kept, file) and _explains(reset, file)
     ]
 
 

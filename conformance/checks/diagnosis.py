@@ -271,6 +271,10 @@ def _deviation(
             f"{held}, the highest of the periodic epochs alone: {at.before!r} was reached in"
             " between and not saved",
         )
+    if at.before == _inherited(timeline.session) and _explained_by_reset(subject, at):
+        if same_reward(at.reward, at.before):
+            return None  # a tie that may be rewritten on principle: a fresh session tells
+        return Blame("BEST-008", f"{held}: a resumed session replaced a best of {at.before!r}")
     if same_reward(at.reward, at.before):
         if best.watermark is not None and not is_float32(best.watermark):
             return None  # the trainer compares more finely than the logs can show
@@ -322,8 +326,18 @@ def _looks_only_at_periodic(subject: Subject, session: Session, at: Epoch) -> bo
     )
 
 
+def _inherited(session: Session) -> float | None:
+    """The watermark that a driven session took over when it was resumed."""
+    return None if session.known is None else session.known.watermark
+
+
 def _explained_by_reset(subject: Subject, at: Epoch) -> bool:
     """Whether a watermark lost on resume explains the rewrite."""
+    if subject.driven:
+        return any(
+            next((other.epoch for other in reversed(reading) if other.improved), None) == at.epoch
+            for reading in subject.readings_from_lower
+        )
     reset = expect(subject.profile, subject.settings, subject.history, resume_resets=True)
     return any(
         written is not None and written.epoch == at.epoch and same_reward(written.reward, at.reward)

@@ -31,7 +31,7 @@ def epochs_go_on(subject: Subject) -> Outcome:
     logged, saved = sorted(session.logged_rewards), _saved_epochs(subject, session)
     asked = f"asked to resume from {session.resumed_from!a} (epoch {session.first - 1})"
     if not logged and not saved:
-        return unobservable(f"{asked}, the trainer logged and saved nothing")
+        return failed(f"{asked}, it trained no epoch: it logged and saved nothing")
     in_time = bool(saved) and min(saved) >= session.first and max(saved) <= session.last
     if logged and logged[0] == session.first and (in_time or not saved):
         return passed(f"{asked}, it went on with epoch {session.first}", first=session.first)

@@ -17,9 +17,9 @@ from conformance.convention.names import (
     has_checkpoint_suffix,
     parse_name,
 )
-from conformance.convention.oracle import Settings
+from conformance.convention.oracle import Epoch, Settings, epochs
 from conformance.convention.profile import Kind, Profile
-from conformance.convention.rewards import same_reward
+from conformance.convention.rewards import as_float32, same_reward
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.runs import CONFIG_NAME, Entry, EntryKind, RunFolder
@@ -338,6 +338,30 @@ class Subject:
             at.epoch
             for timeline in self.expectation.timelines
             for at in timeline.surely_periodic(self.profile, self.settings.save_freq)
+        )
+
+    @cached_property
+    def readings_from_lower(self) -> tuple[tuple[Epoch, ...], ...]:
+        """The epochs of the last driven session, had it lost the watermark when it was resumed.
+
+        From the initial watermark, and from each earlier reward below the one that it should keep.
+        """
+        timelines = self.expectation.timelines
+        if not self.driven or not timelines or not self.profile.resume_keeps_watermark:
+            return ()
+        session = timelines[-1].session
+        kept = None if session.known is None else session.known.watermark
+        if kept is None:
+            return ()
+        earlier = {
+            as_float32(reward)
+            for other in self.history.sessions[:-1]
+            for reward in other.rewards.values()
+        }
+        lower = {value for value in (*self.profile.initial_watermarks, *earlier) if value < kept}
+        return tuple(
+            tuple(epochs(self.profile, self.settings, session.rewards, watermark=value))
+            for value in sorted(lower)
         )
 
     @cached_property

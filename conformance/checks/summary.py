@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.best import CHECKS as BEST
 from conformance.checks.best import lost_watermarks
+from conformance.checks.driven import same_rewards
 from conformance.checks.finding import (
     Outcome,
     and_more,
@@ -99,8 +100,8 @@ def _logs_what_was_played(subject: Subject) -> Outcome:
             epochs=len(session.rewards),
         )
     epoch, given, found = wrong
-    if given is not None and found is not None and _is_named_right(subject, epoch, given):
-        return not_applicable("the log and the checkpoints disagree (SUMMARY-002 judges)")
+    if given is not None and found is not None and not _played_other_rewards(subject):
+        return not_applicable("another reward than the epoch's is logged (SUMMARY-002 judges)")
     what = "no reward" if found is None else f"reward {found!r}"
     due = "it had none yet" if given is None else f"its mean reward was {given!r}"
     return failed(f"{what} is logged for epoch {epoch}, and {due}", folder, epoch=epoch)
@@ -130,18 +131,11 @@ def _first_difference(
     )
 
 
-def _is_named_right(subject: Subject, epoch: int, reward: float) -> bool:
-    """Whether a checkpoint of the epoch carries its reward, so that the log alone is off."""
-    return any(
-        file.name.epoch == epoch
-        and file.name.reward is not None
-        and same_reward(file.name.reward, reward)
-        for file in subject.periodic
-    ) or (
-        subject.best is not None
-        and subject.best.epoch == epoch
-        and subject.best.watermark is not None
-        and same_reward(subject.best.watermark, reward)
+def _played_other_rewards(subject: Subject) -> bool:
+    """Whether log and checkpoints agree in rewards that are not those that were given."""
+    given = subject.driven[-1].rewards
+    return given is not None and not any(
+        same_rewards(session.rewards, given) for session in subject.history.sessions[-1:]
     )
 
 
@@ -209,10 +203,10 @@ def _contradicted_log(subject: Subject) -> Outcome | None:
     if wrong is None:
         return None
     epoch, given, found = wrong
-    if given is None or found is None or not _is_named_right(subject, epoch, given):
+    if given is None or found is None or _played_other_rewards(subject):
         return None
     return failed(
-        f"reward {found!r} is logged for epoch {epoch}, and its checkpoint says {given!r}",
+        f"reward {found!r} is logged for epoch {epoch}, and its mean reward was {given!r}",
         [subject.profile.summaries],
         epoch=epoch,
     )

@@ -8,21 +8,18 @@ epochs of its slot. Only what no epoch of a slot explains is blamed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.history import expect
 from conformance.convention.names import parse_name
-from conformance.convention.oracle import Epoch, is_periodic
+from conformance.convention.oracle import Epoch, epochs, is_periodic
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import same_reward
 from conformance.convention.rules import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from conformance.checks.subject import Subject
 
 _Slots = tuple[tuple[Epoch, ...], ...]
@@ -81,45 +78,61 @@ def order(subject: Subject) -> Order:
         return Order(unsorted=fallen, periodic=len(set(anchors)))
     reading = _reading(subject)
     due = [at.epoch for at in reading if is_periodic(subject.profile, session.save_freq, at)]
-    first = {epoch: place for place, epoch in reversed(list(enumerate(anchors)))}
-    if sorted(first) != due:
+    if list(dict.fromkeys(anchors)) != due:
         return Order(
             unknown="the periodic checkpoints written are not those that are due",
-            periodic=len(first),
+            periodic=len(set(anchors)),
         )
+    if not _best_is_in_place(subject):
+        return Order(unknown="the best checkpoint is not where it should be", periodic=len(due))
     # How often the best was written in each slot: before the first anchor, and after each.
-    places = [first[epoch] for epoch in due]
+    places = [anchors.index(epoch) for epoch in due]
     counts = [0] * (len(due) + 1)
     for place in bests:
         counts[sum(1 for other in places if other < place)] += 1
-    both = tuple(at.epoch for at in reading if at.improved and at.epoch in first)
-    right = _slots(reading, due, after=True)
-    wrong = list(_violations(counts, right))
-    if wrong and _explained_by_reset(subject, counts, due):
-        lost = "the resumed session rewrote the best as if it had started without a watermark"
-        return Order(wrong=Wrong("BEST-008", lost), periodic=len(due))
-    if wrong and both:
-        swapped = _slots(reading, due, after=False)
-        others = list(_violations(counts, swapped))
-        if len(others) < len(wrong):
-            return Order(
-                reversed=both,
-                both=both,
-                wrong=_blame(subject, others, swapped, reading),
-                periodic=len(due),
-            )
-    return Order(
-        both=both,
-        wrong=_blame(subject, wrong, right, reading),
-        left_alone=tuple(
-            at
-            for slot, count in zip(right, counts, strict=True)
-            for at in slot
-            if not at.improved and count == sum(other.improved for other in slot)
-        ),
-        improved=sum(at.improved for slot in right for at in slot),
-        periodic=len(due),
+    return _judged(subject, counts, reading, due)
+
+
+def _best_is_in_place(subject: Subject) -> bool:
+    """Whether the best checkpoint, where there is one, has its own name and place."""
+    best = subject.best
+    return best is not None and best.name.kind is Kind.BEST and not best.misplaced
+
+
+def _judged(
+    subject: Subject, counts: list[int], reading: tuple[Epoch, ...], due: list[int]
+) -> Order:
+    """Judge how often the best was written in each slot."""
+    slots = _slots(reading, due)
+    both = tuple(at.epoch for at in reading if at.improved and at.epoch in due)
+    late, surplus = _late(counts, slots), _surplus(counts, slots)
+    if late is None and not surplus:
+        return Order(
+            both=both,
+            left_alone=tuple(
+                at
+                for slot, count in zip(slots, counts, strict=True)
+                for at in slot
+                if not at.improved and count == sum(other.improved for other in slot)
+            ),
+            improved=sum(at.improved for at in reading),
+            periodic=len(due),
+        )
+    found = Order(both=both, periodic=len(due))
+    if (late is not None or surplus) and _with_lower_watermark(subject, counts, due):
+        return replace(found, wrong=_lost_watermark([slots[number] for number in surplus]))
+    if late is not None:
+        return replace(found, wrong=_missed(subject, counts, slots, late))
+    early = sum(counts) == sum(at.improved for at in reading)
+    if both and (early or any(not slots[number] for number in surplus)):
+        early = early or _has_reward_from_the_start(subject, reading)
+    if both and early:
+        return replace(found, reversed=both)
+    blames = (
+        _rewritten(slots[number]) if slots[number] else _too_early(subject, reading)
+        for number in surplus
     )
+    return replace(found, wrong=next((blame for blame in blames if blame is not None), None))
 
 
 def _tokens(subject: Subject, names: tuple[str, ...]) -> tuple[list[int], list[float]]:
@@ -149,78 +162,114 @@ def _reading(subject: Subject) -> tuple[Epoch, ...]:
     return readings[0] if current and session.first >= subject.driven[-1].first else ()
 
 
-def _slots(reading: tuple[Epoch, ...], due: list[int], *, after: bool) -> _Slots:
-    """The epochs between two periodic writes: with the one before them, or the one behind them."""
+def _slots(reading: tuple[Epoch, ...], due: list[int]) -> _Slots:
+    """The epochs whose best, if any, is due between two periodic writes."""
     bounds = [-math.inf, *due, math.inf]
-    if after:
-        return tuple(
-            tuple(at for at in reading if low <= at.epoch < high) for low, high in pairwise(bounds)
-        )
     return tuple(
-        tuple(at for at in reading if low < at.epoch <= high) for low, high in pairwise(bounds)
+        tuple(at for at in reading if low <= at.epoch < high) for low, high in pairwise(bounds)
     )
 
 
-def _violations(counts: list[int], slots: _Slots) -> Iterator[tuple[int, int]]:
-    """The slots with fewer writes of the best than improvements, or with some and none due.
+def _late(counts: list[int], slots: _Slots) -> int | None:
+    """The first slot up to which the best was written less often than it improved."""
+    written = improved = 0
+    for number, (count, slot) in enumerate(zip(counts, slots, strict=True)):
+        written += count
+        improved += sum(at.improved for at in slot)
+        if written < improved:
+            return number
+    return None
+
+
+def _surplus(counts: list[int], slots: _Slots) -> list[int]:
+    """The slots in which the best was written although no epoch of them improved.
 
     More writes than improvements prove nothing where there is an improvement: a trainer may write
     a file twice.
     """
-    for number, (count, slot) in enumerate(zip(counts, slots, strict=True)):
-        due = sum(at.improved for at in slot)
-        if count < due or (count and not due):
-            yield number, count - due
+    return [
+        number
+        for number, (count, slot) in enumerate(zip(counts, slots, strict=True))
+        if count and not any(at.improved for at in slot)
+    ]
 
 
-def _explained_by_reset(subject: Subject, counts: list[int], due: list[int]) -> bool:
-    """Whether a watermark that was lost on resume explains when the best was rewritten."""
-    if subject.driven[-1].resumed_from is None or not subject.profile.resume_keeps_watermark:
-        return False
-    reset = expect(subject.profile, subject.settings, subject.history, resume_resets=True)
-    return any(
-        not list(_violations(counts, _slots(reading, due, after=True)))
-        for reading in reset.timelines[-1].readings
+def _with_lower_watermark(subject: Subject, counts: list[int], due: list[int]) -> bool:
+    """Whether a resumed session wrote as if it had started from a lower watermark."""
+    for reading in subject.readings_from_lower:
+        slots = _slots(reading, due)
+        if _late(counts, slots) is None and not _surplus(counts, slots):
+            return True
+    return False
+
+
+def _lost_watermark(surplus: list[tuple[Epoch, ...]]) -> Wrong | None:
+    """BEST-008, unless it was all ties: those may be rewritten on principle."""
+    if all(same_reward(at.reward, at.before) for slot in surplus for at in slot):
+        return None
+    return Wrong(
+        "BEST-008",
+        "the resumed session rewrote the best as if it had started from a lower watermark",
     )
 
 
-def _blame(
-    subject: Subject, wrong: list[tuple[int, int]], slots: _Slots, reading: tuple[Epoch, ...]
-) -> Wrong | None:
-    missing = next((number for number, surplus in wrong if surplus < 0), None)
-    if missing is not None:
-        return _missed([at for at in slots[missing] if at.improved], reading)
-    for number, _ in wrong:
-        blame = _rewritten(slots[number]) if slots[number] else _too_early(subject, reading)
-        if blame is not None:
-            return blame
-    return None
-
-
-def _too_early(subject: Subject, reading: tuple[Epoch, ...]) -> Wrong | None:
-    """A best of an epoch that had no mean reward, where there was such an epoch."""
-    if reading and reading[0].epoch == subject.driven[-1].first:
-        return None
-    return Wrong("BEST-001", "the best was written in an epoch in which no episode had finished")
-
-
-def _missed(improved: list[Epoch], reading: tuple[Epoch, ...]) -> Wrong:
+def _missed(subject: Subject, counts: list[int], slots: _Slots, late: int) -> Wrong:
+    reading = tuple(at for slot in slots for at in slot)
+    improved = [at for at in slots[late] if at.improved]
     shown = ", ".join(str(at.epoch) for at in improved[:5])
     message = f"the best was not rewritten at once for the improvement(s) of epoch(s) {shown}"
-    last = max(
-        (at.epoch for at in reading if at.improved and at.epoch < improved[0].epoch), default=0
-    )
+    before = [at.epoch for at in reading if at.improved and at.epoch < improved[0].epoch]
+    since = max(before, default=0)
     poison = next(
         (
             at.epoch
             for at in reading
-            if last < at.epoch < improved[0].epoch and math.isnan(at.reward)
+            if since < at.epoch < improved[0].epoch and math.isnan(at.reward)
         ),
         None,
     )
-    if poison is None:
-        return Wrong("BEST-006", message)
-    return Wrong("BEST-005", f"{message}, after the NaN reward of epoch {poison}")
+    if poison is not None:
+        return Wrong("BEST-005", f"{message}, after the NaN reward of epoch {poison}")
+    if subject.driven[-1].resumed_from is None and _from_a_higher_watermark(
+        subject, counts, slots, reading
+    ):
+        return Wrong(
+            "BEST-001",
+            f"{message}: no best was there yet, as if it had started from a higher watermark",
+        )
+    return Wrong("BEST-006", message)
+
+
+def _from_a_higher_watermark(
+    subject: Subject, counts: list[int], slots: _Slots, reading: tuple[Epoch, ...]
+) -> bool:
+    """Whether a first best that came late is all that is wrong: some initial watermark explains it.
+
+    The writes are then those of a session that starts from one of the rewards missed.
+    """
+    rewards = {at.epoch: at.reward for at in reading}
+    due = [slot[0].epoch for slot in slots[1:]]
+    for at in reading:
+        if not at.improved:
+            continue
+        other = tuple(epochs(subject.profile, subject.settings, rewards, watermark=at.reward))
+        if not any(later.improved for later in other):
+            continue
+        again = _slots(other, due)
+        if _late(counts, again) is None and not _surplus(counts, again):
+            return True
+    return False
+
+
+def _has_reward_from_the_start(subject: Subject, reading: tuple[Epoch, ...]) -> bool:
+    return bool(reading) and reading[0].epoch == subject.driven[-1].first
+
+
+def _too_early(subject: Subject, reading: tuple[Epoch, ...]) -> Wrong | None:
+    """A best of an epoch that had no mean reward, where there was such an epoch."""
+    if _has_reward_from_the_start(subject, reading):
+        return None
+    return Wrong("BEST-001", "the best was written in an epoch in which no episode had finished")
 
 
 def _rewritten(slot: tuple[Epoch, ...]) -> Wrong | None:

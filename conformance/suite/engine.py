@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Finding, RunReport, run_verdict
 from conformance.convention.rules import BY_ID, RULES, Level, Verdict
+from conformance.suite.causes import MORE_GENERAL, is_symptom, without
 from conformance.suite.probes import probes
 from conformance.suite.shrink import identity, shrink, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from conformance.convention.profile import Profile
+    from conformance.convention.rules import Rule
     from conformance.suite.play import Chain, Play, Player
     from conformance.trainers import TrainerBroke
 
@@ -253,6 +255,38 @@ class Engine:
             found.chain, still, profile=self.player.profile, most_plays=self.most_shrinking
         )
 
+    def _failures(self, *, shrinking: bool) -> Iterator[Failure]:
+        """The failures, each rule that only shows another one's cause left out."""
+        settled: dict[str, Failure] = {}
+        # Those that may be explained away first: what explains them may be new.
+        waiting = sorted(self._failing, key=lambda rule: (rule not in MORE_GENERAL, rule))
+        while waiting:
+            rule = waiting.pop(0)
+            failure = self._failure(rule, self._failing[rule], shrinking=shrinking)
+            general = self._more_general(failure) if shrinking else {}
+            for other, found in general.items():
+                if other not in self._failing:
+                    self._failing[other] = found
+                    waiting.append(other)
+            if not general:
+                settled[rule] = failure
+        for rule, failure in settled.items():
+            if not shrinking or not is_symptom(rule, failure.finding, settled):
+                yield failure
+
+    def _more_general(self, failure: Failure) -> dict[str, _Found]:
+        """The more general rules that break without what the failure's rule is about."""
+        general = MORE_GENERAL.get(failure.rule, frozenset())
+        found: dict[str, _Found] = {}
+        for chain in without(failure.rule, failure.chain):
+            if identity(chain) == identity(failure.chain):
+                continue
+            self._sums["shrinking"] += 1
+            play = self._play(chain)
+            for rule in general.intersection(play.failing):
+                found[rule] = _Found(chain, failure.found_by, failure.number, play)
+        return found
+
     def _failure(self, rule: str, found: _Found, *, shrinking: bool) -> Failure:
         chain = found.chain
         if shrinking:
@@ -290,10 +324,7 @@ class Engine:
             for code, found in self._broken.items()
         )
         failures = sorted(
-            (
-                self._failure(rule, found, shrinking=shrinking)
-                for rule, found in self._failing.items()
-            ),
+            self._failures(shrinking=shrinking),
             key=lambda failure: (failure.level is not Level.MUST, failure.rule),
         )
         counts = Counts(
@@ -328,9 +359,12 @@ class Engine:
     ) -> RunReport:
         """One finding for each rule over all plays."""
         failed = {failure.rule: failure.finding for failure in failures}
+        explained = set(self._failing) - set(failed)
         selected = self.player.selected
         findings = tuple(
-            failed.get(rule.id) or self._finding(rule.id, counts, breakages, gated=gated)
+            failed.get(rule.id)
+            or (_explained(rule) if rule.id in explained else None)
+            or self._finding(rule.id, counts, breakages, gated=gated)
             for rule in RULES
             if selected is None or rule.id in selected
         )
@@ -379,6 +413,11 @@ class Engine:
         if breakages:
             why = f"the trainer broke: {breakages[0].broke.message}"
         return Finding(rule, BY_ID[rule].level, Verdict.UNOBSERVABLE, why, (), {}, "")
+
+
+def _explained(rule: Rule) -> Finding:
+    message = "it broke only where another rule, which is reported, breaks as well"
+    return Finding(rule.id, rule.level, Verdict.NOT_APPLICABLE, message, (), {}, "")
 
 
 # Without these a run says nothing of what the convention is for. Others may have nothing to look at

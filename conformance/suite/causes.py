@@ -1,0 +1,103 @@
+"""Which of several broken rules a defect is blamed on: a rule is dropped where it is not the cause.
+
+One scenario may show a symptom of a rule by chance: a trainer that wants an improvement of at least
+one also misses one that follows a NaN. So the shrunken scenario is played again without what the
+rule is about; if the trainer still breaks a more general rule, that one is the cause.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from conformance.convention.rewards import as_float32, improves, same_reward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from conformance.checks.finding import Finding
+    from conformance.convention.scenario import Scenario
+
+    Chain = tuple[Scenario, ...]
+
+# A rule, and those that explain it away if they break without what the rule is about.
+MORE_GENERAL: Mapping[str, frozenset[str]] = {
+    "BEST-003": frozenset({"BEST-004"}),
+    "BEST-005": frozenset({"BEST-001", "BEST-003", "BEST-004", "BEST-006"}),
+    "BEST-008": frozenset({"BEST-003", "BEST-004", "BEST-005", "BEST-006"}),
+}
+# A rule whose symptom is one of another rule's, as soon as that one breaks too: a best that is
+# missing where improvements are not saved in general; the best alone, which shows no named epoch.
+SYMPTOM_OF: Mapping[str, frozenset[str]] = {
+    "BEST-001": frozenset({"BEST-006"}),
+    "BEST-002": frozenset({"NAME-006"}),
+}
+# Where one of these breaks, periodic checkpoints repeat the watermark that it shows.
+_OF_THE_WATERMARK = frozenset(f"BEST-00{number}" for number in (1, 3, 4, 5, 6, 7, 8))
+
+
+def without(rule: str, chain: Chain) -> Iterator[Chain]:
+    """The chain without what the rule is about: without ties, without NaN, without a resume."""
+    if rule == "BEST-003":
+        yield tuple(_changed(scenario, _without_ties(scenario.rewards)) for scenario in chain)
+    elif rule == "BEST-005":
+        yield tuple(_changed(scenario, _lower_for_nan(scenario.rewards)) for scenario in chain)
+        yield tuple(_without_nan(scenario) for scenario in chain)
+    elif rule == "BEST-008":
+        yield (replace(chain[-1], resume=None),)
+
+
+def is_symptom(rule: str, finding: Finding, failing: Mapping[str, object]) -> bool:
+    """Whether a broken rule only shows what another broken one does."""
+    if not SYMPTOM_OF.get(rule, frozenset()).isdisjoint(failing):
+        return True
+    of_the_watermark = rule == "SUMMARY-002" and "watermark" in finding.evidence
+    return of_the_watermark and not _OF_THE_WATERMARK.isdisjoint(failing)
+
+
+def _changed(scenario: Scenario, rewards: tuple[float | None, ...]) -> Scenario:
+    return replace(scenario, rewards=rewards)
+
+
+def _without_ties(rewards: tuple[float | None, ...]) -> tuple[float | None, ...]:
+    """Each reward equal to the highest before it, a little lowered."""
+    best = -math.inf
+    changed: list[float | None] = []
+    for reward in rewards:
+        tie = reward is not None and same_reward(reward, best) and math.isfinite(best)
+        changed.append(_just_below(best) if tie else reward)
+        if reward is not None and improves(reward, best):
+            best = reward
+    return tuple(changed)
+
+
+def _lower_for_nan(rewards: tuple[float | None, ...]) -> tuple[float | None, ...]:
+    """Each NaN replaced by a number that is no improvement, or by a first one below all others."""
+    finite = [reward for reward in rewards if reward is not None and math.isfinite(reward)]
+    lowest = as_float32(min(finite, default=0.0) - 1.0)
+    best = -math.inf
+    changed: list[float | None] = []
+    for reward in rewards:
+        if reward is not None and math.isnan(reward):
+            changed.append(_just_below(best) if math.isfinite(best) else lowest)
+            continue
+        changed.append(reward)
+        if reward is not None and improves(reward, best):
+            best = reward
+    return tuple(changed)
+
+
+def _without_nan(scenario: Scenario) -> Scenario:
+    """The scenario without its NaN epochs; as it is where that leaves none."""
+    kept = tuple(
+        reward
+        for reward in scenario.rewards[: scenario.max_epochs]
+        if reward is None or not math.isnan(reward)
+    )
+    return replace(scenario, rewards=kept, max_epochs=len(kept)) if kept else scenario
+
+
+def _just_below(reward: float) -> float:
+    """A float32 below a finite one, near it."""
+    return as_float32(reward - max(abs(reward) * 1e-6, 1e-6))
