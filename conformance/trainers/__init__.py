@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.trainers.errors import TrainerBroke, TrainerSpecError, UnsupportedScenario
-from conformance.trainers.opening import open_trainer
+from conformance.trainers.opening import open_object, open_trainer
 from conformance.trainers.trainer import Trainer
 from conformance.trainers.workspace import Workspace
 
@@ -13,5 +13,6 @@ __all__ = [
     "TrainerSpecError",
     "UnsupportedScenario",
     "Workspace",
+    "open_object",
     "open_trainer",
 ]

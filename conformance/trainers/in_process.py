@@ -65,6 +65,11 @@ class PythonTrainer(Trainer):
         module, separator, path = target.partition(":")
         if not separator or not path or "" in module.split("."):
             raise TrainerSpecError(f"{spec!a} is not of the form python:MODULE:ATTRIBUTE")
+        self._open(spec, lambda: self._find(module, path), time_limit, start_limit)
+
+    def _open(
+        self, spec: str, find: Callable[[], object], time_limit: float, start_limit: float
+    ) -> None:
         self.spec = spec
         self._limits = time_limit, start_limit
         self._make: Callable[[], object] | None = None
@@ -74,7 +79,7 @@ class PythonTrainer(Trainer):
             sys.path.insert(0, self._import_path)
         self._capture = Capture()
         try:
-            found = self._call(lambda: self._find(module, path), "importing it", start_limit)
+            found = self._call(find, "importing it", start_limit)
             if isinstance(found, type) or not _has_train(found):
                 self._make = cast("Callable[[], object]", found)
             else:
@@ -98,6 +103,9 @@ class PythonTrainer(Trainer):
             found = attrgetter(path)(found)
         except AttributeError as error:
             raise TrainerSpecError(one_line(f"{self.spec!a}: {error}")) from None
+        return self._drivable(found)
+
+    def _drivable(self, found: object) -> object:
         if not _has_train(found) and not callable(found):
             raise TrainerSpecError(
                 f"{self.spec!a} is neither an object with train(scenario) nor makes one when called"
@@ -230,6 +238,31 @@ class PythonTrainer(Trainer):
         if self._import_path in sys.path:
             sys.path.remove(self._import_path)
         self._import_path = None
+
+
+class ObjectTrainer(PythonTrainer):
+    """The same for an object that is at hand, or for what makes one; nothing is imported."""
+
+    def __init__(self, found: object, *, time_limit: float, start_limit: float) -> None:
+        """Build it.
+
+        Args:
+            found: an object with `train(scenario)`, a class or another callable that makes one.
+            time_limit: seconds for one scenario.
+            start_limit: seconds for building the object.
+
+        Raises:
+            TrainerSpecError: it is neither.
+            TrainerBroke: it raised, or hung.
+        """
+        self._open(_spec_of(found), lambda: self._drivable(found), time_limit, start_limit)
+
+
+def _spec_of(found: object) -> str:
+    """The spec that would name it, if it can be imported; one line either way."""
+    named = found if hasattr(found, "__qualname__") else type(found)
+    name = getattr(named, "__qualname__", type(found).__name__)
+    return one_line(f"python:{getattr(named, '__module__', '')}:{name}")
 
 
 def _has_train(thing: object) -> bool:

@@ -53,3 +53,24 @@ def open_trainer(
     from conformance.trainers.command import CommandTrainer  # noqa: PLC0415
 
     return CommandTrainer(spec, rest, time_limit=time_limit)
+
+
+def open_object(
+    found: object, *, time_limit: float = 60.0, start_limit: float = START_LIMIT_S
+) -> Trainer:
+    """Take an object of this process as the trainer.
+
+    Args:
+        found: an object with `train(scenario)`; or a class or another callable that makes one.
+        time_limit: seconds for each session; more than 0.
+        start_limit: seconds for building it; more than 0.
+
+    Raises:
+        TrainerSpecError: it is neither.
+        TrainerBroke: it could not be built.
+    """
+    if not (time_limit > 0 and start_limit > 0):
+        raise ValueError(f"a time limit is more than 0 seconds, not {min(time_limit, start_limit)}")
+    from conformance.trainers.in_process import ObjectTrainer  # noqa: PLC0415 - only if asked
+
+    return ObjectTrainer(found, time_limit=time_limit, start_limit=start_limit)
