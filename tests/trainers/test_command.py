@@ -252,6 +252,15 @@ def test_children_that_it_left_behind_are_killed_once_it_ends(
     assert time.monotonic() - start < 20
 
 
+def test_what_it_said_last_is_read_although_it_is_dead(tmp_path, gone):
+    note = tmp_path / "process"
+    child = Child(["sh", "-c", f"echo $$ >'{note}'; echo its last words"], talks=False)
+    while not (note.exists() and note.read_text().strip() and gone(int(note.read_text()))):
+        os.sched_yield()
+    child._bury()
+    assert (child.printed, child.ending) == ("its last words", "with exit code 0")
+
+
 def test_its_standard_input_is_empty(command, scenario):
     with open_trainer(command("x", "assert sys.stdin.read() == ''")) as trainer:
         trainer.train(scenario())

@@ -326,6 +326,29 @@ def test_an_answer_too_many_is_noticed_at_the_latest_at_the_end(worker, scenario
     assert {each.code for each in broke if each} == {"rubbish"}
 
 
+def test_a_line_that_nobody_asked_for_is_told_as_such(worker, scenario, tmp_path, attempt):
+    go, said = tmp_path / "go", tmp_path / "said"
+    train = (
+        "say('{\"ok\": true}')\n"
+        f"while not os.path.exists({str(go)!r}): time.sleep(0.001)\n"
+        f"say('Epoch 2')\nopen({str(said)!r}, 'w')\ncontinue"
+    )
+    with open_trainer(worker(train)) as trainer:
+        trainer.train(scenario())
+        go.touch()
+        while not said.exists():
+            os.sched_yield()
+        broke = attempt(trainer, scenario())
+    assert broke.code == "rubbish"
+    assert str(broke) == "the worker said 'Epoch 2' without being asked"
+
+
+def test_a_long_request_that_nobody_reads_keeps_the_time_limit(worker, scenario):
+    spec = worker(start=f"say('{START}'); time.sleep(20); sys.exit(1)")
+    broke = broke_on(spec, scenario(rewards=(1.0,) * 100_000), time_limit=0.3)
+    assert broke.code == "hung"
+
+
 def test_a_worker_that_closes_its_output_and_lives_on_is_given_up(worker, scenario):
     broke = broke_on(worker("os.close(1); time.sleep(1000)"), scenario())
     assert (broke.code, str(broke)) == (
