@@ -558,7 +558,9 @@ class Recording:
         while waiting:
             prefix = waiting.pop()
             try:
-                watch = self._kernel.add(f"{self._root}/{prefix}", _MASK | _IN_DONT_FOLLOW)
+                # A closing slash would follow a link that has taken the folder's place.
+                path = f"{self._root}/{prefix}".rstrip("/")
+                watch = self._kernel.add(path, _MASK | _IN_DONT_FOLLOW)
             except OSError as error:
                 self._complain(prefix, "watched", error)
                 continue
