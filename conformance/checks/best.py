@@ -51,9 +51,9 @@ def exists_iff_improved(subject: Subject) -> Outcome:
 
 
 def _early(subject: Subject) -> Outcome | None:
-    """A best that a driven trainer was seen to write before any was due."""
-    wrong = subject.order.wrong if subject.driven else None
-    return failed(wrong.message) if wrong is not None and wrong.rule == "BEST-001" else None
+    """A best that a driven trainer was seen to write too early or too late for the first one."""
+    blame = diagnose(subject).blame
+    return failed(blame.message) if blame is not None and blame.rule == "BEST-001" else None
 
 
 def _is_due(subject: Subject) -> tuple[bool | None, str]:

@@ -257,7 +257,7 @@ def none_with_zero(subject: Subject) -> Outcome:
         return unobservable(_NO_SAVE_FREQ)
     if freq.value:
         return not_applicable(f"save_freq is {freq.value} (from {freq.source})")
-    older = _under_older_settings(subject, 0) if subject.history.played else set()
+    older = _under_older_settings(subject, 0)
     periodic = [file for file in subject.periodic if file not in older]
     if periodic:
         return failed(

@@ -61,14 +61,19 @@ class Diagnosis:
 def diagnose(subject: Subject) -> Diagnosis:
     """Hold the run's best checkpoint, and the journal of its writes, against the oracle.
 
-    The journal sees rewrites that a later one hides, and tells a missed improvement from a lower
-    reward that was saved; of all else the file says more.
+    The journal sees rewrites that a later one hides. It tells a missed improvement from a lower
+    reward that was saved, and a cause where the file shows none; of all else the file says more.
     """
     left = _diagnose_file(subject)
     wrong = subject.order.wrong if subject.driven else None
-    if wrong is None or wrong.rule == "BEST-001":
+    if wrong is None:
         return left
-    if left.blame is None or (left.blame.rule, wrong.rule) == ("BEST-004", "BEST-006"):
+    late = wrong.rule in ("BEST-001", "BEST-006")
+    if (
+        left.blame is None
+        or left.blame.rule == "BEST-002"
+        or (late and left.blame.rule in ("BEST-003", "BEST-004"))
+    ):
         return Diagnosis(Blame(wrong.rule, wrong.message), holder=left.holder)
     return left
 
@@ -164,7 +169,7 @@ def _unlogged(subject: Subject, epoch: int) -> Diagnosis:
     last = history.last_epoch or 0
     if epoch > last and (limit is None or epoch <= limit):
         return Diagnosis(unknown=f"epoch {epoch} is not logged: the log ends at epoch {last}")
-    if epoch < history.sessions[0].first and subject.starts_before_the_log:
+    if history.sessions and epoch < history.sessions[0].first and subject.starts_before_the_log:
         return Diagnosis(unknown=f"epoch {epoch} is not logged: earlier event files are missing")
     silent = history.count > len(history.sessions)
     if 1 <= epoch <= last and (silent or any(s.last < epoch for s in history.sessions)):
@@ -238,10 +243,13 @@ def _missed_by_later_session(subject: Subject, session: Session) -> Blame | None
     if not later:
         return None
     first = min(later, key=lambda written: (written.session, written.epoch))
+    reached = f"a later session reached reward {first.reward!r} in epoch {first.epoch}"
+    rewards = subject.history.sessions[first.session].rewards
+    poison = next((e for e in sorted(rewards) if e < first.epoch and math.isnan(rewards[e])), None)
+    if poison is None:
+        return Blame("BEST-006", f"{reached}, and the best was not rewritten")
     return Blame(
-        "BEST-006",
-        f"a later session reached reward {first.reward!r} in epoch {first.epoch}, and the best was"
-        " not rewritten",
+        "BEST-005", f"{reached}, after the NaN reward of epoch {poison}; the best was not rewritten"
     )
 
 
@@ -271,9 +279,8 @@ def _deviation(
             f"{held}, the highest of the periodic epochs alone: {at.before!r} was reached in"
             " between and not saved",
         )
-    if at.before == _inherited(timeline.session) and _explained_by_reset(subject, at):
-        if same_reward(at.reward, at.before):
-            return None  # a tie that may be rewritten on principle: a fresh session tells
+    lower = not same_reward(at.reward, at.before)
+    if lower and at.before == _inherited(timeline.session) and _explained_by_reset(subject, at):
         return Blame("BEST-008", f"{held}: a resumed session replaced a best of {at.before!r}")
     if same_reward(at.reward, at.before):
         if best.watermark is not None and not is_float32(best.watermark):

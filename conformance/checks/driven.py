@@ -49,9 +49,10 @@ class DrivenSession:
         resumed_from: name of the checkpoint that it was to resume from; None: a fresh session.
         watermark: that it starts from; None: the profile's initial one.
         logs: the event files that it wrote, as they were read right after it.
+        lost_logs: names of event files of earlier sessions that it removed or overwrote.
         writes: its journal.
         elsewhere: whether its folder is not the one it was asked to write.
-        others: what else stands beside the run's folder and is, or holds, checkpoints.
+        others: what else stands beside the run's folder and is a checkpoint or made like a run.
     """
 
     rewards: Mapping[int, float] | None
@@ -61,6 +62,7 @@ class DrivenSession:
     resumed_from: str | None = None
     watermark: float | None = None
     logs: tuple[EventFile, ...] = ()
+    lost_logs: tuple[str, ...] = ()
     writes: Writes = field(default_factory=lambda: Writes(None, "no journal was kept"))
     elsewhere: bool = False
     others: tuple[str, ...] = ()

@@ -80,7 +80,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """All findings on one run: one for each selected rule."""
+    """All findings on one run: one for each selected rule.
+
+    Attributes:
+        path: the run's folder; of a driven trainer its title.
+        verdict: of the run.
+        sessions: how many there were.
+        checkpoints: how many there are; of a driven trainer, how many were due.
+        findings: one for each rule.
+        notes: what else there is to say, a line each.
+        driven: whether this is about a trainer that was driven, over all that it played.
+    """
 
     path: str
     verdict: str
@@ -88,6 +98,7 @@ class RunReport:
     checkpoints: int
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    driven: bool = False
 
 
 def run_verdict(findings: Iterable[Finding]) -> str:

@@ -32,21 +32,25 @@ def epochs_go_on(subject: Subject) -> Outcome:
     asked = f"asked to resume from {session.resumed_from!a} (epoch {session.first - 1})"
     if not logged and not saved:
         return failed(f"{asked}, it trained no epoch: it logged and saved nothing")
-    in_time = bool(saved) and min(saved) >= session.first and max(saved) <= session.last
-    if logged and logged[0] == session.first and (in_time or not saved):
-        return passed(f"{asked}, it went on with epoch {session.first}", first=session.first)
-    if in_time:
-        return passed(f"{asked}, it saved epochs {min(saved)} to {max(saved)}", saved=sorted(saved))
-    began = min(saved) if saved else logged[0]
-    if logged and not saved and logged[0] > session.last:
-        return unobservable(f"{asked}, it logged no epoch of its own and saved nothing")
-    if saved and logged and logged[0] == session.first:
-        return not_applicable("the log goes on; what the checkpoints store is NAME-006's matter")
-    first = logged[0] if logged else began
+    on_time = not logged or logged[0] == session.first
+    if not on_time and len(logged) != session.last - session.first + 1:
+        return _elsewhere(session, asked, logged[0])
+    if saved and not session.first <= min(saved) <= max(saved) <= session.last:
+        if logged and on_time:
+            return not_applicable(
+                "the log goes on; what the checkpoints store is NAME-006's matter"
+            )
+        return _elsewhere(session, asked, min(saved))
+    if not on_time and not saved:
+        return unobservable(f"{asked}, it saved nothing; the steps of its log are SUMMARY-001's")
+    return passed(f"{asked}, it went on with epoch {session.first}", first=session.first)
+
+
+def _elsewhere(session: DrivenSession, asked: str, began: int) -> Outcome:
     return failed(
-        f"{asked}, it began with epoch {first}; epoch {session.first} was next",
+        f"{asked}, it began with epoch {began}; epoch {session.first} was next",
         expected=session.first,
-        began=first,
+        began=began,
     )
 
 
@@ -68,8 +72,8 @@ def one_run_folder(subject: Subject) -> Outcome:
     others = sorted({name for session in subject.driven for name in session.others})
     if others:
         return failed(
-            f"checkpoints of one run stand in {len(others) + 1} folders: beside"
-            f" {subject.folder.experiment!a} in {others[0]!a}",
+            f"one run wrote {len(others) + 1} folders: {others[0]!a} beside"
+            f" {subject.folder.experiment!a}",
             folders=others,
         )
     return not_applicable("the trainer was driven with one rank")

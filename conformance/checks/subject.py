@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from conformance.convention.names import (
 from conformance.convention.oracle import Epoch, Settings, epochs
 from conformance.convention.profile import Kind, Profile
 from conformance.convention.rewards import as_float32, same_reward
+from conformance.convention.sessions import ends_unrewarded
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.runs import CONFIG_NAME, Entry, EntryKind, RunFolder
@@ -223,7 +225,31 @@ class Subject:
     @cached_property
     def periodic(self) -> tuple[CheckpointFile, ...]:
         """The periodic checkpoints, flawed names included."""
-        return tuple(file for file in self.checkpoints if file.name.kind is Kind.PERIODIC)
+        return tuple(
+            file
+            for file in self.checkpoints
+            if file.name.kind is Kind.PERIODIC and file not in self.unrewarded
+        )
+
+    @cached_property
+    def unrewarded(self) -> tuple[CheckpointFile, ...]:
+        """The final checkpoints of sessions in which no episode finished.
+
+        Their names end in `-inf`, as a periodic one's may: only the rewards tell them apart.
+        """
+        if not ends_unrewarded(self.profile):
+            return ()
+        if self.driven and all(session.rewards is not None for session in self.driven):
+            known = {epoch for session in self.driven for epoch in session.rewards or ()}
+        else:
+            known = {entry.step for file in self.event_files for entry in file.rewards}
+        return tuple(
+            file
+            for file in self.checkpoints
+            if file.name.reward == -math.inf
+            and file.name.epoch is not None
+            and file.name.epoch not in known
+        )
 
     @cached_property
     def misspelled(self) -> tuple[CheckpointFile, ...]:

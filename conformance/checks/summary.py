@@ -74,6 +74,9 @@ def _logs_what_was_played(subject: Subject) -> Outcome:
     """SUMMARY-001 of the last session of a driven run: its log against what it was given."""
     session, folder = subject.driven[-1], [subject.profile.summaries]
     logged = session.logged
+    if session.lost_logs:
+        lost = session.lost_logs
+        return failed(f"the log of an earlier session is lost: {lost[0]!a}{and_more(lost)}", folder)
     if session.rewards is None:
         if logged.problems or not logged.sessions:
             return _of_own_rewards(subject, logged.problems)
@@ -83,16 +86,10 @@ def _logs_what_was_played(subject: Subject) -> Outcome:
         return passed(f"the log reaches epoch {reached}", epochs=reached)
     if logged.problems:
         return failed(logged.problems[0] + and_more(logged.problems), folder)
-    if not session.rewards:
-        if not logged.sessions:
-            return not_applicable("no epoch had a mean reward to log")
-        epochs = sorted(session.logged_rewards)
-        return failed(
-            f"a reward is logged for epoch(s) {epochs[:5]}, in which no episode had finished",
-            folder,
-        )
     if not logged.sessions:
-        return _nothing_logged(subject)
+        if session.rewards:
+            return _nothing_logged(subject)
+        return not_applicable("no epoch had a mean reward to log")
     wrong = _first_difference(session)
     if wrong is None:
         return passed(
@@ -141,7 +138,7 @@ def _played_other_rewards(subject: Subject) -> bool:
 
 def _nothing_logged(subject: Subject) -> Outcome:
     tags = sorted(set().union(*(file.tags for file in subject.event_files)))
-    numbered = [file.path for file in subject.checkpoints]
+    numbered = [file.path for file in subject.checkpoints if file not in subject.unrewarded]
     if numbered or any(tag.startswith("rewards") for tag in tags):
         others = f"; what is logged: {', '.join(ascii(tag) for tag in tags[:5])}" if tags else ""
         return failed(

@@ -33,6 +33,9 @@ class Wrong:
     message: str
 
 
+_TOO_EARLY = Wrong("BEST-001", "the best was written before any epoch had a mean reward")
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What the journal of the last session says.
@@ -123,15 +126,9 @@ def _judged(
         return replace(found, wrong=_lost_watermark([slots[number] for number in surplus]))
     if late is not None:
         return replace(found, wrong=_missed(subject, counts, slots, late))
-    early = sum(counts) == sum(at.improved for at in reading)
-    if both and (early or any(not slots[number] for number in surplus)):
-        early = early or _has_reward_from_the_start(subject, reading)
-    if both and early:
+    if _periodic_late(counts, slots, _slots(reading, due, after=False)):
         return replace(found, reversed=both)
-    blames = (
-        _rewritten(slots[number]) if slots[number] else _too_early(subject, reading)
-        for number in surplus
-    )
+    blames = (_rewritten(slots[number]) if slots[number] else _TOO_EARLY for number in surplus)
     return replace(found, wrong=next((blame for blame in blames if blame is not None), None))
 
 
@@ -162,9 +159,16 @@ def _reading(subject: Subject) -> tuple[Epoch, ...]:
     return readings[0] if current and session.first >= subject.driven[-1].first else ()
 
 
-def _slots(reading: tuple[Epoch, ...], due: list[int]) -> _Slots:
-    """The epochs whose best, if any, is due between two periodic writes."""
+def _slots(reading: tuple[Epoch, ...], due: list[int], *, after: bool = True) -> _Slots:
+    """The epochs whose best, if any, is due between two periodic writes.
+
+    `after` False: as if an epoch's best were written before its periodic checkpoint.
+    """
     bounds = [-math.inf, *due, math.inf]
+    if not after:
+        return tuple(
+            tuple(at for at in reading if low < at.epoch <= high) for low, high in pairwise(bounds)
+        )
     return tuple(
         tuple(at for at in reading if low <= at.epoch < high) for low, high in pairwise(bounds)
     )
@@ -194,6 +198,18 @@ def _surplus(counts: list[int], slots: _Slots) -> list[int]:
     ]
 
 
+def _periodic_late(counts: list[int], slots: _Slots, swapped: _Slots) -> bool:
+    """Whether periodic checkpoints that were written late explain writes that came too early.
+
+    Either each came behind its own epoch's best, or all writes are there, and some stand where no
+    epoch can have caused them.
+    """
+    if _late(counts, swapped) is None and not _surplus(counts, swapped):
+        return True
+    improved = sum(at.improved for slot in slots for at in slot)
+    return sum(counts) == improved and not any(slots[n] for n in _surplus(counts, slots))
+
+
 def _with_lower_watermark(subject: Subject, counts: list[int], due: list[int]) -> bool:
     """Whether a resumed session wrote as if it had started from a lower watermark."""
     for reading in subject.readings_from_lower:
@@ -203,10 +219,10 @@ def _with_lower_watermark(subject: Subject, counts: list[int], due: list[int]) -
     return False
 
 
-def _lost_watermark(surplus: list[tuple[Epoch, ...]]) -> Wrong | None:
+def _lost_watermark(surplus: list[tuple[Epoch, ...]]) -> Wrong:
     """BEST-008, unless it was all ties: those may be rewritten on principle."""
     if all(same_reward(at.reward, at.before) for slot in surplus for at in slot):
-        return None
+        return Wrong("BEST-003", "the resumed session rewrote the best for an equal reward")
     return Wrong(
         "BEST-008",
         "the resumed session rewrote the best as if it had started from a lower watermark",
@@ -253,23 +269,13 @@ def _from_a_higher_watermark(
         if not at.improved:
             continue
         other = tuple(epochs(subject.profile, subject.settings, rewards, watermark=at.reward))
-        if not any(later.improved for later in other):
+        last = next((later.epoch for later in reversed(other) if later.improved), None)
+        if last is None or subject.best is None or subject.best.epoch != last:
             continue
         again = _slots(other, due)
         if _late(counts, again) is None and not _surplus(counts, again):
             return True
     return False
-
-
-def _has_reward_from_the_start(subject: Subject, reading: tuple[Epoch, ...]) -> bool:
-    return bool(reading) and reading[0].epoch == subject.driven[-1].first
-
-
-def _too_early(subject: Subject, reading: tuple[Epoch, ...]) -> Wrong | None:
-    """A best of an epoch that had no mean reward, where there was such an epoch."""
-    if _has_reward_from_the_start(subject, reading):
-        return None
-    return Wrong("BEST-001", "the best was written in an epoch in which no episode had finished")
 
 
 def _rewritten(slot: tuple[Epoch, ...]) -> Wrong | None:

@@ -194,11 +194,11 @@ def _is_later(best: tuple[int, Save], other: tuple[int, Save]) -> bool:
 def _written(profile: Profile, session: PlayedSession) -> Iterator[Save]:
     """The checkpoints that the session leaves, the final save before any episode included."""
     yield from session.saves
-    if not session.rewards and session.first <= session.last and _ends_unrewarded(profile):
+    if not session.rewards and session.first <= session.last and ends_unrewarded(profile):
         yield Save(Kind.FINAL, session.last, -math.inf, session.watermark)
 
 
-def _ends_unrewarded(profile: Profile) -> bool:
+def ends_unrewarded(profile: Profile) -> bool:
     """Whether the profile writes a final save also where no episode has finished."""
     return profile.final_at != "never" and any(
         RewardForm.MINUS_INF in template.rewards for template in profile.templates(Kind.FINAL)

@@ -316,10 +316,10 @@ class MissesTheFirstBest(Trainer):
 class WaitsForTheBest(Trainer):
     """Saves no best in the first two epochs, as `save_best_after` has it elsewhere."""
 
-    rule = "BEST-001"
+    rule = "BEST-006"
     epochs = 1
     # What comes later need not improve on what was missed.
-    also = frozenset({"BEST-003", "BEST-004", "BEST-006"})
+    also = frozenset({"BEST-001", "BEST-003", "BEST-004"})
 
     def improves(self, reward: float) -> bool:
         return self.epoch > 2 and super().improves(reward)

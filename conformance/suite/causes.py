@@ -27,11 +27,17 @@ MORE_GENERAL: Mapping[str, frozenset[str]] = {
     "BEST-005": frozenset({"BEST-001", "BEST-003", "BEST-004", "BEST-006"}),
     "BEST-008": frozenset({"BEST-003", "BEST-004", "BEST-005", "BEST-006"}),
 }
+ABOUT_THE_BEST = frozenset(f"BEST-00{number}" for number in (1, 2, 3, 4, 5, 6, 8))
 # A rule whose symptom is one of another rule's, as soon as that one breaks too: a best that is
-# missing where improvements are not saved in general; the best alone, which shows no named epoch.
+# missing, or there too early, where improvements are not told in general; an epoch that the best
+# holds where stored epochs are wrong; a name that looks rounded where names carry other rewards.
 SYMPTOM_OF: Mapping[str, frozenset[str]] = {
-    "BEST-001": frozenset({"BEST-006"}),
+    "BEST-001": frozenset({"BEST-004", "BEST-006"}),
     "BEST-002": frozenset({"NAME-006"}),
+    "BEST-003": frozenset({"NAME-006"}),
+    "BEST-004": frozenset({"NAME-006"}),
+    "BEST-005": frozenset({"NAME-006", "BEST-002"}),
+    "BEST-006": frozenset({"NAME-006"}),
 }
 # Where one of these breaks, periodic checkpoints repeat the watermark that it shows.
 _OF_THE_WATERMARK = frozenset(f"BEST-00{number}" for number in (1, 3, 4, 5, 6, 7, 8))
@@ -48,9 +54,19 @@ def without(rule: str, chain: Chain) -> Iterator[Chain]:
         yield (replace(chain[-1], resume=None),)
 
 
-def is_symptom(rule: str, finding: Finding, failing: Mapping[str, object]) -> bool:
+def closely(rule: str, chain: Chain) -> Iterator[Chain]:
+    """The chain with a periodic checkpoint in every epoch: each write of the best stands alone."""
+    if rule in ABOUT_THE_BEST or rule == "CADENCE-005":
+        yield tuple(replace(scenario, save_freq=1) for scenario in chain)
+
+
+def is_symptom(rule: str, finding: Finding, chain: Chain, failing: Mapping[str, object]) -> bool:
     """Whether a broken rule only shows what another broken one does."""
+    if rule in ("BEST-003", "BEST-004") and len(chain) > 1 and "BEST-008" in failing:
+        return True  # it takes a resume to show it
     if not SYMPTOM_OF.get(rule, frozenset()).isdisjoint(failing):
+        return True
+    if rule == "NAME-005" and "logged" in finding.evidence and "SUMMARY-002" in failing:
         return True
     of_the_watermark = rule == "SUMMARY-002" and "watermark" in finding.evidence
     return of_the_watermark and not _OF_THE_WATERMARK.isdisjoint(failing)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Finding, RunReport, run_verdict
 from conformance.convention.rules import BY_ID, RULES, Level, Verdict
-from conformance.suite.causes import MORE_GENERAL, is_symptom, without
+from conformance.suite.causes import ABOUT_THE_BEST, MORE_GENERAL, closely, is_symptom, without
 from conformance.suite.probes import probes
 from conformance.suite.shrink import identity, shrink, size
 
@@ -271,21 +271,32 @@ class Engine:
             if not general:
                 settled[rule] = failure
         for rule, failure in settled.items():
-            if not shrinking or not is_symptom(rule, failure.finding, settled):
+            if not shrinking or not is_symptom(rule, failure.finding, failure.chain, settled):
                 yield failure
 
     def _more_general(self, failure: Failure) -> dict[str, _Found]:
         """The more general rules that break without what the failure's rule is about."""
-        general = MORE_GENERAL.get(failure.rule, frozenset())
         found: dict[str, _Found] = {}
+        for chain in closely(failure.rule, failure.chain):
+            failing = self._failing_in(failure, chain)
+            if failing and failure.rule not in failing:
+                found.update(
+                    (rule, play) for rule, play in failing.items() if rule in ABOUT_THE_BEST
+                )
+        general = MORE_GENERAL.get(failure.rule, frozenset())
         for chain in without(failure.rule, failure.chain):
-            if identity(chain) == identity(failure.chain):
-                continue
-            self._sums["shrinking"] += 1
-            play = self._play(chain)
-            for rule in general.intersection(play.failing):
-                found[rule] = _Found(chain, failure.found_by, failure.number, play)
+            failing = self._failing_in(failure, chain)
+            found.update((rule, play) for rule, play in failing.items() if rule in general)
         return found
+
+    def _failing_in(self, failure: Failure, chain: Chain) -> dict[str, _Found]:
+        """What another chain than the failure's breaks, found as the failure was."""
+        if identity(chain) == identity(failure.chain):
+            return {}
+        self._sums["shrinking"] += 1
+        play = self._play(chain)
+        found = _Found(chain, failure.found_by, failure.number, play)
+        return dict.fromkeys(play.failing, found)
 
     def _failure(self, rule: str, found: _Found, *, shrinking: bool) -> Failure:
         chain = found.chain

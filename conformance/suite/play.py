@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from conformance.convention.profile import Profile
     from conformance.convention.scenario import Scenario
     from conformance.evidence.journal import Journal, Watcher
+    from conformance.evidence.summaries import EventFile
     from conformance.trainers import Trainer
     from conformance.trainers.workspace import Workspace
 
@@ -186,7 +188,7 @@ class Player:
                 session = next_session(self.profile, played, scenario)
                 played = (*played, session)
             try:
-                driven = (*driven, self._session(scenario, session, prepared=prepared))
+                driven = (*driven, self._session(scenario, session, driven, prepared=prepared))
             except TrainerBroke as broke:
                 return Play(chain, tuple(reports), broke, None, epochs, saves)
             except UnsupportedScenario as error:
@@ -216,7 +218,12 @@ class Player:
         )
 
     def _session(
-        self, scenario: Scenario, session: PlayedSession | None, *, prepared: bool
+        self,
+        scenario: Scenario,
+        session: PlayedSession | None,
+        earlier: tuple[DrivenSession, ...],
+        *,
+        prepared: bool,
     ) -> DrivenSession:
         """Have one session played, and gather what could be seen of it."""
         start = self._start(scenario, session)
@@ -230,6 +237,7 @@ class Player:
         return replace(
             start,
             logs=logs,
+            lost_logs=tuple(_overwritten(earlier, logs, after)),
             writes=self._writes(journal, unseen, run),
             elsewhere=run.name != scenario.experiment,
             others=others,
@@ -310,11 +318,39 @@ class Player:
         asked = scenario.root / scenario.experiment
         others = tuple(_with_checkpoints(scenario.root, asked.name, self.profile.suffix))
         if not others or _holds(asked, self.profile.suffix):
-            return asked, others
+            runs = _twins(scenario.root, asked.name, self.profile)
+            return asked, tuple(sorted({*others, *runs}))
         folders = [name for name in others if (scenario.root / name).is_dir()]
         if len(folders) != 1:
             return asked, others
         return scenario.root / folders[0], tuple(name for name in others if name != folders[0])
+
+
+def _overwritten(
+    earlier: tuple[DrivenSession, ...],
+    logs: tuple[EventFile, ...],
+    present: dict[Path, tuple[int, int]],
+) -> Iterator[str]:
+    """The event files of earlier sessions that are gone, or hold something else now.
+
+    A name made of the second in which the session began is no fault of the trainer: sessions do
+    not follow each other within a second elsewhere.
+    """
+    read = {log.path: log for log in logs}
+    for session in earlier:
+        for log in session.logs:
+            now = read.get(log.path)
+            kept = (
+                log.path in present
+                if now is None
+                else now.rewards[: len(log.rewards)] == log.rewards
+            )
+            if not kept and not _is_of_this_minute(log.path.name):
+                yield log.path.name
+
+
+def _is_of_this_minute(name: str) -> bool:
+    return any(abs(int(part) - time.time()) < 60 for part in name.split(".") if part.isdecimal())
 
 
 def _strayed(strays: tuple[str, ...]) -> TrainerBroke:
@@ -346,6 +382,16 @@ def _with_checkpoints(root: Path, run: str, suffix: str) -> Iterator[str]:
         names = sorted(entry.name for entry in entries if entry.name != run)
     for name in names:
         if name.endswith(suffix) or _holds(root / name, suffix):
+            yield name
+
+
+def _twins(root: Path, run: str, profile: Profile) -> Iterator[str]:
+    """The folders beside the run that are made like one, whether or not they hold anything."""
+    with os.scandir(root) as entries:
+        folders = [entry.name for entry in entries if entry.name != run and entry.is_dir()]
+    for name in folders:
+        made = (profile.checkpoints, profile.summaries)
+        if name.startswith(run) or any((root / name / part).is_dir() for part in made):
             yield name
 
 

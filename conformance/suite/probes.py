@@ -45,6 +45,8 @@ def probes(profile: Profile, *, resume: bool) -> tuple[Chain, ...]:
         _session("Ingenuity", 1, (1.0, _JUST_ABOVE_ONE, 1.0, _JUST_ABOVE_ONE), after),
         _session("Ingenuity", 1, tuple(map(as_float32, (-1e-40, 0.0, -0.0, 1.985146e-15))), after),
         _session("Trifinger", 5, tuple(map(as_float32, (485.3, 485.3, 485.4))), after),
+        # The multiple of save_freq is not the number of rewards.
+        _session("Trifinger", 2, (None, 1.0, 2.0, 2.0), after),
         # Nothing to save at all.
         _session("Allegro", 1, (None, None), after),
         # A name that looks like a checkpoint's own.
@@ -63,6 +65,11 @@ def probes(profile: Profile, *, resume: bool) -> tuple[Chain, ...]:
             _session("Ant", 1, (9.0, 2.0), after),
             _session("Ant", 1, (9.0, 2.0, 3.0, 9.0), after, "last"),
             _session("Ant", 2, (9.0, 2.0, 3.0, 9.0, 1.0, 10.0), after, "last"),
+        ),
+        # Resumed between two multiples of save_freq.
+        (
+            _session("Anymal", 2, (5.0, 4.0, 3.0), after),
+            _session("Anymal", 2, (5.0, 4.5, 3.5, 3.0, 6.0), after, "best"),
         ),
         # Epoch 12 comes after epoch 9, whatever the alphabet says.
         (long, _resumed(long, "last", (6.0, 12.0))),

@@ -126,6 +126,7 @@ def _candidates(chain: Chain) -> Iterator[Chain]:
     """Smaller chains, those that save most first."""
     for length in range(1, len(chain)):
         yield chain[:length]
+    yield (replace(chain[-1], resume=None),)
     for dropped in range(1, len(chain) - 1):
         yield chain[:dropped] + chain[dropped + 1 :]
     yield from _shorter(chain)

@@ -22,7 +22,7 @@ _NOT_BY_PLAYING = {"INTEGRITY-002", "INTEGRITY-003", "RESUME-002", "BEST-009"}
 
 # What only the order of writes, the played rewards, a model or the folder around the run shows.
 _NOT_IN_THE_FILES = {
-    *("DefersTheBest", "SavesTheBestAtTheEnd", "SavesTheBestAnEpochLate"),
+    *("DefersTheBest", "SavesTheBestAtTheEnd", "SavesTheBestAnEpochLate", "WaitsForTheBest"),
     *("RewritesTheSameOnTie", "RewritesTheSameOnLower", "RewritesTheSameOnNan"),
     *("RewritesAndRestores", "SavesTheBestFirst", "WritesPeriodicAnEpochLate"),
     *("WritesPeriodicAtTheEnd", "WritesPeriodicInReverse", "SwapsPeriodicPairs"),
