@@ -344,7 +344,7 @@ def test_a_line_that_nobody_asked_for_is_told_as_such(worker, scenario, tmp_path
 
 
 def test_a_long_request_that_nobody_reads_keeps_the_time_limit(worker, scenario):
-    spec = worker(start=f"say('{START}'); time.sleep(20); sys.exit(1)")
+    spec = worker(start=f"say('{START}'); os.read(0, 8192); time.sleep(20); sys.exit(1)")
     broke = broke_on(spec, scenario(rewards=(1.0,) * 100_000), time_limit=0.3)
     assert broke.code == "hung"
 
@@ -472,6 +472,30 @@ def test_an_interrupt_while_it_trains_leaves_nobody(worker, scenario, tmp_path, 
     assert first != second
     assert gone(int(first))
     assert gone(int(second))
+
+
+def test_an_interrupt_that_ends_the_suite_waits_for_nobody(
+    worker, scenario, tmp_path, gone, monkeypatch
+):
+    monkeypatch.setattr(worker_module, "STOP_LIMIT_S", 20.0)
+    note = tmp_path / "process"
+    trainer = open_trainer(
+        worker(f"open({str(note)!r}, 'w').write(str(os.getpid()))\ntime.sleep(1000)")
+    )
+    advance = worker_module.Child.advance
+
+    def interrupted(child, seconds):
+        if seconds > 30 and note.exists() and note.read_text():
+            raise KeyboardInterrupt
+        advance(child, min(seconds, 0.05))
+
+    monkeypatch.setattr(worker_module.Child, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(scenario())
+    start = time.monotonic()
+    trainer.close()
+    assert time.monotonic() - start < 15
+    assert gone(int(note.read_text()))
 
 
 def test_no_descriptor_is_left_open(worker, scenario, attempt, descriptors):
