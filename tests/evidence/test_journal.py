@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,15 @@ def watcher() -> Iterator[Watcher]:
     """Return one watcher for all tests here, as the suite has one for all scenarios."""
     with Watcher() as one:
         yield one
+
+
+@pytest.fixture(autouse=True)
+def _own_mkdir() -> Iterator[None]:
+    """No test leaves a recording's `os.mkdir` to the next: it would hide what the thread misses."""
+    before = os.mkdir
+    assert isinstance(before, types.BuiltinFunctionType)
+    yield
+    assert os.mkdir is before
 
 
 @pytest.fixture
@@ -381,13 +391,12 @@ def test_a_folder_of_another_process_is_told_whole_or_late(
 
 
 def test_a_folder_that_held_a_file_before_it_was_watched_is_late(
-    watcher: Watcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    watcher: Watcher, tmp_path: Path
 ) -> None:
-    mkdir = os.mkdir
-    with watcher.record(tmp_path, prepared=True) as recording:
-        monkeypatch.setattr(os, "mkdir", mkdir)  # as a C++ trainer makes folders
+    mkdir = os.mkdir  # makes folders as a C++ trainer does
+    with watcher.record(tmp_path, prepared=True) as recording, watcher._lock:
         for name in ("full", "empty", "full/deep", "gone"):
-            (tmp_path / name).mkdir()
+            mkdir(tmp_path / name)
         (tmp_path / "full/deep/x").touch()
         (tmp_path / "gone/x").touch()
         (tmp_path / "gone/x").unlink()
@@ -443,8 +452,7 @@ def test_the_threads_look_makes_later_writes_known(
     monkeypatch.setattr(Chronicle, "found", found)
     mkdir = os.mkdir
     with Watcher() as watcher, watcher.record(tmp_path, prepared=prepared) as recording:
-        monkeypatch.setattr(os, "mkdir", mkdir)
-        (tmp_path / "nn").mkdir()
+        mkdir(tmp_path / "nn")
         assert seen.wait(30)
         (tmp_path / "nn/x").touch()
         journal = recording.stop()
@@ -662,7 +670,7 @@ def test_nothing_is_left_open_or_inherited(nn: Path) -> None:
 def test_a_replaced_mkdir_stays_replaced(
     watcher: Watcher, nn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mkdir = os.mkdir
+    monkeypatch.setattr(os, "mkdir", os.mkdir)  # this is what comes back in the end
     with watcher.record(nn):
         watching = os.mkdir
 
@@ -676,7 +684,6 @@ def test_a_replaced_mkdir_stays_replaced(
         (nn / "sub/x").touch()
     assert os.mkdir is other
     assert _is_whole(recording.stop())
-    monkeypatch.setattr(os, "mkdir", mkdir)
 
 
 def _in_child(recording: module.Recording, watcher: Watcher, folder: Path) -> None:
