@@ -35,6 +35,9 @@ class CommandTrainer(Trainer):
     The template is split into arguments first and filled afterwards: a name with spaces or quotes
     stays one argument. No shell reads it. It runs in the working directory, with our environment,
     and reads nothing from its standard input.
+
+    Attributes:
+        placeholders: those that its template asks for.
     """
 
     form = "command"
@@ -54,6 +57,7 @@ class CommandTrainer(Trainer):
         self._limit = time_limit
         self._arguments = [_argument(spec, part) for part in split_command(spec, template)]
         asked = {name for argument in self._arguments for name in argument.placeholders}
+        self.placeholders = frozenset(asked)
         whole = "scenario" in asked
         self.plays_rewards = whole
         self.capabilities = frozenset(

@@ -136,14 +136,29 @@ class PythonTrainer(Trainer):
         if isinstance(offered, (str, bytes)) or not isinstance(offered, Iterable):
             raise TrainerSpecError(f"{self.spec!a}: its capabilities are no collection of names")
         self.capabilities = frozenset(map(str, offered))
+        self.can_infer = callable(getattr(player, "play", None))
 
     def _play(self, scenario: Scenario) -> None:
         # Only what goes beyond the first plain session may be left out: the rest, everybody plays.
         optional = scenario.resume is not None or scenario.save_best_after > 0
         lacks = NotImplementedError if optional else ()
+        self._ask(lambda: self._built().train(scenario), "train()", lacks)
+
+    def infer(self, scenario: Scenario) -> None:
+        """Call the object's own `play(scenario)`, where it has one."""
+        if not self.can_infer:
+            super().infer(scenario)
+        self._ask(
+            lambda: attrgetter("play")(self._built())(scenario), "play()", NotImplementedError
+        )
+
+    def _ask(
+        self, action: Callable[[], object], doing: str, lacks: type[Exception] | tuple[()]
+    ) -> None:
+        """Have the object do something; where it breaks, the next one is new."""
         try:
-            player = self._call(self._built, "building it", self._limits[1])
-            self._call(lambda: player.train(scenario), "train()", self._limits[0], passing=lacks)
+            self._call(self._built, "building it", self._limits[1])
+            self._call(action, doing, self._limits[0], passing=lacks)
         except TrainerBroke:
             if self._make is not None:  # it may be in any state
                 self._player = None

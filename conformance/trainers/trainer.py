@@ -25,6 +25,7 @@ class Trainer(ABC):
         capabilities: of `resume` and `save_best_after` (and whatever else it names) what it can do,
             as far as that is known before trying.
         plays_rewards: whether its mean rewards are the scenario's; else they are its own.
+        can_infer: whether it offers inference by the experiment's name: `infer`.
     """
 
     spec: str
@@ -32,6 +33,7 @@ class Trainer(ABC):
     title: str
     capabilities: frozenset[str]
     plays_rewards: bool = True
+    can_infer: bool = False
 
     def train(self, scenario: Scenario) -> None:
         """Play one session, to its end.
@@ -51,6 +53,16 @@ class Trainer(ABC):
     @abstractmethod
     def _play(self, scenario: Scenario) -> None:
         """Play a scenario within the capabilities."""
+
+    def infer(self, scenario: Scenario) -> None:
+        """Play the policy of an earlier run; nothing but `experiment` and `root` says which.
+
+        Raises:
+            UnsupportedScenario: it offers none.
+            TrainerBroke: it did not come to an end, or not to a good one. It may be asked again.
+        """
+        del scenario
+        raise UnsupportedScenario(f"{self.title} does not offer inference")
 
     def stop(self) -> None:  # noqa: B027 - most forms end by themselves
         """End it in good order, where its form knows such an end.
