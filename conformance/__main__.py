@@ -1,8 +1,6 @@
 """`python -m conformance` is the `conformance` command."""
 
-import sys
-
-from conformance.cli import main
+from conformance.cli import entry_point
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry_point()

@@ -96,7 +96,7 @@ def apply_waivers(runs: Iterable[RunReport], waivers: tuple[Waiver, ...]) -> tup
 
 
 def _waive(run: RunReport, waivers: tuple[Waiver, ...], used: set[Waiver]) -> RunReport:
-    experiment = Path(run.path).name
+    experiment = run.path if run.driven else Path(run.path).name
     findings: list[Finding] = []
     for finding in run.findings:
         match = next(

@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, NoReturn
 
 from conformance import __version__
 from conformance.cli.exits import Exit, UsageError
-from conformance.cli.streams import complain
+from conformance.cli.streams import complain, end_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Start-up makes many objects and no garbage; the default of 700 looks for some 60 times.
 _GARBAGE = 50_000
+_TRAINER = """\
+TRAINER:
+  python:MODULE:ATTR   an object with train(scenario), or what makes one, in this process
+  worker:COMMAND       a process in any language that speaks the worker protocol
+  command:TEMPLATE     a training command, run once for each session; {experiment} {root}
+                       {save_freq} {max_epochs} {save_best_after} {seed} {resume} {scenario}
+                       are filled in
+
+--save-freq and --save-best-after are then the same in all scenarios; --max-epochs is the most that
+any of them trains; --name is the name inside the files where it is not the experiment's.
+"""
 _EPILOG = """\
 exit codes: 0 conforms (or incomplete without --strict), 1 a MUST rule failed, 2 wrong usage or
 unreadable input, 3 incomplete under --strict, 4 the harness itself failed
@@ -48,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry_point() -> NoReturn:
     """What the installed script calls."""
-    sys.exit(main())
+    code = main()
+    end_results()
+    sys.exit(code)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="command", required=True, metavar="COMMAND", prog=parser.prog
     )
     _add_check(commands)
+    _add_test(commands)
     _add_ls(commands)
     _add_rules(commands)
     _add_fixtures(commands)
@@ -94,6 +108,52 @@ def _add_check(commands: _Commands) -> None:
         return check(options)
 
     check.set_defaults(run=run)
+
+
+def _add_test(commands: _Commands) -> None:
+    test = commands.add_parser(
+        "test",
+        help="drive a trainer through generated scenarios and audit what it writes",
+        description="Drives a trainer through generated scenarios, judges what it writes, and"
+        " shrinks each failure to the smallest scenario that shows it.",
+        epilog=f"{_TRAINER}\n{_EPILOG}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    test.add_argument("trainer", metavar="TRAINER", help="what to drive; see below")
+    add_audit_options(test)
+    test.add_argument(
+        "--max-examples",
+        type=_positive,
+        metavar="N",
+        help="scenarios to play (default: 200; of a command: 20)",
+    )
+    test.add_argument(
+        "--seed", type=_count, metavar="N", help="repeats the scenarios of an earlier run"
+    )
+    test.add_argument("--replay", metavar="FILE", help="play the scenario in this file alone")
+    test.add_argument(
+        "--save-failures",
+        metavar="DIR",
+        help="where failures are written to (default: .conformance/failures; of a replay: nowhere)",
+    )
+    test.add_argument(
+        "--time-limit",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long a session may take (default: 60)",
+    )
+    test.add_argument(
+        "--verbose",
+        action="store_true",
+        help="also list the rules that passed or did not apply, and how often each was evaluated",
+    )
+
+    def run(options: argparse.Namespace) -> int:
+        from conformance.cli.test import test  # noqa: PLC0415 - only this command pays for it
+
+        return test(options)
+
+    test.set_defaults(run=run)
 
 
 def add_audit_options(parser: argparse.ArgumentParser) -> None:
@@ -226,6 +286,16 @@ def _positive(text: str) -> int:
     if _count(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!a} is not a whole number of at least 1")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!a} is not a number of seconds above 0")
+    return seconds
 
 
 def _list(text: str) -> list[str]:

@@ -25,20 +25,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.checks import RunReport
+    from conformance.waivers import Waiver
 
 
 def check(options: argparse.Namespace) -> int:
     """Audit the runs under `options.paths` and return the exit code."""
     profile = profile_of(options.profile)
-    selected = _selected(options.select, options.ignore)
-    waive = _waivers(options.waivers)
+    selected = selected_of(options.select, options.ignore)
+    waivers = waivers_of(options.waivers)
     outputs = Outputs.plan(options.outputs)
     known = Options(
         name=options.name,
         save_freq=options.save_freq,
         max_epochs=options.max_epochs,
         save_best_after=options.save_best_after,
-        model=_model(options.model),
+        model=model_of(options.model),
     )
     runs, unusable = find_all(options.paths, profile)
     if not runs:
@@ -51,7 +52,7 @@ def check(options: argparse.Namespace) -> int:
         progress.starts(folder.experiment)
         reports.append(audit(folder, profile, known, selected=selected, watch=progress.reads))
     progress.ends()
-    judged = waive(reports)
+    judged = waived(reports, waivers)
     report = Report(__version__, profile.name, judged)
     outputs.write(report, verbose=options.verbose)
     for run in judged:
@@ -86,7 +87,8 @@ def profile_of(name: str) -> Profile:
         raise UsageError(str(error)) from error
 
 
-def _selected(wanted: list[str] | None, unwanted: list[str]) -> frozenset[str]:
+def selected_of(wanted: list[str] | None, unwanted: list[str]) -> frozenset[str]:
+    """The ids of the rules to judge; none or an unknown one is the user's matter."""
     try:
         chosen = frozenset(rule.id for rule in RULES) if wanted is None else select(tuple(wanted))
         chosen -= select(tuple(unwanted))
@@ -97,29 +99,33 @@ def _selected(wanted: list[str] | None, unwanted: list[str]) -> frozenset[str]:
     return chosen
 
 
-def _waivers(file: str | None) -> Callable[[list[RunReport]], tuple[RunReport, ...]]:
-    """Read the waivers now, before anything is judged, and return what applies them."""
+def waivers_of(file: str | None) -> tuple[Waiver, ...]:
+    """Read the waivers, before anything is judged; a wrong file is the user's matter."""
     if file is None:
-        return tuple
+        return ()
     from datetime import datetime, timezone  # noqa: PLC0415 - only --waivers pays for it
 
     from conformance import waivers  # noqa: PLC0415 - see above
 
     try:
-        known = waivers.load_waivers(Path(file), today=datetime.now(tz=timezone.utc).date())
+        return waivers.load_waivers(Path(file), today=datetime.now(tz=timezone.utc).date())
     except waivers.WaiverError as error:
         raise UsageError(str(error)) from error
 
-    def waive(reports: list[RunReport]) -> tuple[RunReport, ...]:
-        try:
-            return waivers.apply_waivers(reports, known)
-        except waivers.WaiverError as error:
-            raise UsageError(str(error)) from error
 
-    return waive
+def waived(reports: list[RunReport], known: tuple[Waiver, ...]) -> tuple[RunReport, ...]:
+    """The reports with the waivers applied; an unused one is the user's matter."""
+    if not known:
+        return tuple(reports)
+    from conformance import waivers  # noqa: PLC0415 - only --waivers pays for it
+
+    try:
+        return waivers.apply_waivers(reports, known)
+    except waivers.WaiverError as error:
+        raise UsageError(str(error)) from error
 
 
-def _model(spec: str | None) -> Callable[[], Any] | None:
+def model_of(spec: str | None) -> Callable[[], Any] | None:
     """What `--model module:attr` names, as a callable that returns a module."""
     if spec is None:
         return None

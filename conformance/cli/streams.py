@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from conformance.cli.exits import UsageError
 from conformance.report.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TextIO
 
 
@@ -36,6 +38,38 @@ def complain(message: str) -> None:
         sys.stderr.flush()
     except OSError:
         _silence(sys.stderr)
+
+
+def end_results() -> None:
+    """From here on, what is written to stdout goes to stderr.
+
+    A trainer in this process may print once more when the interpreter ends; results are out by now.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def only_results() -> Iterator[None]:
+    """Lead what anybody writes to stdout, at whatever level, to stderr; results come later."""
+    try:
+        sys.stdout.flush()
+        out, err = sys.__stdout__, sys.stderr.fileno()
+        target = out.fileno() if out is not None else None
+        saved = os.dup(target) if target is not None else None
+    except (OSError, ValueError, AttributeError):
+        target = saved = None  # closed, or no descriptor: then nobody writes to it either
+    with contextlib.redirect_stdout(sys.stderr):
+        if target is None or saved is None:
+            yield
+            return
+        os.dup2(err, target)
+        try:
+            yield
+        finally:
+            os.dup2(saved, target)
+            os.close(saved)
 
 
 def _silence(stream: TextIO) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conformance.checks.finding import RunReport
+    from conformance.report.driven import Driven
 
 _WORST_FIRST = ("fail", "error", "incomplete", "conforms")
 
@@ -25,12 +26,14 @@ class Report:
         profile: the name of the profile held against.
         runs: one report for each run.
         failures: for `test`: the shrunken scenarios that break a rule.
+        driven: for `test`: how the trainer was driven.
     """
 
     version: str
     profile: str
     runs: tuple[RunReport, ...]
     failures: tuple[dict[str, Any], ...] = ()
+    driven: Driven | None = None
 
     @property
     def verdict(self) -> str:

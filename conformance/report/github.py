@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.convention.rules import Verdict
+from conformance.report.driven import shrunken
 from conformance.report.printable import printable
-from conformance.report.standing import Standing, in_run, shown_path, shown_paths, standing
+from conformance.report.standing import Standing, in_run, shown_paths, shown_run, standing
 
 if TYPE_CHECKING:
     from conformance.checks.finding import Finding, RunReport
     from conformance.report import Report
+    from conformance.report.driven import Shrunken
 
 _COMMANDS = {Standing.FAILED: "error", Standing.ERROR: "error", Standing.WARNED: "warning"}
 
@@ -24,22 +26,28 @@ def to_github(report: Report) -> str:
     Source: GitHub's "Workflow commands for GitHub Actions"; the escaping of actions/toolkit,
     packages/core/src/command.ts.
     """
+    scenarios = shrunken(report)
     lines = [
-        _annotation(_COMMANDS[kind], run, finding)
+        _annotation(_COMMANDS[kind], run, finding, scenarios.get(finding.rule))
         for run in report.runs
         for finding in run.findings
         if (kind := standing(finding)) in _COMMANDS
     ]
     counts = ", ".join(f"{number} {verdict}" for verdict, number in report.counts.items())
     number = len(report.runs)
-    runs = f"{number} run{'' if number == 1 else 's'}"
+    runs = "driven" if report.driven else f"{number} run{'' if number == 1 else 's'}"
     return "\n".join([*lines, f"conformance verdict: {report.verdict} ({runs}; {counts})"]) + "\n"
 
 
-def _annotation(command: str, run: RunReport, finding: Finding) -> str:
+def _annotation(command: str, run: RunReport, finding: Finding, scenario: Shrunken | None) -> str:
     file = in_run(run, finding.paths[0] if finding.paths else "")
+    if scenario is not None and scenario.file:
+        file = scenario.file
     title = finding.rule
-    lines = [finding.message, f"run: {shown_path(run.path)}", *shown_paths(finding)[1:]]
+    subject = f"{'trainer' if run.driven else 'run'}: {shown_run(run)}"
+    told = scenario.lines if scenario is not None else ()
+    paths = shown_paths(finding)[0 if run.driven else 1 :]
+    lines = [finding.message, subject, *told, *paths]
     if finding.verdict is Verdict.FAIL:
         lines.append(f"mend: {finding.fix}")
     else:

@@ -6,20 +6,22 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from conformance.convention.rules import BY_ID
+from conformance.report.driven import shrunken
 from conformance.report.printable import printable
 from conformance.report.standing import (
     Standing,
-    shown_path,
     shown_paths,
+    shown_run,
     standing,
     tally_in_words,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from conformance.checks.finding import Finding, RunReport
     from conformance.report import Report
+    from conformance.report.driven import Shrunken
 
 _WORDS = {
     Standing.FAILED: "fail",
@@ -69,8 +71,11 @@ def to_html(report: Report) -> str:
         f"<h1>Checkpoint conformance: {_word(report.verdict)}</h1>",
         f'<p class="dim">profile {_code(report.profile)}, conformance {_text(report.version)}</p>',
     ]
+    if report.driven is not None:
+        body.append(f'<p class="dim">{_text(report.driven.summary)}</p>')
+    scenarios = shrunken(report)
     for run in report.runs:
-        body.extend(_run(run))
+        body.extend(_run(run, scenarios))
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en">',
@@ -90,21 +95,22 @@ def to_html(report: Report) -> str:
     return "\n".join(lines).encode("ascii", "xmlcharrefreplace").decode("ascii") + "\n"
 
 
-def _run(run: RunReport) -> Iterator[str]:
-    yield f"<h2>{_word(run.verdict)} {_code(shown_path(run.path))}</h2>"
+def _run(run: RunReport, scenarios: Mapping[str, Shrunken]) -> Iterator[str]:
+    yield f"<h2>{_word(run.verdict)} {_code(shown_run(run))}</h2>"
     about = f"sessions: {run.sessions}; checkpoints: {run.checkpoints}"
     yield f'<p class="dim">{about}; {tally_in_words(run) or "no rule judged"}</p>'
-    yield from _table([finding for finding in run.findings if standing(finding) not in _QUIET])
+    loud = [finding for finding in run.findings if standing(finding) not in _QUIET]
+    yield from _table(loud, scenarios)
     quiet = [finding for finding in run.findings if standing(finding) in _QUIET]
     if quiet:
         yield f"<details><summary>{len(quiet)} passed or not applicable</summary>"
-        yield from _table(quiet)
+        yield from _table(quiet, {})
         yield "</details>"
     for note in run.notes:
         yield f'<p class="dim">note: {_text(note)}</p>'
 
 
-def _table(findings: list[Finding]) -> Iterator[str]:
+def _table(findings: list[Finding], scenarios: Mapping[str, Shrunken]) -> Iterator[str]:
     if not findings:
         return
     yield "<table>"
@@ -113,13 +119,16 @@ def _table(findings: list[Finding]) -> Iterator[str]:
     for finding in findings:
         word = _word(_WORDS[standing(finding)])
         rule = f'<abbr title="{_text(BY_ID[finding.rule].text)}">{finding.rule}</abbr>'
-        yield f"<tr><td>{word}</td><td>{rule}</td><td>{''.join(_details(finding))}</td></tr>"
+        details = "".join(_details(finding, scenarios.get(finding.rule)))
+        yield f"<tr><td>{word}</td><td>{rule}</td><td>{details}</td></tr>"
     yield "</tbody>"
     yield "</table>"
 
 
-def _details(finding: Finding) -> Iterator[str]:
+def _details(finding: Finding, scenario: Shrunken | None) -> Iterator[str]:
     yield f"<p>{_text(finding.message)}</p>"
+    for line in scenario.lines if scenario is not None else ():
+        yield f"<p>{_code(line)}</p>"
     if finding.paths:
         items = "".join(f"<li>{_code(path)}</li>" for path in shown_paths(finding))
         yield f"<ul>{items}</ul>"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from conformance.report.driven import shrunken
 from conformance.report.printable import printable
 from conformance.report.standing import (
     Standing,
-    shown_path,
     shown_paths,
+    shown_run,
     standing,
     tally_in_words,
 )
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from conformance.checks.finding import Finding
     from conformance.report import Report
+    from conformance.report.driven import Shrunken
 
 _WORDS = {
     Standing.FAILED: "**FAIL**",
@@ -40,21 +42,29 @@ def to_markdown(report: Report) -> str:
     Source: the GitHub Flavored Markdown Spec, sections on tables and on character references.
     """
     blocks = [f"## Checkpoint conformance: {report.verdict}", f"Profile {_code(report.profile)}."]
+    if report.driven is not None:
+        blocks.append(_text(report.driven.summary))
+    scenarios = shrunken(report)
     for run in report.runs:
-        blocks.append(f"### {run.verdict}: {_code(shown_path(run.path))}")
+        blocks.append(f"### {run.verdict}: {_code(shown_run(run))}")
         blocks.append(f"{tally_in_words(run) or 'no rule judged'}.")
-        rows = [_row(finding) for finding in run.findings if standing(finding) in _WORDS]
+        rows = [
+            _row(finding, scenarios.get(finding.rule))
+            for finding in run.findings
+            if standing(finding) in _WORDS
+        ]
         if rows:
             header = ("| | rule | finding | files | mend |", "|---|---|---|---|---|")
             blocks.append("\n".join((*header, *rows)))
     return "\n\n".join(blocks) + "\n"
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: Finding, scenario: Shrunken | None) -> str:
+    told = (_code(line) for line in scenario.lines) if scenario is not None else ()
     cells = (
         _WORDS[standing(finding)],
         finding.rule,
-        _text(finding.message),
+        "<br>".join((_text(finding.message), *told)),
         "<br>".join(_files(finding)),
         _remedy(finding),
     )

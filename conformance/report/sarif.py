@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes
 
 from conformance.convention.rules import RULES, Level
+from conformance.report.driven import shrunken
 from conformance.report.printable import printable
 from conformance.report.standing import Standing, in_run, standing
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from conformance.checks.finding import Finding, RunReport
     from conformance.convention.rules import Rule
     from conformance.report import Report
+    from conformance.report.driven import Shrunken
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _BASE = "%SRCROOT%"
@@ -36,14 +38,17 @@ def to_sarif(report: Report) -> str:
         "version": report.version,
         "rules": [_rule(rule) for rule in RULES],
     }
+    scenarios = shrunken(report)
     found = [
-        (run, finding)
+        (run, finding, scenarios.get(finding.rule))
         for run in report.runs
         for finding in run.findings
         if standing(finding) in _RESULTS
     ]
     notifications = [
-        _notification(run, finding) for run, finding in found if standing(finding) is Standing.ERROR
+        _notification(run, finding)
+        for run, finding, _ in found
+        if standing(finding) is Standing.ERROR
     ]
     root = {"description": {"text": "The folder that the audit was started in."}}
     log = {
@@ -63,12 +68,19 @@ def to_sarif(report: Report) -> str:
                     "profile": printable(report.profile),
                     "verdict": report.verdict,
                     "counts": report.counts,
+                    **_driven(report),
                 },
-                "results": [_result(run, finding) for run, finding in found],
+                "results": [_result(*each) for each in found],
             }
         ],
     }
     return json.dumps(log, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _driven(report: Report) -> dict[str, Any]:
+    if report.driven is None:
+        return {}
+    return {"trainer": printable(report.driven.trainer), "seed": report.driven.seed}
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
@@ -83,7 +95,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(run: RunReport, finding: Finding) -> dict[str, Any]:
+def _result(run: RunReport, finding: Finding, scenario: Shrunken | None) -> dict[str, Any]:
     kind = standing(finding)
     broke = kind is Standing.ERROR
     result: dict[str, Any] = {
@@ -91,8 +103,8 @@ def _result(run: RunReport, finding: Finding) -> dict[str, Any]:
         "ruleIndex": _INDEX[finding.rule],
         "kind": "open" if broke else "fail",
         "level": "none" if broke else _LEVELS[finding.level],
-        "message": {"text": _message(finding)},
-        "locations": _locations(run, finding),
+        "message": {"text": _message(finding, scenario)},
+        "locations": _locations(run, finding, scenario),
     }
     if kind is Standing.WAIVED:
         justification = printable(finding.waived or "")
@@ -111,9 +123,13 @@ def _notification(run: RunReport, finding: Finding) -> dict[str, Any]:
     }
 
 
-def _locations(run: RunReport, finding: Finding) -> list[dict[str, Any]]:
-    """Where the finding's files stand; a finding without files is the run's."""
+def _locations(
+    run: RunReport, finding: Finding, scenario: Shrunken | None = None
+) -> list[dict[str, Any]]:
+    """Where the finding's files stand; without files, the run; of a driven one, the scenario."""
     paths = dict.fromkeys(in_run(run, path) for path in finding.paths or ("",))
+    if scenario is not None and scenario.file:
+        paths = {scenario.file: None}
     return [{"physicalLocation": {"artifactLocation": _artifact(path)}} for path in paths]
 
 
@@ -131,8 +147,9 @@ def _bytes(path: str) -> bytes:
         return path.encode("utf-8", "surrogatepass")
 
 
-def _message(finding: Finding) -> str:
-    return _literal(printable(finding.message)) or finding.rule
+def _message(finding: Finding, scenario: Shrunken | None = None) -> str:
+    told = scenario.lines if scenario is not None else ()
+    return _literal("\n".join(map(printable, (finding.message, *told)))) or finding.rule
 
 
 def _literal(text: str) -> str:

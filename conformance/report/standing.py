@@ -58,13 +58,23 @@ def shown_path(path: str) -> str:
     return path if relative == ".." or relative.startswith("../") else relative
 
 
+def shown_run(run: RunReport) -> str:
+    """The run's folder as `shown_path` has it, or the driven trainer's title."""
+    return run.path if run.driven else shown_path(run.path)
+
+
 def shown_paths(finding: Finding) -> tuple[str, ...]:
     """The finding's paths from the run's folder; the folder itself is `.`."""
     return tuple(path or "." for path in finding.paths)
 
 
 def in_run(run: RunReport, path: str) -> str:
-    """A path from the run's folder as a path from the working folder, where it lies inside."""
+    """A path from the run's folder as a path from the working folder, where it lies inside.
+
+    What a driven trainer wrote is gone: of that, the trainer's title.
+    """
+    if run.driven:
+        return run.path
     folder = shown_path(run.path)
     if path in ("", "."):
         return folder

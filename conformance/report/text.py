@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from conformance.convention.rules import Level, Verdict
 from conformance.report import Report, count
 from conformance.report.printable import printable
-from conformance.report.standing import shown_path
+from conformance.report.standing import shown_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from conformance.checks.finding import Finding, RunReport
+    from conformance.report.driven import Driven, Shrunken
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _RUN_COLOUR = {"conforms": "green", "incomplete": "yellow", "fail": "red", "error": "red"}
@@ -46,26 +47,56 @@ def to_text(report: Report, style: Style | None = None, *, verbose: bool = False
         verbose: also list the rules that passed or were not applicable, with their evidence.
     """
     style = style or Style()
-    lines = [f"profile {printable(report.profile)}"]
+    lines = [_header(report)]
+    scenarios = _scenarios(report)
     for run in report.runs:
-        lines.extend(_run(run, style, verbose=verbose))
+        lines.extend(_run(run, scenarios, style, verbose=verbose))
+    if verbose and report.driven is not None:
+        lines.extend(_exercised(report.driven))
     lines.extend(("", _summary(report, style)))
     return "\n".join(lines) + "\n"
 
 
-def _run(run: RunReport, style: Style, *, verbose: bool) -> Iterator[str]:
+def _header(report: Report) -> str:
+    line = f"profile {printable(report.profile)}"
+    if report.driven is None:
+        return line
+    seed = "" if report.driven.seed is None else f", seed {report.driven.seed}"
+    return f"{line}{seed}: {printable(report.driven.summary)}"
+
+
+def _scenarios(report: Report) -> Mapping[str, Shrunken]:
+    if not report.failures:
+        return {}
+    from conformance.report.driven import shrunken  # noqa: PLC0415 - an audit does without
+
+    return shrunken(report)
+
+
+def _exercised(driven: Driven) -> Iterator[str]:
+    """How often each rule was put to the test, so that nobody takes silence for proof."""
+    if driven.evaluations:
+        yield ""
+        yield "  rule            evaluations"
+        for rule, number in driven.evaluations.items():
+            yield f"  {rule:14} {number:12}"
+
+
+def _run(
+    run: RunReport, scenarios: Mapping[str, Shrunken], style: Style, *, verbose: bool
+) -> Iterator[str]:
     """One line for a run with nothing to say, and its findings below where there are some."""
     verdict = style.paint(f"{run.verdict.upper():{_VERDICT_WIDTH}}", _RUN_COLOUR[run.verdict])
     counts = ", ".join(f"{number} {word}" for word, number in _tally(run).items() if number)
-    about = (
-        f"({_plural(run.sessions, 'session')}, {_plural(run.checkpoints, 'checkpoint')}; {counts})"
-    )
-    name = style.paint(printable(shown_path(run.path)), "bold")
+    due = " due" if run.driven else ""
+    seen = f"{_plural(run.sessions, 'session')}, {_plural(run.checkpoints, 'checkpoint')}{due}"
+    about = f"({seen}; {counts})"
+    name = style.paint(printable(shown_run(run)), "bold")
     yield f"{verdict} {name}  {style.paint(about, 'dim')}"
     for _, same in groupby(run.findings, key=_alike):
         found = list(same)
         if verbose or found[0].verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
-            yield from _findings(found, style)
+            yield from _findings(found, scenarios.get(found[0].rule), style)
     for note in run.notes:
         yield from _wrapped(f"  {'note':6} {'':{_ID_WIDTH}}", printable(note), style)
 
@@ -94,15 +125,17 @@ def _tally(run: RunReport) -> dict[str, int]:
     }
 
 
-def _findings(same: list[Finding], style: Style) -> Iterator[str]:
+def _findings(same: list[Finding], scenario: Shrunken | None, style: Style) -> Iterator[str]:
     finding = same[0]
     word, colour = _word(finding)
     rule = finding.rule if len(same) == 1 else f"{finding.rule}..{same[-1].rule[-3:]}"
-    head = f"  {style.paint(f'{word:6}', colour)} {rule:{_ID_WIDTH}}"
+    head = f"  {style.paint(f'{word:6}', colour)} {rule:{_ID_WIDTH - 1}} "
     yield from _wrapped(head, printable(finding.message), style, visible=_INDENT)
     if finding.verdict is not Verdict.FAIL:
         return
     blank = " " * _INDENT
+    for line in scenario.about if scenario is not None else ():
+        yield blank + printable(line)
     for path in finding.paths[:_MOST_PATHS]:
         yield f"{blank}{style.paint(printable(path), 'bold')}"
     if len(finding.paths) > _MOST_PATHS:
@@ -111,6 +144,9 @@ def _findings(same: list[Finding], style: Style) -> Iterator[str]:
         yield from _wrapped(f"{blank}waived: ", printable(finding.waived), style)
     else:
         yield from _wrapped(f"{blank}mend: ", finding.fix, style)
+    if scenario is not None and scenario.command:
+        # On a line of its own however long it is, to be copied.
+        yield f"{blank}replay: {printable(scenario.command)}"
 
 
 def _word(finding: Finding) -> tuple[str, str]:
@@ -157,6 +193,8 @@ def _summary(report: Report, style: Style) -> str:
     if tally["conforms"] > 1:
         runs = runs.replace("conforms", "conform")
     tail = f"; MUST rules broken: {', '.join(broken)}" if broken else ""
+    if report.driven is not None:
+        return f"verdict: {verdict}{f' ({tail[2:]})' if tail else ''}"
     return f"verdict: {verdict} ({_plural(len(report.runs), 'run')}: {runs}{tail})"
 
 

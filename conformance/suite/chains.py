@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance.convention.scenario import Scenario, ScenarioError
 from conformance.convention.sessions import played
@@ -25,6 +25,11 @@ def chain_to_json(chain: Chain) -> str:
     """Return one session as an object, several as a list of them; ASCII, a line each."""
     lines = [replace(scenario, root=ROOT).to_json() for scenario in chain]
     return (lines[0] if len(lines) == 1 else "[" + ",\n ".join(lines) + "]") + "\n"
+
+
+def chain_document(chain: Chain) -> Any:  # noqa: ANN401 - an object, or a list of them
+    """Return what `chain_to_json` writes, as the JSON report holds it."""
+    return json.loads(chain_to_json(chain))
 
 
 def chain_from_json(text: str, profile: Profile) -> Chain:

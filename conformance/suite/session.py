@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from conformance.convention.rules import RULES, Verdict
 from conformance.convention.scenario import ScenarioError
 from conformance.convention.sessions import played
 from conformance.evidence.journal import JournalError, Watcher
-from conformance.suite.chains import chain_to_json
+from conformance.suite.chains import chain_document
 from conformance.suite.engine import Breakage, Counts, Engine, Result
 from conformance.suite.examples import Examples
 from conformance.suite.play import Player
@@ -131,7 +130,7 @@ class SuiteResult:
                 "rule": failure.rule,
                 "level": failure.level.value,
                 "message": failure.finding.message,
-                "scenario": _document(failure.chain),
+                "scenario": chain_document(failure.chain),
                 "replay": str(self.replays.get(failure.rule, "")),
             }
             for failure in self.result.failures
@@ -215,6 +214,7 @@ def run_suite(
                 max_examples = MAX_EXAMPLES_OF_A_COMMAND if is_command else MAX_EXAMPLES
             result = session.generated(max_examples, seed, database)
         result = session.settled(result)
+        result = replace(result, run=replace(result.run, driven=True))
         replays = session.saved(result.failures, save_failures)
         result = session.stopped(result)
         session.save_breakages(result.breakages, save_failures)
@@ -381,7 +381,7 @@ def _unstarted(
         form=spec.partition(":")[0],
         profile=profile.name,
         result=Result(
-            run=RunReport(spec, "error", 0, 0, findings),
+            run=RunReport(spec, "error", 0, 0, findings, driven=True),
             failures=(),
             breakages=breakages,
             counts=Counts({}, 0, 0, 0, 0, 0, 0.0),
@@ -392,7 +392,3 @@ def _unstarted(
         seed=None,
         notes=notes,
     )
-
-
-def _document(chain: Chain) -> Any:  # noqa: ANN401 - an object or a list of them
-    return json.loads(chain_to_json(chain))

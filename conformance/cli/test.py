@@ -1,0 +1,222 @@
+"""`conformance test`: drives a trainer, tells what broke, writes the reports."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conformance import __version__
+from conformance.checks.subject import Options
+from conformance.cli.check import model_of, profile_of, selected_of, waived, waivers_of
+from conformance.cli.exits import Exit, UsageError, of_verdict
+from conformance.cli.output import Outputs
+from conformance.cli.streams import complain, only_results
+from conformance.convention.rules import Verdict
+from conformance.convention.scenario import ScenarioError
+from conformance.report import Report
+from conformance.report.driven import Driven, told
+from conformance.suite.chains import chain_document, read_chain
+from conformance.suite.session import FAILURES, Fixed, SuiteError, run_suite
+from conformance.trainers import TrainerSpecError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from conformance.checks import RunReport
+    from conformance.suite.engine import Breakage
+    from conformance.suite.session import SuiteResult
+
+_HYPOTHESIS = Path(".conformance/hypothesis")
+_REDRAW_S = 0.1
+
+
+def test(options: argparse.Namespace) -> int:
+    """Drive `options.trainer` and return the exit code."""
+    profile = profile_of(options.profile)
+    if options.save_best_after is not None and not profile.has_save_best_after:
+        raise UsageError(f"--save-best-after: the profile {profile.name!a} has none")
+    selected = selected_of(options.select, options.ignore)
+    waivers = waivers_of(options.waivers)
+    outputs = Outputs.plan(options.outputs)
+    replay = None
+    if options.replay is not None:
+        try:
+            replay = read_chain(Path(options.replay), profile)
+        except ScenarioError as error:
+            raise UsageError(f"--replay {error}") from error
+    progress = _Progress()
+    with only_results():
+        known = Options(name=options.name, model=model_of(options.model))
+        _keep_hypothesis_to_itself(generates=replay is None)
+        try:
+            result = run_suite(
+                options.trainer,
+                profile=profile,
+                options=known,
+                fixed=Fixed(options.save_freq, options.max_epochs, options.save_best_after),
+                selected=selected,
+                max_examples=options.max_examples,
+                seed=options.seed,
+                time_limit=options.time_limit,
+                replay=replay,
+                save_failures=_failures_folder(options),
+                progress=progress.shows,
+            )
+        except (TrainerSpecError, SuiteError) as error:
+            raise UsageError(str(error)) from error
+        finally:
+            progress.ends()
+    if replay is not None or result.result.breakages:
+        # Not all was looked at: only here may a waiver go unused.
+        failing = {failure.rule for failure in result.result.failures}
+        waivers = tuple(waiver for waiver in waivers if waiver.rule in failing)
+    run = _judged(waived([result.run], waivers)[0], result)
+    report = Report(
+        __version__, profile.name, (run,), result.failures, _driven(options, result, replay=replay)
+    )
+    _tell(result)
+    outputs.write(report, verbose=options.verbose)
+    return _code(run, strict=options.strict)
+
+
+def _failures_folder(options: argparse.Namespace) -> Path | None:
+    if options.save_failures is not None:
+        folder = Path(options.save_failures)
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"--save-failures {options.save_failures!a}: it is no folder")
+        return folder
+    return FAILURES if options.replay is None else None
+
+
+def _keep_hypothesis_to_itself(*, generates: bool) -> None:
+    """Let it keep its caches beside ours, not in a folder of its own in the working directory."""
+    if generates:
+        try:
+            from hypothesis import configuration  # noqa: PLC0415 - a replay does without
+        except ImportError:
+            return  # `run_suite` says what to do
+        configuration.set_hypothesis_home_dir(_HYPOTHESIS)
+
+
+def _judged(run: RunReport, result: SuiteResult) -> RunReport:
+    """The run with what is not a finding: the trainer itself broke."""
+    broken = result.result.breakages
+    notes = tuple(f"the trainer broke: {_named(each)}" for each in broken)
+    verdict = run.verdict
+    if (broken or not result.result.counts.total) and verdict != "fail":
+        verdict = "error"
+    return replace(run, verdict=verdict, notes=(*run.notes, *notes))
+
+
+def _code(run: RunReport, *, strict: bool) -> Exit:
+    ours = any(finding.verdict is Verdict.ERROR for finding in run.findings)
+    if run.verdict == "error" and not ours:
+        return Exit.USAGE  # the trainer could not be judged: that is its, not the harness's
+    return of_verdict(run.verdict, strict=strict)
+
+
+def _driven(options: argparse.Namespace, result: SuiteResult, *, replay: object) -> Driven:
+    given = (
+        ("--profile", options.profile if options.profile != "isaacgymenvs" else None),
+        ("--name", options.name),
+        ("--model", options.model),
+    )
+    return Driven(
+        trainer=result.spec,
+        options=tuple(part for name, value in given if value for part in (name, value)),
+        seed=result.seed,
+        summary=_summary(result),
+        evaluations={} if replay is not None else result.result.evaluations,
+        unsteady=frozenset(each.rule for each in result.result.failures if not each.steady),
+    )
+
+
+def _summary(result: SuiteResult) -> str:
+    counts = result.result.counts
+    words = {
+        "reuse": "of earlier failures",
+        "probe": "fixed",
+        "generate": "generated",
+        "replay": "replayed",
+    }
+    phases = ", ".join(f"{number} {words[phase]}" for phase, number in counts.scenarios.items())
+    parts = [
+        f"{_plural(counts.total, 'scenario')} played ({phases})" if phases else "no scenario played"
+    ]
+    parts.append(f"{_plural(counts.sessions, 'session')}, {_plural(counts.epochs, 'epoch')}")
+    if counts.unsupported:
+        parts.append(f"{counts.unsupported} that the trainer does not support")
+    if counts.shrinking:
+        parts.append(f"{counts.shrinking} more to shrink failures")
+    speed = counts.total / counts.seconds if counts.seconds else 0.0
+    return f"{'; '.join(parts)}; {counts.seconds:.1f} s, {speed:.0f} scenarios/s"
+
+
+def _tell(result: SuiteResult) -> None:
+    """What is no finding of a rule, on standard error."""
+    if result.seed is not None:
+        complain(f"repeat with --seed {result.seed} --max-examples {result.max_examples}")
+    for note in result.notes:
+        complain(note)
+    for breakage in result.result.breakages:
+        for line in _breakage(breakage):
+            complain(line)
+    if not result.result.counts.total and not result.result.breakages:
+        complain(
+            f"{result.title} plays none of the scenarios: it says of each that it does not support"
+            " it"
+        )
+
+
+def _breakage(breakage: Breakage) -> Iterator[str]:
+    yield f"the trainer broke: {_named(breakage)}"
+    if breakage.broke.hint:
+        yield f"  hint: {breakage.broke.hint}"
+    if breakage.chain:
+        sessions = told(chain_document(breakage.chain))
+        for line in sessions:
+            yield f"  {'scenario: ' if len(sessions) == 1 else ''}{line}"
+    if breakage.broke.output:
+        yield "  the end of what it printed:"
+        for line in breakage.broke.output.splitlines():
+            yield f"  | {line}"
+
+
+def _named(breakage: Breakage) -> str:
+    times = f", {breakage.times} times" if breakage.times > 1 else ""
+    return f"{breakage.broke.message} ({breakage.broke.code}{times})"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+class _Progress:
+    """One line on a terminal, redrawn ten times a second at most; silent elsewhere."""
+
+    def __init__(self) -> None:
+        self._wanted = sys.stderr.isatty()
+        self._started = time.monotonic()
+        self._drawn = 0.0
+
+    def shows(self, phase: str, done: int, of: int, failing: int) -> None:
+        """So much is done."""
+        now = time.monotonic()
+        if not self._wanted or now - self._drawn < _REDRAW_S:
+            return
+        self._drawn = now
+        number = f"{done}/{of}" if of else str(done)
+        speed = f"  {done / (now - self._started):.0f}/s" if of else ""
+        broken = f"  {_plural(failing, 'rule')} failing" if failing else ""
+        sys.stderr.write(f"\r\x1b[K{phase} {number}{speed}{broken}")
+        sys.stderr.flush()
+
+    def ends(self) -> None:
+        """Take the line away."""
+        if self._drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
