@@ -345,8 +345,10 @@ def test_a_line_that_nobody_asked_for_is_told_as_such(worker, scenario, tmp_path
 
 def test_a_long_request_that_nobody_reads_keeps_the_time_limit(worker, scenario):
     spec = worker(start=f"say('{START}'); os.read(0, 8192); time.sleep(20); sys.exit(1)")
+    start = time.monotonic()
     broke = broke_on(spec, scenario(rewards=(1.0,) * 100_000), time_limit=0.3)
     assert broke.code == "hung"
+    assert time.monotonic() - start < 15
 
 
 def test_a_worker_that_closes_its_output_and_lives_on_is_given_up(worker, scenario):
