@@ -32,7 +32,7 @@ ABOUT_THE_BEST = frozenset(f"BEST-00{number}" for number in (1, 2, 3, 4, 5, 6, 8
 # missing, or there too early, where improvements are not told in general; an epoch that the best
 # holds where stored epochs are wrong; a name that looks rounded where names carry other rewards.
 SYMPTOM_OF: Mapping[str, frozenset[str]] = {
-    "BEST-001": frozenset({"BEST-004", "BEST-006"}),
+    "BEST-001": frozenset({"BEST-003", "BEST-004", "BEST-006"}),
     "BEST-002": frozenset({"NAME-006"}),
     "BEST-003": frozenset({"NAME-006"}),
     "BEST-004": frozenset({"NAME-006"}),
