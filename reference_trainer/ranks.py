@@ -5,6 +5,7 @@ the same on every rank, to the bit, so that their networks never part; the first
 and writes. A process without ranks is `ALONE`: it agrees with itself and pays nothing.
 """
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,6 +102,10 @@ class Group(Ranks):
     @contextmanager
     def joined(self) -> Iterator[None]:
         """Meet the other ranks at the address that `torchrun` put into the environment."""
+        # torch's optimizers import this module when they first step. Its functions take the group
+        # of that moment as a default and would keep its threads beyond its end; a thread that
+        # still works when Python ends aborts the process.
+        importlib.import_module("torch.distributed.nn.functional")
         nccl = torch.cuda.is_available() and distributed.is_nccl_available()
         with _together():
             distributed.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")

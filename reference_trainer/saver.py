@@ -217,10 +217,10 @@ def find_last(folder: RunFolder, warn: Callable[[str], None]) -> tuple[Path, dic
     for path in folder.checkpoints():
         try:
             state = load_checkpoint(path)
-        except CheckpointError as error:
+            age = (state["epoch"], path.stat().st_mtime_ns)
+        except (CheckpointError, OSError) as error:
             warn(f"passed over: {error}")
             continue
-        age = (state["epoch"], path.stat().st_mtime_ns)
         if found is None or age > found[0]:
             found = (age, path, state)
     if found is None:
