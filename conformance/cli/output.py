@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import sys
@@ -65,7 +64,7 @@ class Outputs:
             if file is None:
                 emit(text)
             else:
-                write_whole(file, text)
+                write_report(file, text)
 
 
 def _writer(kind: str) -> Callable[[Report], str]:
@@ -75,8 +74,8 @@ def _writer(kind: str) -> Callable[[Report], str]:
     return writer
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all.
+def write_report(file: Path, text: str) -> None:
+    """Write a report so that it is there whole or not at all.
 
     A link is followed; a pipe or a device is written to, not replaced.
 
@@ -86,28 +85,12 @@ def write_whole(file: Path, text: str) -> None:
     try:
         if file.exists() and not file.is_file():
             file.write_text(text, encoding="utf-8", errors="backslashreplace")
-        else:
-            _replace(Path(os.path.realpath(file)), text)
+            return
+        from conformance.whole import write_whole  # noqa: PLC0415 - only --output pays for it
+
+        write_whole(Path(os.path.realpath(file)), text)
     except OSError as error:
         raise UsageError(f"--output {str(file)!a}: {error.strerror}") from error
-
-
-def _replace(file: Path, text: str) -> None:
-    import tempfile  # noqa: PLC0415 - only --output pays for it
-
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".conformance-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def terminal_style() -> Style:

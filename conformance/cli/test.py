@@ -75,9 +75,11 @@ def test(options: argparse.Namespace) -> int:
         failing = {failure.rule for failure in result.result.failures}
         waivers = tuple(waiver for waiver in waivers if waiver.rule in failing)
     run = _judged(waived([result.run], waivers)[0], result)
-    report = Report(
-        __version__, profile.name, (run,), result.failures, _driven(options, result, replay=replay)
-    )
+    failures = result.failures
+    if replay is not None and options.save_failures is None:
+        failures = tuple({**failure, "replay": options.replay} for failure in failures)
+    driven = _driven(options, result)
+    report = Report(__version__, profile.name, (run,), failures, driven)
     _tell(result)
     outputs.write(report, verbose=options.verbose)
     return _code(run, strict=options.strict)
@@ -119,7 +121,7 @@ def _code(run: RunReport, *, strict: bool) -> Exit:
     return of_verdict(run.verdict, strict=strict)
 
 
-def _driven(options: argparse.Namespace, result: SuiteResult, *, replay: object) -> Driven:
+def _driven(options: argparse.Namespace, result: SuiteResult) -> Driven:
     given = (
         ("--profile", options.profile if options.profile != "isaacgymenvs" else None),
         ("--name", options.name),
@@ -130,7 +132,8 @@ def _driven(options: argparse.Namespace, result: SuiteResult, *, replay: object)
         options=tuple(part for name, value in given if value for part in (name, value)),
         seed=result.seed,
         summary=_summary(result),
-        evaluations={} if replay is not None else result.result.evaluations,
+        evaluations={} if options.replay is not None else result.result.evaluations,
+        left={rule: (saved.files, str(saved.tree)) for rule, saved in result.saved.items()},
         unsteady=frozenset(each.rule for each in result.result.failures if not each.steady),
     )
 

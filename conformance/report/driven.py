@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from conformance.report import Report
 
 _PLAIN_NAME = "A"
+_MOST_FILES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Driven:
         summary: how much was played, in one sentence.
         evaluations: how often each rule passed or failed, by its id; empty for a replay.
         unsteady: the rules whose scenario did not break them in every play.
+        left: the files that the scenario of a rule left, and the folder that they are kept in.
     """
 
     trainer: str
@@ -34,6 +36,7 @@ class Driven:
     summary: str = ""
     evaluations: Mapping[str, int] = field(default_factory=dict)
     unsteady: frozenset[str] = frozenset()
+    left: Mapping[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +48,25 @@ class Shrunken:
         file: what `--replay` takes; empty where it was not written.
         command: what plays it again; empty where there is no file.
         steady: whether it breaks the rule in every play.
+        left: which files it left, and where they are kept; empty where they are not.
     """
 
     sessions: tuple[str, ...]
     file: str
     command: str
     steady: bool
+    left: str
 
     @property
     def about(self) -> tuple[str, ...]:
         """What it is, a line each."""
         single = len(self.sessions) == 1
-        sessions = (f"scenario: {self.sessions[0]}",) if single else self.sessions
-        if self.steady:
-            return sessions
-        return (*sessions, "not in every play: the same scenario was also played without")
+        lines = [f"scenario: {self.sessions[0]}"] if single else list(self.sessions)
+        if not self.steady:
+            lines.append("not in every play: the same scenario was also played without it")
+        if self.left:
+            lines.append(self.left)
+        return tuple(lines)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -69,13 +76,14 @@ class Shrunken:
 
 def shrunken(report: Report) -> Mapping[str, Shrunken]:
     """Return the failures' scenarios by rule; empty for an audit."""
-    unsteady = report.driven.unsteady if report.driven else frozenset[str]()
+    driven = report.driven or Driven("")
     return {
         failure["rule"]: Shrunken(
             sessions=told(failure["scenario"]),
             file=failure["replay"],
-            command=_command(report.driven, failure["replay"]),
-            steady=failure["rule"] not in unsteady,
+            command=_command(driven, failure["replay"]),
+            steady=failure["rule"] not in driven.unsteady,
+            left=_left(*driven.left.get(failure["rule"], ((), ""))),
         )
         for failure in report.failures
     }
@@ -124,7 +132,14 @@ def _reward(reward: float | str | None) -> str:
     return reward_text(reward) if is_float32(reward) else repr(float(reward))
 
 
-def _command(driven: Driven | None, file: str) -> str:
-    if driven is None or not file:
+def _left(files: tuple[str, ...], folder: str) -> str:
+    if not folder:
+        return ""
+    more = f" and {len(files) - _MOST_FILES} more" if len(files) > _MOST_FILES else ""
+    return f"it left {', '.join(files[:_MOST_FILES]) or 'no file'}{more}; kept in {folder}"
+
+
+def _command(driven: Driven, file: str) -> str:
+    if not driven.trainer or not file:
         return ""
     return shlex.join(("conformance", "test", driven.trainer, *driven.options, "--replay", file))

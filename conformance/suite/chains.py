@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.convention.scenario import Scenario, ScenarioError
 from conformance.convention.sessions import played
+from conformance.evidence.regular import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from conformance.convention.profile import Profile
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 # What a file says of its root is ignored, and this is written: a folder of our own is used.
 ROOT = Path("runs")
 # A scenario of a thousand epochs takes some 20 kB.
+_LONGEST_NAME = 255
 _LONGEST_FILE = 16 * 1024 * 1024
 
 
@@ -66,23 +70,33 @@ def read_chain(file: Path, profile: Profile) -> Chain:
         ScenarioError: as `chain_from_json` does, or it cannot be read; names the file.
     """
     try:
-        if not file.is_file():
-            raise ScenarioError(
-                f"{str(file)!a} is no file" if file.exists() else f"{str(file)!a} is not there"
-            )
-        with file.open("rb") as stream:
-            data = stream.read(_LONGEST_FILE + 1)
+        with open_regular(file) as stream, io.BufferedReader(stream) as whole:
+            data = whole.read(_LONGEST_FILE + 1)
         if len(data) > _LONGEST_FILE:
-            raise ScenarioError(f"{str(file)!a} is larger than {_LONGEST_FILE} bytes")
+            raise ScenarioError(f"larger than {_LONGEST_FILE} bytes")
         return chain_from_json(data.decode("utf-8"), profile)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ScenarioError) and str(file) in str(error):
-            raise
-        what = error.strerror if isinstance(error, OSError) else error
-        raise ScenarioError(f"{str(file)!a}: {what}") from error
+    except OSError as error:
+        raise ScenarioError(f"{str(file)!a}: {error.strerror}") from error
+    except (NotRegularError, ValueError) as error:
+        raise ScenarioError(f"{str(file)!a}: {error}") from error
 
 
 def _scenario(document: object, number: int) -> Scenario:
     if not isinstance(document, dict):
         raise ScenarioError(f"session {number} is no scenario: expected a JSON object")
-    return replace(Scenario.from_mapping(document), root=ROOT)
+    scenario = replace(Scenario.from_mapping(document), root=ROOT)
+    if not _names_a_folder(scenario.experiment):
+        raise ScenarioError(
+            f"session {number}: its experiment, {scenario.experiment!a}, cannot name a folder"
+        )
+    return scenario
+
+
+def _names_a_folder(name: str) -> bool:
+    """Whether a folder of this name can stand in another one, and nowhere else."""
+    try:
+        encoded = os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    wrong = {"/", "\0", os.sep, os.altsep or "/"}
+    return name not in (".", "..") and wrong.isdisjoint(name) and len(encoded) <= _LONGEST_NAME

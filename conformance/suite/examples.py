@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from conformance.convention.scenario import ScenarioError
 from conformance.suite.chains import chain_to_json, read_chain
-from conformance.suite.saving import write_whole
+from conformance.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

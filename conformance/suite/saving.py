@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import os
 import shutil
-import stat
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conformance.evidence.regular import NotRegularError, open_regular
 from conformance.suite.chains import chain_to_json
+from conformance.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,46 +26,56 @@ _DEEPEST = 32
 _CHUNK = 1024 * 1024
 
 
-def save_failure(folder: Path, failure: Failure, player: Player) -> tuple[Path, tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Where a failure was saved.
+
+    Attributes:
+        replay: the file that `--replay` reads.
+        tree: the folder that stands for the scenario's root, as the trainer left it.
+        files: what is in it, from there.
+        missing: what is not, a line each.
+    """
+
+    replay: Path
+    tree: Path
+    files: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def save_failure(folder: Path, failure: Failure, player: Player) -> Saved:
     """Write `RULE.json` and, played once more, the tree `RULE/`; each is whole or not there.
 
     Args:
         folder: where to; made if it is not there.
-        failure: what to keep.
+        failure: what to save.
         player: plays the failure's chain.
-
-    Returns:
-        The replay file, and what is missing from the tree, a line each.
 
     Raises:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{failure.rule}.json"
+    file, target = folder / f"{failure.rule}.json", folder / failure.rule
     write_whole(file, chain_to_json(failure.chain))
-    notes: list[str] = []
-    room = Path(tempfile.mkdtemp(prefix=f".{failure.rule}-", dir=folder))
-    tree = room / "tree"
+    room = Path(tempfile.mkdtemp(prefix=".conformance-", dir=folder))
+    copies: list[_Copy] = []
 
     def keep(root: Path) -> None:
-        # A play may be repeated; the last one counts.
-        _delete(tree)
-        copy = _Copy()
-        copy.folder(root, tree, 0)
-        notes[:] = [f"{folder / failure.rule}: {what}" for what in copy.missing]
+        copy = _Copy(room / str(len(copies)))
+        copies.append(copy)
+        copy.folder(root, copy.top, 0)
 
     try:
         player.play(failure.chain, keep=keep)
-        target = folder / failure.rule
         if target.is_symlink() or target.is_file():
             target.unlink()
         elif target.exists():
             target.rename(room / "old")
-        if tree.exists():
-            tree.rename(target)
+        # A play that failed may have been repeated; the last one counts.
+        copies[-1].top.rename(target)
     finally:
-        _delete(room)
-    return file, tuple(notes)
+        shutil.rmtree(room, ignore_errors=True)
+    return Saved(file, target, tuple(copies[-1].files), tuple(copies[-1].missing))
 
 
 def save_breakages(folder: Path, breakages: Iterable[Breakage]) -> None:
@@ -82,39 +93,26 @@ def save_breakages(folder: Path, breakages: Iterable[Breakage]) -> None:
         write_whole(folder / f"{name}.txt", "\n".join(told).rstrip("\n") + "\n")
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
-
-
 @dataclass(slots=True)
 class _Copy:
     """A bounded copy of a tree that a trainer left: links as links, special files not opened."""
 
+    top: Path
     bytes_left: int = _MOST_BYTES
     entries_left: int = _MOST_ENTRIES
+    files: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
     def folder(self, source: Path, target: Path, depth: int) -> None:
         target.mkdir()
         try:
-            entries = sorted(os.scandir(source), key=lambda entry: entry.name)
+            with os.scandir(source) as found:
+                # One more than there may be, so that the excess is noticed.
+                entries = list(itertools.islice(found, self.entries_left + 1))
         except OSError as error:
             self.missing.append(f"a folder could not be read: {source.name!a}: {error.strerror}")
             return
+        entries.sort(key=lambda entry: entry.name)
         for entry in entries:
             self.entries_left -= 1
             if self.entries_left < 0:
@@ -122,45 +120,38 @@ class _Copy:
                 return
             try:
                 self._entry(entry, target / entry.name, depth)
-            except OSError as error:
-                self.missing.append(f"not copied: {entry.name!a}: {error.strerror}")
+            except (OSError, NotRegularError) as error:
+                why = error.strerror if isinstance(error, OSError) else error
+                self.missing.append(f"not copied: {entry.name!a}: {why}")
 
     def _entry(self, entry: os.DirEntry[str], target: Path, depth: int) -> None:
         if entry.is_symlink():
             target.symlink_to(Path(entry.path).readlink())
+            self.files.append(str(target.relative_to(self.top)))
         elif entry.is_dir(follow_symlinks=False):
             if depth < _DEEPEST:
                 self.folder(Path(entry.path), target, depth + 1)
             else:
                 self._stopped(f"it is deeper than {_DEEPEST} folders")
         elif entry.is_file(follow_symlinks=False):
-            self._file(entry.path, target)
+            self._file(Path(entry.path), target)
         else:
             self.missing.append(f"not copied: {entry.name!a} is no regular file")
 
-    def _file(self, source: str, target: Path) -> None:
-        # Opened without following or waiting: it may be another file by now.
-        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                self.missing.append(f"not copied: {target.name!a} is no regular file")
-                return
-            if status.st_size > self.bytes_left:
+    def _file(self, source: Path, target: Path) -> None:
+        with open_regular(source) as stream:
+            left = os.fstat(stream.fileno()).st_size
+            if left > self.bytes_left:
                 self._stopped(f"its files hold more than {_MOST_BYTES // 1024**2} MiB")
                 return
-            self.bytes_left -= status.st_size
-            left = status.st_size
+            self.bytes_left -= left
             with target.open("xb") as copy:
                 while left and (chunk := stream.read(min(left, _CHUNK))):
                     copy.write(chunk)
                     left -= len(chunk)
+        self.files.append(str(target.relative_to(self.top)))
 
     def _stopped(self, why: str) -> None:
         line = f"the copy is not whole: {why}"
         if line not in self.missing:
             self.missing.append(line)
-
-
-def _delete(tree: Path) -> None:
-    shutil.rmtree(tree, ignore_errors=True)

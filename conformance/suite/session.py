@@ -21,7 +21,7 @@ from conformance.suite.chains import chain_document
 from conformance.suite.engine import Breakage, Counts, Engine, Result
 from conformance.suite.examples import Examples
 from conformance.suite.play import Player
-from conformance.suite.saving import save_breakages, save_failure
+from conformance.suite.saving import Saved, save_breakages, save_failure
 from conformance.trainers import TrainerBroke, Workspace, open_object, open_trainer
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class SuiteResult:
         result: findings, failures, breakages, counts.
         max_examples: how many scenarios were asked for; None for a replay.
         seed: repeats the same scenarios; None for a replay.
-        replays: the file that replays a failure, by its rule's id.
+        saved: where each failure was saved, by its rule's id.
         notes: what went otherwise than one would wish beside the judging, a line each.
     """
 
@@ -114,7 +114,7 @@ class SuiteResult:
     result: Result
     max_examples: int | None
     seed: int | None
-    replays: Mapping[str, Path] = field(default_factory=dict)
+    saved: Mapping[str, Saved] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -131,9 +131,11 @@ class SuiteResult:
                 "level": failure.level.value,
                 "message": failure.finding.message,
                 "scenario": chain_document(failure.chain),
-                "replay": str(self.replays.get(failure.rule, "")),
+                "replay": str(saved.replay) if saved is not None else "",
             }
-            for failure in self.result.failures
+            for failure, saved in (
+                (failure, self.saved.get(failure.rule)) for failure in self.result.failures
+            )
         )
 
 
@@ -190,7 +192,7 @@ def run_suite(
             else open_object(trainer, time_limit=limit)
         )
     except TrainerBroke as broke:
-        spec = trainer if isinstance(trainer, str) else type(trainer).__name__
+        spec = trainer if isinstance(trainer, str) else _name(trainer)
         return _unstarted(broke, spec, profile, selected, save_failures)
     with opened, Workspace() as workspace, _watcher() as (watcher, unwatched):
         player = _Player(
@@ -215,7 +217,7 @@ def run_suite(
             result = session.generated(max_examples, seed, database)
         result = session.settled(result)
         result = replace(result, run=replace(result.run, driven=True))
-        replays = session.saved(result.failures, save_failures)
+        saved = session.saved(result.failures, save_failures)
         result = session.stopped(result)
         session.save_breakages(result.breakages, save_failures)
         return SuiteResult(
@@ -226,7 +228,7 @@ def run_suite(
             result=result,
             max_examples=None if replay is not None else max_examples,
             seed=None if replay is not None else seed,
-            replays=replays,
+            saved=saved,
             notes=tuple(session.notes),
         )
 
@@ -284,16 +286,16 @@ class _Session:
             ),
         )
 
-    def saved(self, failures: tuple[Failure, ...], folder: Path | None) -> dict[str, Path]:
-        """Write the failures, and return the file that replays each."""
-        replays: dict[str, Path] = {}
+    def saved(self, failures: tuple[Failure, ...], folder: Path | None) -> dict[str, Saved]:
+        """Write the failures, and return where, by rule."""
+        saved: dict[str, Saved] = {}
         if folder is None:
-            return replays
+            return saved
         with self._noting(f"failures cannot be written to {str(folder)!a}"):
             for failure in failures:
-                replays[failure.rule], missing = save_failure(folder, failure, self._player)
-                self.notes.extend(missing)
-        return replays
+                kept = saved[failure.rule] = save_failure(folder, failure, self._player)
+                self.notes.extend(f"{str(kept.tree)!a}: {line}" for line in kept.missing)
+        return saved
 
     def save_breakages(self, breakages: tuple[Breakage, ...], folder: Path | None) -> None:
         """Write how the trainer broke."""
@@ -352,6 +354,10 @@ def _fixed(result: Result, examples: Examples, selected: frozenset[str] | None) 
     )
     # While the trainer breaks, what its rules would say is not known.
     return frozenset() if result.breakages else frozenset(judged) - set(_failing(result))
+
+
+def _name(trainer: object) -> str:
+    return str(getattr(trainer, "__qualname__", type(trainer).__qualname__))
 
 
 def _unstarted(
