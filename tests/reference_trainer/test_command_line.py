@@ -11,7 +11,9 @@ import pytest
 
 import reference_trainer
 from reference_trainer import __main__ as command_line
+from reference_trainer.config import Settings
 from reference_trainer.saver import load_checkpoint
+from reference_trainer.session import train
 
 REPOSITORY = Path(reference_trainer.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -61,6 +63,52 @@ def test_train_refuse_resume_and_play(here: Path, capsys: pytest.CaptureFixture[
     assert played.err == ""
     assert played.out.startswith("runs/Pole/nn/Pole.pth: mean reward ")
     assert played.out.endswith(" over 64 episodes\n")
+
+
+def test_an_empty_checkpoint_is_a_fresh_start(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = (
+        "root={root} experiment={experiment} save_freq=0 max_iterations=1 checkpoint={resume}"
+    )
+    filled = template.format(root=here / "runs", experiment="Pole", resume="").split()
+    assert command_line.main([*filled, "num_envs=512", *SMALL[1:]]) == 0
+    assert capsys.readouterr().err == ""
+    assert (here / "runs/Pole/nn/Pole.pth").exists()
+
+
+def test_given_only_the_name_last_goes_on_counting_and_test_loads_the_best(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The best is of epoch 2, the last of epoch 4: their weights differ, and so does their play."""
+    rewards = (5.0, 9.0, 3.0, 4.0, 8.0, 2.0)
+    settings = Settings(
+        experiment="Pole", max_iterations=4, save_freq=4, num_envs=64, mini_epochs=1, device="cpu"
+    )
+    train(settings, mean_reward=lambda epoch, _statistics: rewards[epoch - 1])
+    nn = here / "runs/Pole/nn"
+    best, last = load_checkpoint(nn / "Pole.pth"), load_checkpoint(nn / "last_Poleep4rew4.0.pth")
+    assert (best["epoch"], last["epoch"]) == (2, 4)
+
+    shown = []
+    for checkpoint in ([], ["checkpoint=best"], ["checkpoint=last"]):
+        assert command_line.main(["experiment=Pole", "test=True", *checkpoint, *SMALL]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] != shown[2]
+    assert shown[0].startswith("runs/Pole/nn/Pole.pth: ")
+    assert shown[2].startswith("runs/Pole/nn/last_Poleep4rew4.0.pth: ")
+    (nn / "last_Poleep4rew4.0.pth").rename(here / "kept.pth")
+    assert command_line.main(["experiment=Pole", "test=True", *SMALL]) == 0
+    assert capsys.readouterr().out == shown[0], "nothing but the best was needed"
+    (here / "kept.pth").rename(nn / "last_Poleep4rew4.0.pth")
+
+    goes_on = ["experiment=Pole", "checkpoint=last", "save_freq=6", "max_iterations=6", *SMALL]
+    assert command_line.main(goes_on) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("epoch 6/6")
+    assert load_checkpoint(next(nn.glob("last_Poleep6rew*.pth")))["frame"] == 6 * 64 * 16
+    again = load_checkpoint(nn / "Pole.pth")
+    assert again["last_mean_rewards"] >= 9.0, "the watermark was kept"
 
 
 def test_sigterm_ends_after_the_epoch_in_progress(tmp_path: Path) -> None:
