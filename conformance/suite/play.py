@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -91,6 +92,15 @@ class Play:
         }
 
 
+@dataclass(slots=True)
+class _Run:
+    """The sessions of a run so far."""
+
+    prepared: bool
+    played: tuple[PlayedSession, ...] = ()
+    driven: tuple[DrivenSession, ...] = ()
+
+
 def _rank(finding: Finding) -> int:
     return _WORST_FIRST.index(finding.verdict)
 
@@ -178,36 +188,76 @@ class Player:
         return replace(play, chain=chain)
 
     def _sessions(self, chain: Chain, *, prepared: bool) -> Play:
-        reports: list[RunReport] = []
-        driven: tuple[DrivenSession, ...] = ()
-        played: tuple[PlayedSession, ...] = ()
-        epochs = saves = 0
+        whole = Play(chain)
+        run = _Run(prepared=prepared)
         for scenario in chain:
-            session = None
-            if self.trainer.plays_rewards:
-                session = next_session(self.profile, played, scenario)
-                played = (*played, session)
-            try:
-                driven = (*driven, self._session(scenario, session, driven, prepared=prepared))
-            except TrainerBroke as broke:
-                return Play(chain, tuple(reports), broke, None, epochs, saves)
-            except UnsupportedScenario as error:
-                return Play(chain, tuple(reports), None, str(error), epochs, saves)
-            run, _ = self._find(scenario)
-            report = audit(
-                scan_run(run, follow=(self.profile.checkpoints, self.profile.summaries)),
-                self.profile,
-                self._known(scenario),
-                driven=driven,
-                selected=self.selected,
+            play = self._next(run, scenario)
+            whole = replace(
+                play,
+                chain=chain,
+                reports=(*whole.reports, *play.reports),
+                epochs=whole.epochs + play.epochs,
+                saves=whole.saves + play.saves,
             )
-            reports.append(report)
-            epochs += len(driven[-1].logged_rewards if session is None else session.rewards)
-            saves += 0 if session is None else len(session.saves)
-            if report.verdict == "fail" or run_verdict(report.findings) == "fail":
+            if not play.reports or run_verdict(play.reports[0].findings) == "fail":
                 break
-            prepared = True  # by now the folders are there
-        return Play(chain, tuple(reports), None, None, epochs, saves)
+        return whole
+
+    @contextlib.contextmanager
+    def run(self) -> Iterator[Callable[[Scenario], Play]]:
+        """A run of its own that is played and judged session by session.
+
+        Its folder is not prepared: there is no second try without. What the journal misses is
+        unobservable.
+
+        Yields:
+            plays the next session, and returns what came of that one alone; the scenario's `root`
+            is replaced.
+        """
+        root = self._workspace.fresh()
+        run = _Run(prepared=False)
+
+        def play(scenario: Scenario) -> Play:
+            self._late = False
+            found = self._next(run, replace(scenario, root=root))
+            strays = self._workspace.strays(root)
+            if strays and found.broke is None:
+                found = replace(found, broke=_strayed(strays))
+            return replace(found, chain=(scenario,))
+
+        try:
+            yield play
+        finally:
+            self._workspace.clear(root)
+
+    def _next(self, run: _Run, scenario: Scenario) -> Play:
+        """Play and judge the run's next session."""
+        session = None
+        if self.trainer.plays_rewards:
+            session = next_session(self.profile, run.played, scenario)
+            run.played = (*run.played, session)
+        try:
+            driven = self._session(scenario, session, run.driven, prepared=run.prepared)
+        except TrainerBroke as broke:
+            return Play((scenario,), broke=broke)
+        except UnsupportedScenario as error:
+            return Play((scenario,), unsupported=str(error))
+        run.driven = (*run.driven, driven)
+        run.prepared = True  # by now the folders are there
+        folder, _ = self._find(scenario)
+        report = audit(
+            scan_run(folder, follow=(self.profile.checkpoints, self.profile.summaries)),
+            self.profile,
+            self._known(scenario),
+            driven=run.driven,
+            selected=self.selected,
+        )
+        return Play(
+            (scenario,),
+            reports=(report,),
+            epochs=len(driven.logged_rewards if session is None else session.rewards),
+            saves=0 if session is None else len(session.saves),
+        )
 
     def _known(self, scenario: Scenario) -> Options:
         return replace(
