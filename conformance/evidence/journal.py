@@ -77,14 +77,14 @@ class JournalError(Exception):
 class Action(str, Enum):
     """What happened under a name."""
 
-    WRITTEN = "written"  # opened for writing, and closed
+    WRITTEN = "written"  # made or changed, and closed
     # The name appeared without being opened: a hard or symbolic link. One that is opened for
     # writing right away looks to the kernel's listeners like a new file: WRITTEN alone.
     LINKED = "linked"
     MOVED_IN = "moved in"  # something was renamed to this name
     MOVED_OUT = "moved out"  # it was renamed to another
     DELETED = "deleted"
-    READ = "read"  # opened without a right to write, and closed
+    READ = "read"  # opened, and closed unchanged
 
 
 _NEW_CONTENT = frozenset({Action.WRITTEN, Action.LINKED, Action.MOVED_IN})
@@ -399,8 +399,10 @@ class Chronicle:
             self._events.append(Event(path, Action.MOVED_IN, source))
 
     def _closed(self, path: str, opening: _Opening, *, writing: bool) -> None:
+        seen = opening.count > 0
         opening.count = max(0, opening.count - 1)  # equal openings in a row are one to the kernel
-        if not writing:
+        new = opening.changed or opening.moved or opening.link is not None
+        if not writing or (seen and not new):
             self._events.append(Event(path, Action.READ))
             return
         self._disown(opening)

@@ -785,7 +785,9 @@ def _queue_length() -> int:
 def _rewrite(path: Path, events: int) -> None:
     """Make at least so many events that the kernel cannot merge."""
     for _ in range(events // 2):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT)
+        os.write(opened, b"x")
+        os.close(opened)
 
 
 def test_a_queue_that_overflows_is_told(nn: Path) -> None:
@@ -802,14 +804,14 @@ def test_a_queue_that_overflows_is_told(nn: Path) -> None:
 
 
 def test_a_queue_that_is_drained_does_not_overflow(nn: Path) -> None:
-    half = _queue_length() // 2
+    third = _queue_length() // 3
     with Watcher() as watcher, watcher.record(nn, prepared=True) as recording:
-        for _ in range(4):
-            _rewrite(nn / "x", half)
+        for _ in range(8):
+            _rewrite(nn / "x", third)
             watcher.look()
         journal = recording.stop()
     assert _is_whole(journal)
-    assert len(writes(journal, "")) == 4 * (half // 2)
+    assert len(writes(journal, "")) == 8 * (third // 2)
 
 
 def test_the_thread_drains_the_queue_of_a_prepared_recording(
@@ -932,10 +934,11 @@ def test_creation_and_opening_may_be_torn_apart_a_little() -> None:
     created = Record(2, module.IN_CREATE, 0, b"x")
     other = [Record(2, module.IN_MODIFY, 0, b"y"), Record(2, module.IN_CLOSE_WRITE, 0, b"y")]
     opened = Record(2, module.IN_OPEN, 0, b"x")
+    changed = Record(2, module.IN_MODIFY, 0, b"x")
     closed = Record(2, module.IN_CLOSE_WRITE, 0, b"x")
     near = _digest(Record(2, module.IN_CREATE, 0, b"y"), created, *other, opened, closed)
     assert writes(near, "nn").count("x") == 1
-    far = _digest(created, *other * 3, opened, closed)
+    far = _digest(created, *other * 3, opened, changed, closed)
     assert writes(far, "nn").count("x") == 2
 
 
@@ -948,6 +951,22 @@ def test_a_reader_of_an_empty_new_file_does_not_make_it_a_link() -> None:
     journal = _digest(created, opened, other, opened, read, closed)
     assert _told(journal) == [("nn/x", READ), ("nn/x", WRITTEN)]
     assert _told(_digest(created, opened, read)) == [("nn/x", LINKED), ("nn/x", READ)]
+
+
+def test_a_file_opened_for_writing_and_left_as_it_was_is_not_written(
+    watcher: Watcher, nn: Path
+) -> None:
+    (nn / "x").write_bytes(b"weights")
+    with watcher.record(nn, prepared=True) as recording:
+        with (nn / "x").open("r+b") as file:
+            file.read()
+        unchanged = recording.stop()
+    assert _told(unchanged) == [("x", READ)]
+    with watcher.record(nn, prepared=True) as recording:
+        with (nn / "x").open("r+b") as file:
+            file.write(b"other")
+        changed = recording.stop()
+    assert _told(changed) == [("x", WRITTEN)]
 
 
 def test_records_of_unknown_watches_are_left_out() -> None:
