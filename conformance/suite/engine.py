@@ -135,7 +135,7 @@ class Engine:
     """
 
     player: Player
-    most_shrinking: int = 500
+    most_shrinking: int = 300
     progress: Progress = lambda _phase, _done, _of, _failing: None
     _plays: dict[object, Play] = field(default_factory=dict)
     _verdicts: defaultdict[str, Counter[Verdict]] = field(

@@ -27,6 +27,27 @@ _PLAIN_NAME = "A"
 # Plainest first. Whole numbers print in few digits, and every float32 holds them.
 _PLAIN_REWARDS = (0.0, 1.0, 2.0, 3.0, -1.0, -2.0)
 _Key = tuple[object, ...]
+# A small chain: save_freq, and of each session how it is resumed and its rewards.
+_Small = tuple[int, tuple[tuple[str | None, tuple[float | None, ...]], ...]]
+_NAN = math.nan
+_SMALL: tuple[_Small, ...] = tuple(
+    (freq, sessions)
+    for sessions in (
+        ((None, (0.0,)),),
+        ((None, (_NAN,)),),
+        ((None, (None,)),),
+        ((None, (0.0, 0.0)),),
+        ((None, (0.0, 1.0)),),
+        ((None, (1.0, 0.0)),),
+        ((None, (_NAN, 0.0)),),
+        ((None, (0.0, _NAN)),),
+        ((None, (0.0, _NAN, 1.0)),),
+        ((None, (0.0,)), ("last", (0.0, 0.0))),
+        ((None, (1.0,)), ("last", (1.0, 0.0))),
+        ((None, (0.0,)), ("last", (0.0, 1.0))),
+    )
+    for freq in (0, 1)
+)
 
 
 def shrink(
@@ -46,8 +67,15 @@ def shrink(
     """
     tried = {identity(chain)}
     smallest = chain
+    first = chain[0]
+    small = [
+        candidate
+        for candidate in (_like(first, chain) for chain in _SMALL)
+        if _is_playable(profile, candidate)
+    ]
     while True:
-        for candidate in _candidates(smallest):
+        # Most defects show in a few epochs: trying those first saves the long way down to them.
+        for candidate in (*small, *_candidates(smallest)):
             if identity(candidate) in tried or size(candidate) >= size(smallest):
                 continue
             if not _is_playable(profile, candidate):
@@ -60,6 +88,24 @@ def shrink(
                 break
         else:
             return smallest
+
+
+def _like(first: Scenario, small: _Small) -> Chain:
+    """A small chain as scenarios, with what is not the chain's own taken from `first`."""
+    freq, sessions = small
+    return tuple(
+        replace(
+            first,
+            experiment=_PLAIN_NAME,
+            save_freq=freq,
+            max_epochs=len(rewards),
+            rewards=rewards,
+            save_best_after=min(first.save_best_after, 1),
+            resume=resume,
+            seed=0,
+        )
+        for resume, rewards in sessions
+    )
 
 
 def identity(chain: Chain) -> _Key:

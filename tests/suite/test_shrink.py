@@ -75,9 +75,10 @@ def test_the_budget_is_kept(most_plays):
 
 
 def test_at_the_end_of_the_budget_the_smallest_so_far_is_returned():
-    chain = (session((3.5, NAN, 3.5, -0.0), 2),)
-    result = shrunken(chain, lambda _: True, most_plays=1)
-    assert size(ZERO) < size(result) < size(chain)
+    chain = (session((3.5, NAN, 3.5, -0.0, 2.0, 1.0, 4.5), 2),)
+    least = (session((0.0,) * 4, 0),)
+    result = shrunken(chain, lambda tried: tried[0].max_epochs >= 4, most_plays=30)
+    assert size(least) < size(result) < size(chain)
 
 
 # --- the least that shows it ----------------------------------------------------------------
