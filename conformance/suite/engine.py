@@ -118,6 +118,8 @@ class Result:
 
 @dataclass(slots=True)
 class _Found:
+    """The smallest chain so far that shows something; phase and number are those of the first."""
+
     chain: Chain
     phase: str
     number: int
@@ -157,6 +159,7 @@ class Engine:
         max_examples: int,
         seed: int,
         reuse: Iterable[Chain] = (),
+        probing: bool = True,
     ) -> Result:
         """Play the chains of earlier failures, the probes, and generated ones; then shrink.
 
@@ -164,14 +167,16 @@ class Engine:
             max_examples: how many chains to play in all, those of earlier failures aside.
             seed: of the generated ones.
             reuse: chains that failed before.
+            probing: whether to play the probes; without them generation shows what it can alone.
         """
         for chain in reuse:
             self._consider("reuse", chain, 0)
         can_resume = "resume" in self.player.trainer.capabilities
-        for chain in probes(self.player.profile, resume=can_resume)[:max_examples]:
-            if self._is_hopeless():
-                break
-            self._consider("probe", chain, max_examples)
+        if probing:
+            for chain in probes(self.player.profile, resume=can_resume)[:max_examples]:
+                if self._is_hopeless():
+                    break
+                self._consider("probe", chain, max_examples)
         left = max_examples - self._phases["probe"]
         if left > 0 and not self._is_hopeless():
             self._generate(left, seed, resume=can_resume, of=max_examples)
@@ -457,6 +462,7 @@ def is_gated(profile: Profile, rule: str) -> bool:
 
 def _keep_smaller(kept: dict[str, _Found], key: str, found: _Found) -> None:
     known = kept.get(key)
-    if known is None or size(found.chain) < size(known.chain):
-        number = found.number if known is None else min(known.number, found.number)
-        kept[key] = _Found(found.chain, found.phase, number, found.play)
+    if known is None:
+        kept[key] = found
+    elif size(found.chain) < size(known.chain):
+        kept[key] = _Found(found.chain, known.phase, known.number, found.play)

@@ -32,8 +32,9 @@ def probes(profile: Profile, *, resume: bool) -> tuple[Chain, ...]:
         _session("Cartpole", 1, (1.0, 3.0, 3.0, 2.0, _NAN, 4.0), after),
         # The same with no periodic checkpoint: nothing hides behind one.
         _session("Cartpole", 0, (1.0, 3.0, 3.0, 2.0, _NAN, 4.0), after),
-        # The maximum in the first epoch; the last periodic epoch is not the last one.
-        _session("Ant", 2, (5.0, 1.5, 5.0, 4.25, _NAN), after),
+        # The maximum in the first epoch, a larger magnitude in the second; the last periodic epoch is
+        # not the last one.
+        _session("Ant", 2, (5.0, -7.5, 5.0, 4.25, _NAN), after),
         # Improvements in every epoch.
         _session("Ant", 2, (1.0, 2.0, 3.0, 4.0), after),
         # No episode has finished at first; then rewards below any number that one may start from.
@@ -63,8 +64,8 @@ def probes(profile: Profile, *, resume: bool) -> tuple[Chain, ...]:
         (first, _resumed(first, "last", (3.0, 5.0))),
         (
             _session("Ant", 1, (9.0, 2.0), after),
-            _session("Ant", 1, (9.0, 2.0, 3.0, 9.0), after, "last"),
-            _session("Ant", 2, (9.0, 2.0, 3.0, 9.0, 1.0, 10.0), after, "last"),
+            _session("Ant", 1, (9.0, 2.0, 3.0, 8.0), after, "last"),
+            _session("Ant", 2, (9.0, 2.0, 3.0, 8.0, 9.0, 10.0), after, "last"),
         ),
         # Resumed between two multiples of save_freq.
         (

@@ -111,6 +111,19 @@ def test_the_shortest_scenario_is_no_longer_than_this(defect, rule, sessions, ep
     assert played(PROFILE, failure.chain)
 
 
+def test_what_found_a_failure_is_the_first_that_did():
+    """Here a probe, whatever smaller scenario is generated later."""
+    (failure,) = run("python:conformance.mutants:CallsItBest", max_examples=PROBES + 30).failures
+    assert (failure.found_by, failure.number) == ("probe", 1)
+
+
+def test_without_probes_the_generated_ones_are_all():
+    with player("python:conformance.mutants:RewritesOnTie") as one:
+        result = Engine(one).run(max_examples=30, seed=0, probing=False)
+    assert result.counts.scenarios == {"generate": 30}
+    assert [failure.found_by for failure in result.failures] == ["generate"]
+
+
 def test_a_warning_fails_nothing():
     result = run("python:conformance.mutants:LeavesTemporaryFiles")
     assert result.run.verdict == "conforms"
