@@ -10,7 +10,7 @@ import pytest
 
 from conformance.cli import main
 from conformance.convention.scenario import Scenario
-from conformance.mutants import Trainer
+from conformance.mutants import RewritesOnTie, Trainer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def console_commands():
         README,
         *(
             (ROOT / "docs" / page).read_text()
-            for page in ("waivers.md", "profiles.md", "formats.md")
+            for page in ("waivers.md", "profiles.md", "formats.md", "testing.md")
         ),
     ]
     found = [
@@ -57,16 +57,23 @@ def test_a_command_of_the_pages_runs(command, tmp_path, monkeypatch, capsys):
     profile = next(iter(blocks((ROOT / "docs" / "profiles.md").read_text(), "toml")))
     (tmp_path / "our-fork.toml").write_text(profile)
     (tmp_path / "waivers.toml").write_text("waiver = []\n")
+    failures = tmp_path / ".conformance" / "failures"
+    tie = Scenario("A", failures / "BEST-003", 0, 2, (0.0, 0.0))
+    RewritesOnTie().train(tie)
+    (failures / "BEST-003.json").write_text(tie.to_json())
     code = main(shlex.split(command)[1:])
     captured = capsys.readouterr()
-    # Another dialect's profile finds fault with this run, which is what it is for.
-    assert code == (1 if "--profile" in command else 0), captured.err
+    # Another dialect's profile finds fault with this run, which is what it is for; so does a tie
+    # with a mutant, and with what it leaves.
+    finds_fault = any(word in command for word in ("--profile", "RewritesOnTie", "BEST-003"))
+    finds_fault = finds_fault and "explain" not in command
+    assert code == finds_fault, captured.err
     assert captured.out or "--output" in command
 
 
 def test_the_commands_and_options_of_the_readme_are_all_there():
     mentioned = set(re.findall(r"`conformance (\w+)", README))
-    assert mentioned == {"check", "ls", "rules", "explain", "fixtures"}
+    assert mentioned == {"check", "test", "ls", "rules", "explain", "fixtures"}
     parser = (ROOT / "conformance" / "cli" / "__init__.py").read_text(encoding="utf-8")
     options = set(re.findall(r"`(--[a-z][a-z-]*)", README))
     assert "--strict" in options

@@ -95,13 +95,17 @@ def _failures_folder(options: argparse.Namespace) -> Path | None:
 
 
 def _keep_hypothesis_to_itself(*, generates: bool) -> None:
-    """Let it keep its caches beside ours, not in a folder of its own in the working directory."""
-    if generates:
-        try:
-            from hypothesis import configuration  # noqa: PLC0415 - a replay does without
-        except ImportError:
-            return  # `run_suite` says what to do
-        configuration.set_hypothesis_home_dir(_HYPOTHESIS)
+    """Let it keep its caches beside ours, not in a folder of its own in the working directory.
+
+    Where it is loaded already, it is somebody else's too, and stays as it is.
+    """
+    if not generates or "hypothesis" in sys.modules:
+        return
+    try:
+        from hypothesis import configuration  # noqa: PLC0415 - a replay does without
+    except ImportError:
+        return  # `run_suite` says what to do
+    configuration.set_hypothesis_home_dir(_HYPOTHESIS)
 
 
 def _judged(run: RunReport, result: SuiteResult) -> RunReport:
