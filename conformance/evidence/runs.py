@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _DEEPEST = 16
 _MOST_ENTRIES = 500_000
+# What a name that was listed says when it went meanwhile: a trainer at work renames its files.
+_GONE = (errno.ENOENT, errno.ENOTDIR)
 CONFIG_NAME = "config.yaml"
 
 
@@ -126,7 +129,9 @@ class _Scanner:
                 if self.seen > _MOST_ENTRIES:
                     self._give_up(prefix, f"the run has more than {_MOST_ENTRIES} entries")
                     return found
-                entry = self._entry(item, prefix + item.name)
+                entry = self._entry(item, prefix)
+                if entry is None:
+                    continue
                 found.append(entry)
                 descends = entry.kind is EntryKind.FOLDER and (
                     not entry.is_link or entry.relative in follow
@@ -137,8 +142,9 @@ class _Scanner:
 
     def _give_up(self, prefix: str, why: str) -> None:
         folder = prefix.rstrip("/")
-        self.problems.append(f"{folder or '.'!a} cannot be listed whole: {why}")
-        self.unlisted.append(folder)
+        if folder not in self.unlisted:
+            self.problems.append(f"{folder or '.'!a} cannot be listed whole: {why}")
+            self.unlisted.append(folder)
 
     def _list(self, folder: str, prefix: str) -> list[os.DirEntry[str]]:
         try:
@@ -148,14 +154,20 @@ class _Scanner:
             self._give_up(prefix, str(error.strerror))
             return []
 
-    def _entry(self, item: os.DirEntry[str], relative: str) -> Entry:
+    def _entry(self, item: os.DirEntry[str], prefix: str) -> Entry | None:
+        """What stands under a name; None where it has gone, or cannot be looked at."""
+        relative = prefix + item.name
         is_link = item.is_symlink()
         inside = True
         try:
             status = item.stat()
-        except OSError:
-            kind = EntryKind.BROKEN_LINK if is_link else EntryKind.OTHER
-            return Entry(relative, Path(item.path), kind, is_link, inside, 0, 0)
+        except OSError as error:
+            if is_link and os.path.islink(item.path):  # noqa: PTH114 - as the listing is text
+                kind = EntryKind.BROKEN_LINK
+                return Entry(relative, Path(item.path), kind, is_link, inside, 0, 0)
+            if error.errno not in _GONE:
+                self._give_up(prefix, f"{item.name!a}: {error.strerror}")
+            return None
         if is_link:
             target = os.path.realpath(item.path)
             inside = target.startswith(self.real + os.sep)

@@ -214,7 +214,8 @@ class _Reading:
             path=self.path,
             size=self.source.size,
             format=form,
-            faults=(*self.faults, *self.refusals),
+            # What a medium refuses, it refuses each part that asks for it.
+            faults=tuple(dict.fromkeys((*self.faults, *self.refusals))),
             globals=tuple(self.names),
             disallowed=disallowed,
             has_crc=has_crc,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -188,7 +188,7 @@ def scan_non_finite(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> di
     chosen = {key: tensor for key, tensor in tensors.items() if tensor.dtype in _FLOATS}
     if not chosen:
         return found
-    with closing(_reopen(checkpoint)) as source:
+    with _refusing(), closing(_reopen(checkpoint)) as source:
         for key, tensor in chosen.items():
             nan, inf = _scan(source, tensor)
             if nan or inf:
@@ -196,11 +196,17 @@ def scan_non_finite(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> di
     return found
 
 
-def _reopen(checkpoint: Checkpoint) -> Source:
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what a second reading is refused into an OSError: the first one has judged the file."""
     try:
-        source = Source(checkpoint.path)
+        yield
     except RefusalError as error:
         raise OSError(error.fault.message) from None
+
+
+def _reopen(checkpoint: Checkpoint) -> Source:
+    source = Source(checkpoint.path)
     if source.identity != checkpoint.identity:
         source.close()
         raise OSError("the file has changed since it was read")
@@ -319,7 +325,7 @@ def read_item(checkpoint: Checkpoint, tensor: Tensor) -> complex | None:
     width = ITEMSIZE[tensor.dtype]
     if tensor.numel != 1 or not (tensor.dtype in _ITEMS or tensor.dtype == "bfloat16"):
         return None
-    with closing(_reopen(checkpoint)) as source:
+    with _refusing(), closing(_reopen(checkpoint)) as source:
         start = tensor.storage_offset * width
         data = b"".join(read_bytes(source, tensor.storage, start, width))
     if len(data) != width:
@@ -383,14 +389,15 @@ def weights_digest(tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> byt
     digest = blake2b(digest_size=32)
     source: Source | None = None
     try:
-        for key in sorted(tensors):
-            tensor = tensors[key]
-            crc: int | str | None = _known_crc(tensor)
-            if crc is None:
-                source = source or _reopen(checkpoint)
-                crc = _value_crc(source, tensor)
-            head = f"{len(key)}:{key}:{tensor.dtype}:{tensor.shape}:{tensor.flags}:{crc};"
-            digest.update(head.encode("utf-8", "surrogatepass"))
+        with _refusing():
+            for key in sorted(tensors):
+                tensor = tensors[key]
+                crc: int | str | None = _known_crc(tensor)
+                if crc is None:
+                    source = source or _reopen(checkpoint)
+                    crc = _value_crc(source, tensor)
+                head = f"{len(key)}:{key}:{tensor.dtype}:{tensor.shape}:{tensor.flags}:{crc};"
+                digest.update(head.encode("utf-8", "surrogatepass"))
     finally:
         if source is not None:
             source.close()
