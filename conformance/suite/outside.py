@@ -7,7 +7,7 @@ for reading, RANK-001 by how often each one is written. The command may be of an
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ from conformance.trainers.command import CommandTrainer
 from conformance.trainers.errors import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from conformance.convention.profile import Profile
@@ -52,8 +52,6 @@ _PLAYED = (1.0, 3.0, 2.0)
 _RANKED = (1.0, 2.0, 3.0, 4.0)
 # A command with rewards of its own needs some epochs until an episode has finished.
 _EPOCHS_OF_ITS_OWN = 10
-# A journal that came too late is worth another try, and a third.
-_TRIES = 3
 _PLAY_PLACEHOLDERS = frozenset({"experiment", "root"})
 _CHANGES = frozenset(
     {Action.WRITTEN, Action.LINKED, Action.MOVED_IN, Action.MOVED_OUT, Action.DELETED}
@@ -167,6 +165,42 @@ def _command(option: str, template: str, time_limit: float) -> CommandTrainer:
     if os.name != "posix":
         raise TrainerSpecError(f"{option} needs Linux, macOS or WSL")
     return CommandTrainer(f"{option} {template}", template, time_limit=time_limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What is judged from outside, beside the scenarios; both commands may be absent."""
+
+    play: CommandTrainer | None = None
+    ranks: CommandTrainer | None = None
+
+    @classmethod
+    @contextmanager
+    def opened(cls, play: str | None, ranks: str | None, *, time_limit: float) -> Iterator[Outside]:
+        """Read both templates, before anything is played.
+
+        Raises:
+            TrainerSpecError: one of them is wrong.
+        """
+        with ExitStack() as stack:
+            first = play_command(play, time_limit=time_limit) if play is not None else None
+            if first is not None:
+                stack.enter_context(first)
+            second = ranks_command(ranks, time_limit=time_limit) if ranks is not None else None
+            if second is not None:
+                stack.enter_context(second)
+            yield cls(first, second)
+
+    def findings(
+        self, trainer: Trainer, stage: Stage, selected: frozenset[str] | None
+    ) -> tuple[Finding, ...]:
+        """Play both, as far as they are there and their rules are selected."""
+        found = []
+        if selected is None or INFERENCE in selected:
+            found.append(inference_finding(trainer, stage, self.play))
+        if self.ranks is not None and (selected is None or RANKS in selected):
+            found.append(ranks_finding(self.ranks, stage))
+        return tuple(finding for finding in found if finding is not None)
 
 
 def with_findings(run: RunReport, findings: Iterable[Finding]) -> RunReport:
@@ -287,16 +321,14 @@ class _Checkpoints:
         return cls(names, contents, root, subject.profile.suffix)
 
     def opened(self, journal: Journal) -> _Opened:
-        """Tell reading from writing: a file opened for both and left as it was, was read."""
+        """Sort the journal's events into reading and changing."""
         read: list[str] = []
         changed: list[str] = []
         for event in journal.events:
             name = self.names.get(event.path, event.path)
             if not (event.folder or name.endswith(self.suffix)):
                 continue
-            if event.action is Action.READ or (
-                event.action is Action.WRITTEN and self._is_unchanged(name)
-            ):
+            if event.action is Action.READ:
                 read.append(name)
             elif event.action in _CHANGES:
                 changed.append(name)
@@ -371,20 +403,24 @@ def ranks_finding(command: CommandTrainer, stage: Stage) -> Finding:
         command: from `ranks_command`.
         stage: where.
     """
-    finding = stage.played(RANKS, lambda root: _ranks(command, stage, root))
-    for _ in range(_TRIES - 1):
-        if not finding.evidence.get("late"):
-            break
-        finding = stage.played(RANKS, lambda root: _ranks(command, stage, root))
-    return finding
+    bare = stage.played(RANKS, lambda root: _ranks(command, stage, root))
+    if not bare.evidence.get("late"):
+        return bare
+    # A file stood in a folder before that could be watched. Some trainers mind a folder that is
+    # there already: only what such a run shows of writes counts.
+    finding = stage.played(RANKS, lambda root: _ranks(command, stage, root, prepared=True))
+    return finding if "written" in finding.evidence else bare
 
 
-def _ranks(command: CommandTrainer, stage: Stage, root: Path) -> Outcome:
+def _ranks(command: CommandTrainer, stage: Stage, root: Path, *, prepared: bool = False) -> Outcome:
     if stage.watcher is None:
         return unobservable(stage.unwatched or "no journal was kept")
     broke = None
+    if prepared:
+        for folder in (stage.profile.checkpoints, stage.profile.summaries):
+            (root / _EXPERIMENT / folder).mkdir(parents=True)
     try:
-        recording = stage.watcher.record(root)
+        recording = stage.watcher.record(root, prepared=prepared)
     except JournalError as error:
         return unobservable(str(error))
     try:
