@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from conformance.checks import DrivenSession, Writes, audit
-from conformance.checks.finding import RunReport, run_verdict
+from conformance.checks.finding import RunReport
 from conformance.checks.subject import Options, Subject
 from conformance.convention.profile import Kind
-from conformance.convention.rules import Verdict
+from conformance.convention.rules import Level, Verdict
 from conformance.convention.sessions import PlayedSession, next_session
 from conformance.evidence.journal import JournalError, writes
 from conformance.evidence.runs import scan_run
@@ -137,7 +137,11 @@ class Player:
         self._options = options or Options()
         self.selected = selected
         self._plays = 0
-        self._may_prepare = True
+        # A folder that a trainer in this process makes is watched before it gets it back.
+        self._in_process = trainer.form == "python"
+        self._may_prepare = not self._in_process
+        self._late = False  # whether the last journal began after the first write
+        self._eager = False  # whether the next one watches for new folders without a pause
 
     def play(self, chain: Chain, *, keep: Callable[[Path], None] | None = None) -> Play:
         """Play a chain and judge it.
@@ -163,16 +167,17 @@ class Player:
 
     def _seen(self, chain: Chain, keep: Callable[[Path], None] | None) -> Play:
         """Play without prepared folders, again where the journal came too late."""
-        play = self._once(chain, keep, prepared=False)
-        for _ in range(_TRIES - 1):
+        self._eager = False
+        for _ in range(_TRIES):
+            self._late = False
+            play = self._once(chain, keep, prepared=False)
             if not self._late:
                 break
-            play = self._once(chain, keep, prepared=False)
+            self._eager = True
         return play
 
     def _once(self, chain: Chain, keep: Callable[[Path], None] | None, *, prepared: bool) -> Play:
         root = self._workspace.fresh()
-        self._late = False
         try:
             if prepared:
                 for folder in (self.profile.checkpoints, self.profile.summaries):
@@ -191,7 +196,10 @@ class Player:
         whole = Play(chain)
         run = _Run(prepared=prepared)
         for scenario in chain:
-            play = self._next(run, scenario)
+            narrow = _still_telling(whole) if whole.reports else None
+            if narrow is not None and not narrow:
+                break
+            play = self._next(run, scenario, narrow)
             whole = replace(
                 play,
                 chain=chain,
@@ -199,8 +207,9 @@ class Player:
                 epochs=whole.epochs + play.epochs,
                 saves=whole.saves + play.saves,
             )
-            if not play.reports or run_verdict(play.reports[0].findings) == "fail":
-                break
+            if not play.reports:
+                # Behind a broken session there may be nothing to resume: that says nothing.
+                return whole if narrow is None else replace(whole, unsupported=None)
         return whole
 
     @contextlib.contextmanager
@@ -230,10 +239,17 @@ class Player:
         finally:
             self._workspace.clear(root)
 
-    def _next(self, run: _Run, scenario: Scenario) -> Play:
-        """Play and judge the run's next session."""
+    def _next(self, run: _Run, scenario: Scenario, narrow: frozenset[str] | None = None) -> Play:
+        """Play and judge the run's next session.
+
+        Args:
+            run: the sessions so far.
+            scenario: what to play.
+            narrow: the rules to judge behind a session that broke one; None: all. The session then
+                starts from what the files at hand hold, not from what they should.
+        """
         session = None
-        if self.trainer.plays_rewards:
+        if self.trainer.plays_rewards and narrow is None:
             session = next_session(self.profile, run.played, scenario)
             run.played = (*run.played, session)
         try:
@@ -250,7 +266,7 @@ class Player:
             self.profile,
             self._known(scenario),
             driven=run.driven,
-            selected=self.selected,
+            selected=self.selected if narrow is None else narrow & (self.selected or narrow),
         )
         return Play(
             (scenario,),
@@ -321,13 +337,17 @@ class Player:
         if not stored:
             raise UnsupportedScenario("no checkpoint to resume from was written")
         chosen = max(stored, key=lambda file: file.epoch or 0)
+        first = (chosen.epoch or 0) + 1
+        if first > scenario.max_epochs:
+            raise UnsupportedScenario("the checkpoint to resume from leaves nothing to train")
         best = subject.best
         told = (chosen.watermark, chosen.name.reward, best.watermark if best else None)
         known = [value for value in told if value is not None and not math.isnan(value)]
         keeps = self.profile.resume_keeps_watermark and known
         return replace(
             fresh,
-            first=(chosen.epoch or 0) + 1,
+            rewards=_given(scenario, first) if self.trainer.plays_rewards else None,
+            first=first,
             resumed_from=scenario.resume,
             watermark=max(known) if keeps else None,
         )
@@ -337,7 +357,9 @@ class Player:
             self.trainer.train(scenario)
             return None, self._unwatched
         try:
-            recording = self._watcher.record(scenario.root, prepared=prepared)
+            recording = self._watcher.record(
+                scenario.root, prepared=prepared or (self._in_process and not self._eager)
+            )
         except JournalError as error:
             self.trainer.train(scenario)
             return None, str(error)
@@ -374,6 +396,39 @@ class Player:
         if len(folders) != 1:
             return asked, others
         return scenario.root / folders[0], tuple(name for name in others if name != folders[0])
+
+
+def _given(scenario: Scenario, first: int) -> dict[int, float]:
+    """The known rewards of a scenario's epochs from `first` on."""
+    return {
+        epoch: reward
+        for epoch, reward in enumerate(scenario.rewards[: scenario.max_epochs], start=1)
+        if epoch >= first and reward is not None
+    }
+
+
+# A session that broke one of these leaves nothing that a resumed one could be judged by.
+_NOTHING_TO_RESUME = frozenset(
+    ("LAYOUT-001", "LAYOUT-002", "LAYOUT-004", "NAME-001", "NAME-006", "LOAD-001", "LOAD-002")
+    + ("LOAD-008", "BEST-007", "INTEGRITY-001", "SAFETY-001", "SUMMARY-001", "RESUME-001")
+    + ("RANK-001",)
+)
+
+
+def _still_telling(play: Play) -> frozenset[str] | None:
+    """The rules worth judging in the next session; None: all, where every MUST rule was kept.
+
+    What broke in an earlier session would show again in its files. Whether the trainer resumes is
+    another question, and whether it keeps the watermark, where the best was as it should be.
+    """
+    broken = {rule for rule, found in play.failing.items() if found.level is Level.MUST}
+    if not broken:
+        return None
+    if broken & _NOTHING_TO_RESUME:
+        return frozenset()
+    if any(rule.startswith("BEST-") for rule in broken):
+        return frozenset({"RESUME-001"})
+    return frozenset({"RESUME-001", "BEST-008"})
 
 
 def _overwritten(

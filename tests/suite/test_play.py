@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from driving import PROFILE, player, session
 
+from conformance import mutants
 from conformance.checks.finding import run_verdict
 from conformance.convention.rules import Verdict
 from conformance.evidence.journal import Watcher
@@ -50,11 +51,36 @@ def test_the_worst_finding_of_a_rule_speaks_for_all_sessions():
     assert play.findings["LOAD-001"].verdict is Verdict.PASS  # not applicable in the second
 
 
-def test_nothing_is_played_behind_a_session_that_broke_a_must_rule():
-    chain = (session((1.0, 1.0)), session((1.0, 1.0, 2.0), resume="last"))
+BROKEN_FIRST = (session((1.0, 1.0)), session((1.0, 1.0, 2.0), resume="last"))
+
+
+def test_behind_a_broken_session_only_the_resume_is_judged():
+    """What is in the files of the first would show again; how the second starts is its own."""
     with player("python:conformance.mutants:RewritesOnTie") as one:
-        assert len(one.play(chain).reports) == 1
-        assert len(one.play(RESUMED).reports) == 2
+        first, second = one.play(BROKEN_FIRST).reports
+        assert len(first.findings) > 40
+        assert [finding.rule for finding in second.findings] == ["RESUME-001"]
+        assert one.play(BROKEN_FIRST).findings["RESUME-001"].verdict is Verdict.PASS
+        assert [len(report.findings) for report in one.play(RESUMED).reports] == (
+            [len(first.findings)] * 2
+        )
+
+
+@pytest.mark.parametrize("mutant", ["WritesEmptyFiles", "LogsNothing", "ForgetsTheOptimizer"])
+def test_nothing_is_played_behind_a_session_that_leaves_nothing_to_resume(mutant):
+    with player(f"python:conformance.mutants:{mutant}") as one:
+        play = one.play(BROKEN_FIRST)
+    assert len(play.reports) == 1
+    assert play.unsupported is None
+
+
+def test_two_defects_apart_are_found_in_one_run():
+    class Both(mutants.FormatsTheReward, mutants.LosesTheWatermarkOnResume):
+        pass
+
+    with player(Both) as one:
+        play = one.play((session((2.0, 1.0)), session((2.0, 1.0, 1.5), resume="last")))
+    assert {"NAME-005", "BEST-008"} <= set(play.failing)
 
 
 def test_a_warning_does_not_end_the_chain():

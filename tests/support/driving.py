@@ -15,7 +15,7 @@ from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.mutants.trainer import Trainer
 from conformance.suite.play import Player
-from conformance.trainers import open_trainer
+from conformance.trainers import open_object, open_trainer
 from conformance.trainers.workspace import Workspace
 
 PROFILE = load_profile("isaacgymenvs")
@@ -30,9 +30,10 @@ def session(rewards, save_freq=1, *, resume=None, experiment="A", **fields):
 
 @contextmanager
 def player(spec, *, profile=PROFILE, watched=True, **options):
-    """A player around the trainer that a spec names."""
+    """A player around the trainer that a spec names, or around an object or a class."""
+    opened = open_trainer if isinstance(spec, str) else open_object
     with ExitStack() as stack:
-        trainer = stack.enter_context(open_trainer(spec, time_limit=20.0))
+        trainer = stack.enter_context(opened(spec, time_limit=20.0))
         workspace = stack.enter_context(Workspace())
         watcher = stack.enter_context(Watcher()) if watched else None
         unwatched = "" if watched else "this system keeps no journal"
