@@ -32,8 +32,8 @@ def probes(profile: Profile, *, resume: bool) -> tuple[Chain, ...]:
         _session("Cartpole", 1, (1.0, 3.0, 3.0, 2.0, _NAN, 4.0), after),
         # The same with no periodic checkpoint: nothing hides behind one.
         _session("Cartpole", 0, (1.0, 3.0, 3.0, 2.0, _NAN, 4.0), after),
-        # The maximum in the first epoch, a larger magnitude in the second; the last periodic epoch is
-        # not the last one.
+        # The maximum in the first epoch, a larger magnitude in the second; the last periodic epoch
+        # is not the last one.
         _session("Ant", 2, (5.0, -7.5, 5.0, 4.25, _NAN), after),
         # Improvements in every epoch.
         _session("Ant", 2, (1.0, 2.0, 3.0, 4.0), after),

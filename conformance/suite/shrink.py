@@ -7,11 +7,13 @@ that its reader thinks in: sessions, epochs, save_freq, rewards, name.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from conformance.convention.rewards import as_float32
+from conformance.convention.rewards import as_float32, reward_text
 from conformance.convention.scenario import ScenarioError
 from conformance.convention.sessions import played
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 _PLAIN_NAME = "A"
 # Plainest first. Whole numbers print in few digits, and every float32 holds them.
-_PLAIN_REWARDS = (0.0, 1.0, 2.0, 3.0, -1.0, -2.0)
+_PLAIN_REWARDS = (0.0, 1.0, 2.0, 3.0, -1.0, -2.0, 0.5, as_float32(0.1), as_float32(0.001))
+_WHOLE_REWARDS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 _Key = tuple[object, ...]
 # A small chain: save_freq, and of each session how it is resumed and its rewards.
 _Small = tuple[int, tuple[tuple[str | None, tuple[float | None, ...]], ...]]
@@ -75,7 +78,7 @@ def shrink(
     ]
     while True:
         # Most defects show in a few epochs: trying those first saves the long way down to them.
-        for candidate in (*small, *_candidates(smallest)):
+        for candidate in itertools.chain(small, _candidates(smallest)):
             if identity(candidate) in tried or size(candidate) >= size(smallest):
                 continue
             if not _is_playable(profile, candidate):
@@ -143,15 +146,24 @@ def size(chain: Chain) -> _Key:
     )
 
 
-def _plainness(reward: float | None) -> tuple[int, float, int]:
+def _plainness(reward: float | None) -> tuple[int, int, float, int]:
     if reward is None:
-        return (3, 0.0, 0)
+        return (3, 0, 0.0, 0)
     if math.isnan(reward):
-        return (5, 0.0, 0)
+        return (5, 0, 0.0, 0)
     if math.isinf(reward):
-        return (4, 0.0, int(reward < 0))
-    odd = 0 if reward.is_integer() and abs(reward) < 100 else 1
-    return (odd, abs(reward), int(math.copysign(1.0, reward) < 0))
+        return (4, 0, 0.0, int(reward < 0))
+    is_negative = int(math.copysign(1.0, reward) < 0)
+    if reward.is_integer() and abs(reward) < 100:
+        return (0, 0, abs(reward), is_negative)
+    # 0.5 is plainer than 1e-15: fewer digits first, then an exponent near 0.
+    return (1, _length(reward), abs(math.log10(abs(reward))), is_negative)
+
+
+@lru_cache(maxsize=1024)
+def _length(reward: float) -> int:
+    """How long its text is."""
+    return len(reward_text(reward))
 
 
 def _distinct(chain: Chain) -> list[float | None]:
@@ -196,7 +208,7 @@ def _shorter(chain: Chain) -> Iterator[Chain]:
             yield _one(chain, number, max_epochs=epochs, rewards=session.rewards[:epochs])
     longest = max(scenario.max_epochs for scenario in chain)
     for epoch in range(longest):
-        if all(scenario.max_epochs > 1 for scenario in chain):
+        if all(scenario.max_epochs > 1 or epoch > 0 for scenario in chain):
             yield tuple(_without(scenario, epoch) for scenario in chain)
 
 
@@ -214,6 +226,12 @@ def _plainer(chain: Chain) -> Iterator[Chain]:
     numbers = sorted({r for r in kinds if r is not None and math.isfinite(r)})
     for start in (0, 1, -len(numbers), -len(numbers) // 2):
         yield _mapped(chain, {repr(r): float(start + rank) for rank, r in enumerate(numbers)})
+    if len(numbers) <= 3:
+        for whole in itertools.combinations(_WHOLE_REWARDS, len(numbers)):
+            yield _mapped(chain, dict(zip(map(repr, numbers), whole, strict=True)))
+    for factor in (0.1, 0.5):
+        yield _mapped(chain, {repr(r): float(round(r * factor)) for r in numbers})
+        yield _mapped(chain, {repr(r): as_float32(float(f"{r * factor:.4g}")) for r in numbers})
     for kind in kinds:
         for plain in (*_PLAIN_REWARDS, *_rounded(kind)):
             yield _mapped(chain, {repr(kind): plain})

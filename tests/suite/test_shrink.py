@@ -102,6 +102,10 @@ def falls(chain):
     return any(after < before for before, after in pairwise(rewards))
 
 
+def is_odd(reward):
+    return reward is not None and math.isfinite(reward) and not reward.is_integer()
+
+
 def is_above(limit):
     return lambda chain: any(r is not None and r > limit for r in rewards_of(chain))
 
@@ -132,6 +136,16 @@ ZERO = (session((0.0,), 0),)
         pytest.param(lambda chain: INF in rewards_of(chain), [session((INF,), 0)], id="infinity"),
         pytest.param(is_above(6.0), [session((8.0,), 0)], id="a high reward"),
         pytest.param(
+            lambda chain: any(is_odd(reward) for reward in rewards_of(chain)),
+            [session((1.5,), 0)],
+            id="a fraction",
+        ),
+        pytest.param(
+            lambda chain: len(chain) > 1 and 7.5 in chain[1].rewards[1:],
+            [session((0.0,), 0), session((0.0, 7.5), 0, resume="last")],
+            id="a reward late in a resumed session",
+        ),
+        pytest.param(
             lambda chain: any(s.save_freq > 1 for s in chain), [session((0.0,), 2)], id="save_freq"
         ),
         pytest.param(
@@ -160,6 +174,13 @@ def test_the_least_is_found(fails, least):
 @given(chain=strategies.chains().filter(has_tie))
 def test_a_tie_is_two_epochs_from_wherever_it_comes(chain):
     assert identity(shrunken(chain, has_tie)) == identity((session((0.0, 0.0), 0),))
+
+
+def test_plain_is_what_is_short_and_near_one():
+    rewards = (0.0, 1.0, -1.0, 99.0, 0.5, 2.5, 1e20, 1.5e20, 12345.625, None, INF, NAN)
+    sizes = [size((session((reward,)),)) for reward in rewards]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == len(sizes)
 
 
 def test_zeros_of_both_signs_and_nan_are_told_apart():
