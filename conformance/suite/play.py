@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from conformance.checks import DrivenSession, Writes, audit
-from conformance.checks.finding import RunReport
 from conformance.checks.subject import Options, Subject
 from conformance.convention.profile import Kind
 from conformance.convention.rules import Level, Verdict
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conformance.checks.finding import Finding
+    from conformance.checks.finding import Finding, RunReport
     from conformance.convention.profile import Profile
     from conformance.convention.scenario import Scenario
     from conformance.evidence.journal import Journal, Watcher
@@ -409,9 +408,11 @@ def _given(scenario: Scenario, first: int) -> dict[int, float]:
 
 # A session that broke one of these leaves nothing that a resumed one could be judged by.
 _NOTHING_TO_RESUME = frozenset(
-    ("LAYOUT-001", "LAYOUT-002", "LAYOUT-004", "NAME-001", "NAME-006", "LOAD-001", "LOAD-002")
-    + ("LOAD-008", "BEST-007", "INTEGRITY-001", "SAFETY-001", "SUMMARY-001", "RESUME-001")
-    + ("RANK-001",)
+    {
+        *("LAYOUT-001", "LAYOUT-002", "LAYOUT-004", "NAME-001", "NAME-006"),
+        *("LOAD-001", "LOAD-002", "LOAD-008", "BEST-007", "INTEGRITY-001"),
+        *("SAFETY-001", "SUMMARY-001", "RESUME-001", "RANK-001"),
+    }
 )
 
 
