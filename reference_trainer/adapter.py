@@ -23,7 +23,7 @@ from reference_trainer import __version__
 from reference_trainer.config import Settings, SettingsError, check
 from reference_trainer.ppo import EpisodeStatistics
 from reference_trainer.saver import CheckpointError
-from reference_trainer.session import TrainingError, train
+from reference_trainer.session import TrainingError, play, train
 
 PROTOCOL = 1
 SEEDS = 2**32
@@ -76,6 +76,23 @@ class ReferenceTrainer:
             return scenario.rewards[epoch - 1]
 
         train(settings, mean_reward=mean_reward)
+
+    def play(self, scenario: Scenario) -> None:
+        """Play the best checkpoint of an earlier session, found by the experiment's name alone.
+
+        Raises:
+            SettingsError: the name is none of a file.
+            CheckpointError: the checkpoint is missing or damaged.
+        """
+        settings = Settings(
+            experiment=scenario.experiment,
+            root=str(scenario.root),
+            test=True,
+            device=self.device,
+            num_envs=8,
+        )
+        check(settings, any_file_name=True)
+        play(settings, print)
 
 
 def on_cuda() -> ReferenceTrainer:

@@ -137,6 +137,16 @@ def _add_test(commands: _Commands) -> None:
         help="where failures are written to (default: .conformance/failures; of a replay: nowhere)",
     )
     test.add_argument(
+        "--play",
+        metavar="TEMPLATE",
+        help="a command that plays the run {experiment} under {root}: judges RESUME-002",
+    )
+    test.add_argument(
+        "--ranks",
+        metavar="TEMPLATE",
+        help="a command that trains with several ranks, as command: does: judges RANK-001",
+    )
+    test.add_argument(
         "--time-limit",
         type=_seconds,
         metavar="SECONDS",

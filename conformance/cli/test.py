@@ -63,6 +63,8 @@ def test(options: argparse.Namespace) -> int:
                 seed=options.seed,
                 time_limit=options.time_limit,
                 replay=replay,
+                play=options.play,
+                ranks=options.ranks,
                 save_failures=_failures_folder(options),
                 progress=progress.shows,
             )

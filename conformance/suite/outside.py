@@ -174,6 +174,9 @@ class Outside:
     play: CommandTrainer | None = None
     ranks: CommandTrainer | None = None
 
+    def __bool__(self) -> bool:
+        return self != Outside()
+
     @classmethod
     @contextmanager
     def opened(cls, play: str | None, ranks: str | None, *, time_limit: float) -> Iterator[Outside]:

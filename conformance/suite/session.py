@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import secrets
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.checks.finding import Finding, RunReport
+from conformance.checks.subject import Options
 from conformance.convention.rules import RULES, Verdict
 from conformance.convention.scenario import ScenarioError
 from conformance.convention.sessions import played
@@ -20,6 +22,7 @@ from conformance.evidence.journal import JournalError, Watcher
 from conformance.suite.chains import chain_document
 from conformance.suite.engine import Breakage, Counts, Engine, Result
 from conformance.suite.examples import Examples
+from conformance.suite.outside import Outside, Stage, with_findings
 from conformance.suite.play import Player
 from conformance.suite.saving import Saved, save_breakages, save_failure
 from conformance.trainers import TrainerBroke, Workspace, open_object, open_trainer
@@ -27,7 +30,6 @@ from conformance.trainers import TrainerBroke, Workspace, open_object, open_trai
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from conformance.checks.subject import Options
     from conformance.convention.profile import Profile
     from conformance.suite.engine import Failure
     from conformance.suite.play import Chain, Play
@@ -150,6 +152,8 @@ def run_suite(
     seed: int | None = None,
     time_limit: float | None = None,
     replay: Chain | None = None,
+    play: str | None = None,
+    ranks: str | None = None,
     database: Path | None = DATABASE,
     save_failures: Path | None = FAILURES,
     progress: Progress | None = None,
@@ -167,12 +171,14 @@ def run_suite(
         seed: of the generated scenarios; None: a random one.
         time_limit: seconds for each session; None: 60.
         replay: play this chain alone, and neither read nor write the database.
+        play: template of a command that plays a run by the experiment's name, for RESUME-002.
+        ranks: template of a command that trains with several ranks, for RANK-001.
         database: where the failures of earlier times are; None: nowhere.
         save_failures: where failures are written to; None: nowhere.
         progress: told the phase, how many are done, of how many, and how many rules have failed.
 
     Raises:
-        TrainerSpecError: `trainer` names nothing that could be driven.
+        TrainerSpecError: `trainer` names nothing that could be driven, or a template is wrong.
         SuiteError: Hypothesis is not installed.
         ValueError: a number is out of its range.
     """
@@ -194,7 +200,12 @@ def run_suite(
     except TrainerBroke as broke:
         spec = trainer if isinstance(trainer, str) else _name(trainer)
         return _unstarted(broke, spec, profile, selected, save_failures)
-    with opened, Workspace() as workspace, _watcher() as (watcher, unwatched):
+    with (
+        opened,
+        Outside.opened(play, ranks, time_limit=limit) as outside,
+        Workspace() as workspace,
+        _watcher() as (watcher, unwatched),
+    ):
         player = _Player(
             opened,
             profile,
@@ -218,6 +229,9 @@ def run_suite(
         result = session.settled(result)
         result = replace(result, run=replace(result.run, driven=True))
         saved = session.saved(result.failures, save_failures)
+        if result.counts.total and (replay is None or outside):
+            stage = Stage(profile, workspace, watcher, unwatched, options or Options())
+            result = _with_findings(result, outside.findings(opened, stage, selected))
         result = session.stopped(result)
         session.save_breakages(result.breakages, save_failures)
         return SuiteResult(
@@ -335,6 +349,13 @@ def _watcher() -> Iterator[tuple[Watcher | None, str]]:
         return
     with watcher:
         yield watcher, ""
+
+
+def _with_findings(result: Result, found: tuple[Finding, ...]) -> Result:
+    """The result with what was seen beside the scenarios."""
+    judged = Counter(each.rule for each in found if each.verdict in (Verdict.PASS, Verdict.FAIL))
+    evaluations = {rule: times + judged[rule] for rule, times in result.evaluations.items()}
+    return replace(result, run=with_findings(result.run, found), evaluations=evaluations)
 
 
 def _failing(result: Result) -> dict[str, Chain]:
