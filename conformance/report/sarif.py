@@ -149,7 +149,7 @@ def _bytes(path: str) -> bytes:
 
 def _message(finding: Finding, scenario: Shrunken | None = None) -> str:
     told = scenario.lines if scenario is not None else ()
-    return _literal("\n".join(map(printable, (finding.message, *told)))) or finding.rule
+    return _literal("; ".join(map(printable, (finding.message, *told)))) or finding.rule
 
 
 def _literal(text: str) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from conformance.checks.finding import Finding, RunReport, run_verdict
 from conformance.convention.rules import RULES, Level, Verdict
 from conformance.report import Report
+from conformance.report.driven import Driven
 
 HOSTILE = (
     *("\x1b[31mred\x1b[0m", "a\nverdict: conforms (1 run)", "\r", "\0", "\x07", "\x9b2J", "\x7f"),
@@ -77,7 +78,67 @@ def findings(draw: st.DrawFn) -> Finding:
 
 
 @st.composite
-def reports(draw: st.DrawFn) -> Report:
+def scenarios(draw: st.DrawFn) -> dict[str, Any]:
+    rewards = draw(st.lists(st.floats() | st.none(), min_size=1, max_size=3))
+    return {
+        "experiment": draw(texts.filter(bool)),
+        "root": "runs",
+        "save_freq": draw(st.integers(0, 3)),
+        "max_epochs": draw(st.integers(1, 3)),
+        "rewards": rewards,
+        "save_best_after": draw(st.integers(0, 3)),
+        "resume": draw(st.sampled_from([None, "best", "last"])),
+        "seed": draw(st.integers(0, 3)),
+    }
+
+
+@st.composite
+def driven_reports(draw: st.DrawFn) -> Report:
+    """What is said of a trainer: its title, its scenarios and where they are kept are hostile."""
+    rules = draw(st.lists(st.sampled_from(RULES), min_size=1, max_size=3, unique=True))
+    found = tuple(
+        a_finding(
+            rule=rule.id,
+            level=rule.level,
+            message=draw(texts.filter(bool)),
+            paths=tuple(draw(st.lists(texts, max_size=2))),
+            waived=draw(st.none() | texts),
+        )
+        for rule in rules
+    )
+    failures = tuple(
+        {
+            "rule": finding.rule,
+            "level": finding.level.value,
+            "message": finding.message,
+            "scenario": draw(scenarios() | st.lists(scenarios(), min_size=1, max_size=2)),
+            "replay": draw(texts),
+        }
+        for finding in found
+    )
+    run = RunReport(
+        path=draw(texts.filter(bool)),
+        verdict=run_verdict(found),
+        sessions=1,
+        checkpoints=1,
+        findings=found,
+        notes=tuple(draw(st.lists(texts, max_size=2))),
+        driven=True,
+    )
+    driven = Driven(
+        trainer=draw(texts),
+        options=("--profile", draw(texts)),
+        seed=draw(st.none() | st.integers(0)),
+        summary=draw(texts),
+        evaluations={rule.id: 1 for rule in rules},
+        unsteady=frozenset(rule.id for rule in rules[1:]),
+        left={rule.id: (tuple(draw(st.lists(texts, max_size=9))), draw(texts)) for rule in rules},
+    )
+    return Report("0.1.0", draw(texts), (run,), failures, driven)
+
+
+@st.composite
+def audits(draw: st.DrawFn) -> Report:
     runs = []
     for _ in range(draw(st.integers(0, 3))):
         found = tuple(draw(st.lists(findings(), max_size=4)))
@@ -92,6 +153,11 @@ def reports(draw: st.DrawFn) -> Report:
             )
         )
     return Report("0.1.0", draw(texts), tuple(runs))
+
+
+def reports() -> st.SearchStrategy[Report]:
+    """Reports on audits and on driven trainers."""
+    return audits() | driven_reports()
 
 
 def a_finding(**changes: object) -> Finding:
