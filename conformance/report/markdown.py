@@ -43,7 +43,7 @@ def to_markdown(report: Report) -> str:
     """
     blocks = [f"## Checkpoint conformance: {report.verdict}", f"Profile {_code(report.profile)}."]
     if report.driven is not None:
-        blocks.append(_text(report.driven.summary))
+        blocks.append(f"{_text(report.driven.summary)}.")
     scenarios = shrunken(report)
     for run in report.runs:
         blocks.append(f"### {run.verdict}: {_code(shown_run(run))}")
