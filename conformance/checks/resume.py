@@ -31,7 +31,7 @@ def epochs_go_on(subject: Subject) -> Outcome:
     logged, saved = sorted(session.logged_rewards), _saved_epochs(subject, session)
     asked = f"asked to resume from {session.resumed_from!a} (epoch {session.first - 1})"
     if not logged and not saved:
-        return failed(f"{asked}, it trained no epoch: it logged and saved nothing")
+        return failed(f"{asked}, it trained no epoch: it logged and saved nothing", trained=0)
     on_time = not logged or logged[0] == session.first
     if not on_time and len(logged) != session.last - session.first + 1:
         return _elsewhere(session, asked, logged[0])

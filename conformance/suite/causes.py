@@ -39,6 +39,8 @@ SYMPTOM_OF: Mapping[str, frozenset[str]] = {
     "BEST-005": frozenset({"NAME-006", "BEST-002"}),
     "BEST-006": frozenset({"NAME-006"}),
 }
+# What a NaN that became the watermark leads to.
+_SHOWN_BY_NAN = frozenset({"BEST-001", "BEST-003", "BEST-004", "BEST-006"})
 # Where one of these breaks, periodic checkpoints repeat the watermark that it shows.
 _OF_THE_WATERMARK = frozenset(f"BEST-00{number}" for number in (1, 3, 4, 5, 6, 7, 8))
 
@@ -64,12 +66,22 @@ def is_symptom(rule: str, finding: Finding, chain: Chain, failing: Mapping[str, 
     """Whether a broken rule only shows what another broken one does."""
     if rule in ("BEST-003", "BEST-004") and len(chain) > 1 and "BEST-008" in failing:
         return True  # it takes a resume to show it
+    if rule in _SHOWN_BY_NAN and "BEST-005" in failing and _has_nan(chain):
+        return True  # it takes a NaN to show it
+    if rule == "RESUME-001" and "trained" in finding.evidence and "SUMMARY-001" in failing:
+        return True  # it trained, and did not log it
     if not SYMPTOM_OF.get(rule, frozenset()).isdisjoint(failing):
         return True
     if rule == "NAME-005" and "logged" in finding.evidence and "SUMMARY-002" in failing:
         return True
     of_the_watermark = rule == "SUMMARY-002" and "watermark" in finding.evidence
-    return of_the_watermark and not _OF_THE_WATERMARK.isdisjoint(failing)
+    causes = _OF_THE_WATERMARK if len(chain) > 1 else _OF_THE_WATERMARK - {"BEST-008"}
+    return of_the_watermark and not causes.isdisjoint(failing)
+
+
+def _has_nan(chain: Chain) -> bool:
+    rewards = (reward for scenario in chain for reward in scenario.rewards[: scenario.max_epochs])
+    return any(reward is not None and math.isnan(reward) for reward in rewards)
 
 
 def _changed(scenario: Scenario, rewards: tuple[float | None, ...]) -> Scenario:

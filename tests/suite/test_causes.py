@@ -9,10 +9,12 @@ from driving import PROFILE, player, session
 from hypothesis import HealthCheck, given, settings
 
 from conformance import mutants, strategies
+from conformance.checks.finding import Finding
 from conformance.convention.oracle import Settings, epochs
 from conformance.convention.rewards import improves, same_reward
+from conformance.convention.rules import Level, Verdict
 from conformance.convention.sessions import played
-from conformance.suite.causes import MORE_GENERAL, without
+from conformance.suite.causes import MORE_GENERAL, is_symptom, without
 from conformance.suite.engine import Engine
 
 NAN, INF = math.nan, math.inf
@@ -81,6 +83,44 @@ def test_a_rule_that_is_nobody_s_special_case_is_not_explained_away(rule):
     assert list(without(rule, (session((1.0, 1.0, NAN)),))) == []
 
 
+FALL, FALL_BEHIND_NAN = (session((1.0, 0.0)),), (session((1.0, NAN, 0.0)),)
+RESUMED = (session((1.0,)), session((1.0, 0.0), resume="last"))
+STORED, NAMED = {"watermark": 0.0}, {"named": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("rule", "evidence", "chain", "cause"),
+    [
+        ("BEST-004", {}, FALL_BEHIND_NAN, "BEST-005"),
+        ("BEST-004", {}, RESUMED, "BEST-008"),
+        ("RESUME-001", {"trained": 0}, RESUMED, "SUMMARY-001"),
+        ("SUMMARY-002", STORED, FALL, "BEST-007"),
+        ("SUMMARY-002", STORED, RESUMED, "BEST-008"),
+    ],
+)
+def test_a_symptom_is_not_told_beside_its_cause(rule, evidence, chain, cause):
+    assert is_symptom(rule, found(rule, evidence), chain, {rule, cause})
+    assert not is_symptom(rule, found(rule, evidence), chain, {rule, "LAYOUT-001"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "evidence", "chain", "other"),
+    [
+        ("BEST-004", {}, FALL, "BEST-005"),
+        ("BEST-004", {}, FALL, "BEST-008"),
+        ("RESUME-001", {}, RESUMED, "SUMMARY-001"),
+        ("SUMMARY-002", STORED, FALL, "BEST-008"),
+        ("SUMMARY-002", NAMED, FALL, "BEST-007"),
+    ],
+)
+def test_what_breaks_without_the_other_rule_s_matter_is_told_too(rule, evidence, chain, other):
+    assert not is_symptom(rule, found(rule, evidence), chain, {rule, other})
+
+
+def found(rule, evidence):
+    return Finding(rule, Level.MUST, Verdict.FAIL, "", (), evidence, "")
+
+
 @pytest.mark.parametrize(
     "defect",
     [
@@ -91,6 +131,10 @@ def test_a_rule_that_is_nobody_s_special_case_is_not_explained_away(rule):
         mutants.NeverSavesTheBest,
         mutants.LosesTheWatermarkOnResume,
         mutants.LooksOnlyAtPeriodicEpochs,
+        mutants.NegatedComparison,
+        mutants.TakesTheMaximumWithNan,
+        mutants.StoresItsOwnReward,
+        mutants.SkipsNanInTheLog,
     ],
     ids=lambda defect: defect.__name__,
 )
