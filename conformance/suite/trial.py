@@ -1,0 +1,320 @@
+"""One trainer on trial in a test suite: driven once, and asked for rule by rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from conformance import __version__
+from conformance.checks.subject import Options
+from conformance.convention.profile import Profile, load_profile
+from conformance.convention.rules import BY_ID, RULES, Level, Rule, Verdict, select
+from conformance.report import Report
+from conformance.report.driven import Driven, shrunken, told
+from conformance.report.printable import printable
+from conformance.suite.chains import chain_document, read_chain
+from conformance.suite.errors import ConformanceError, HarnessError, TrainerBrokeError
+from conformance.suite.session import run_suite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from conformance.checks import Finding
+    from conformance.report.driven import Shrunken
+    from conformance.suite.engine import Breakage
+    from conformance.suite.session import SuiteResult
+
+_MOST_OUTPUT_LINES = 40
+
+
+class Standing(str, Enum):
+    """How a rule stands after the trial."""
+
+    KEPT = "kept"
+    BROKEN = "broken"  # a MUST
+    WARNED = "warned"  # a SHOULD
+    EXPECTED = "expected to fail, and did"
+    UNEXPECTED = "expected to fail, and passed"
+    UNSEEN = "unobservable"
+    NOT_APPLICABLE = "not applicable"
+    UNTOLD = "the trainer broke before it could be told"
+    ERROR = "the harness failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A rule's standing, and all that there is to say of it, over several lines."""
+
+    rule: Rule
+    standing: Standing
+    text: str
+    reason: str = ""
+
+
+class Trial:
+    """A trainer, driven when it is first asked for, and not again.
+
+    Args:
+        trainer: TRAINER, an object with `train(scenario)`, or a callable that makes one.
+        profile: the dialect, its name or its file's path.
+        max_examples: scenarios to play.
+        seed: of the generated ones; None: a random one.
+        time_limit: seconds for each session.
+        chosen: ids or prefixes of the rules to judge; None: all.
+        ignored: ids or prefixes of the rules not to judge.
+        name: the name that the checkpoints carry, where it is not the experiment's.
+        model: a `torch.nn.Module` that the checkpoints must fit, or a callable that makes one.
+        expected_failures: the reason for each rule that is known to fail, by its id.
+        replay: file of a scenario to play alone.
+        database: folder for earlier failures; None: none is kept.
+        save_failures: folder for failures; None: they are not kept.
+
+    Raises:
+        ValueError: one of them makes no sense.
+    """
+
+    def __init__(
+        self,
+        trainer: object,
+        *,
+        profile: str | Profile,
+        max_examples: int | None,
+        seed: int | None,
+        time_limit: float | None,
+        chosen: Iterable[str] | None,
+        ignored: Iterable[str],
+        name: str | None,
+        model: object,
+        expected_failures: Mapping[str, str],
+        replay: Path | None,
+        database: Path | None,
+        save_failures: Path | None,
+    ) -> None:
+        self.profile = profile if isinstance(profile, Profile) else load_profile(profile)
+        wanted = BY_ID.keys() if chosen is None else select(_ids(chosen))
+        self._selected = frozenset(wanted) - select(_ids(ignored))
+        if not self._selected:
+            raise ValueError("select and ignore leave no rule to judge")
+        self.expected = _expected(expected_failures, self._selected)
+        self._replay = None if replay is None else read_chain(replay, self.profile)
+        self._trainer = trainer
+        self._options = Options(name=name, model=_building(model))
+        self._numbers = (max_examples, seed, time_limit)
+        self._folders = (database, save_failures)
+        self._refused: BaseException | None = None
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that are judged."""
+        return tuple(rule for rule in RULES if rule.id in self._selected)
+
+    @property
+    def result(self) -> SuiteResult:
+        """What the driven suite found; what it raised is raised each time.
+
+        Raises:
+            TrainerSpecError: the trainer is none.
+            SuiteError: Hypothesis is not installed.
+        """
+        if self._refused is not None:
+            raise self._refused
+        try:
+            return self._result
+        except Exception as error:
+            self._refused = error
+            raise
+
+    @cached_property
+    def _result(self) -> SuiteResult:
+        max_examples, seed, time_limit = self._numbers
+        database, save_failures = self._folders
+        return run_suite(
+            self._trainer,
+            profile=self.profile,
+            options=self._options,
+            selected=self._selected,
+            max_examples=max_examples,
+            seed=seed,
+            time_limit=time_limit,
+            replay=self._replay,
+            database=database,
+            save_failures=save_failures,
+        )
+
+    # --- rule by rule -----------------------------------------------------------------------
+
+    def judgement(self, rule: Rule) -> Judgement:
+        """How a rule stands."""
+        finding = self._findings[rule.id]
+        reason = self.expected.get(rule.id, "")
+        return Judgement(rule, self._standing(finding, reason), self._text(finding), reason)
+
+    def _standing(self, finding: Finding, reason: str) -> Standing:
+        if finding.verdict is Verdict.FAIL:
+            if reason:
+                return Standing.EXPECTED
+            return Standing.BROKEN if finding.level is Level.MUST else Standing.WARNED
+        if finding.verdict is Verdict.ERROR:
+            return Standing.ERROR
+        if self.result.result.breakages:
+            return Standing.UNTOLD
+        if finding.verdict is Verdict.PASS:
+            return Standing.UNEXPECTED if reason else Standing.KEPT
+        if finding.verdict is Verdict.UNOBSERVABLE:
+            return Standing.UNSEEN
+        return Standing.NOT_APPLICABLE
+
+    @cached_property
+    def _findings(self) -> Mapping[str, Finding]:
+        return {finding.rule: finding for finding in self.result.run.findings}
+
+    @cached_property
+    def _shrunken(self) -> Mapping[str, Shrunken]:
+        result = self.result
+        options: list[str] = []
+        if self.profile.name != "isaacgymenvs":
+            options += ["--profile", self.profile.name]
+        if self._options.name is not None:
+            options += ["--name", self._options.name]
+        driven = Driven(
+            trainer=result.spec if _is_importable(result.spec) else "",
+            options=tuple(options),
+            unsteady=frozenset(each.rule for each in result.result.failures if not each.steady),
+        )
+        return shrunken(Report(__version__, result.profile, (result.run,), result.failures, driven))
+
+    def _text(self, finding: Finding) -> str:
+        lines = [f"{finding.rule}: {finding.message}"]
+        if finding.verdict is Verdict.FAIL:
+            scenario = self._shrunken.get(finding.rule)
+            lines += scenario.about if scenario is not None else ()
+            lines += finding.paths[:5]
+            lines.append(f"mend: {finding.fix}")
+            if scenario is not None and scenario.file:
+                again = scenario.command or f"check_trainer(..., replay={scenario.file!r})"
+                lines.append(f"replay: {again}")
+        return "\n  ".join(map(printable, lines))
+
+    # --- as a whole -------------------------------------------------------------------------
+
+    @property
+    def summary(self) -> str:
+        """How much was played, in one line."""
+        counts = self.result.result.counts
+        seed = "" if self.result.seed is None else f", seed {self.result.seed}"
+        return (
+            f"{printable(self.result.title)}, profile {self.result.profile}{seed}:"
+            f" {counts.total} scenarios, {counts.sessions} sessions, {counts.epochs} epochs"
+            f" in {counts.seconds:.1f} s"
+        )
+
+    def verify(self, *, strict: bool) -> tuple[Judgement, ...]:
+        """Return the warnings of a trainer that passes.
+
+        Raises:
+            ConformanceError: a MUST rule is broken, one that was expected to fail passed, or the
+                trainer itself broke; under `strict` also where a MUST rule is unobservable.
+            HarnessError: the harness itself failed.
+        """
+        judged = tuple(map(self.judgement, self.rules))
+        refused = {Standing.BROKEN, Standing.UNEXPECTED}
+        if strict:
+            refused.add(Standing.UNSEEN)
+        against = [
+            each
+            for each in judged
+            if each.standing in refused
+            and (each.standing is not Standing.UNSEEN or each.rule.level is Level.MUST)
+        ]
+        warned = tuple(each for each in judged if each.standing is Standing.WARNED)
+        breakages = self.result.result.breakages
+        if against or breakages:
+            lines = [self.summary, *map(told_against, against), *map(_broke, breakages)]
+            lines += [f"warning: {each.text}" for each in warned]
+            kind = ConformanceError if against else TrainerBrokeError
+            raise kind("\n".join(lines), result=self.result)
+        failed = [each.text for each in judged if each.standing is Standing.ERROR]
+        if failed:
+            raise HarnessError("\n".join((self.summary, *failed)))
+        return warned
+
+    def check(self, rule: Rule, *, strict: bool) -> Judgement:
+        """Return how one rule stands, where that is nothing to fail for.
+
+        Raises:
+            ConformanceError: as `verify` does, for this rule alone.
+            HarnessError: the harness itself failed.
+        """
+        found = self.judgement(rule)
+        unseen = found.standing is Standing.UNSEEN and found.rule.level is Level.MUST
+        if found.standing in (Standing.BROKEN, Standing.UNEXPECTED) or (strict and unseen):
+            text = f"{told_against(found)}\n({self.summary})"
+            raise ConformanceError(text, result=self.result)
+        if found.standing is Standing.UNTOLD:
+            text = "\n".join(map(_broke, self.result.result.breakages))
+            raise TrainerBrokeError(text, result=self.result)
+        if found.standing is Standing.ERROR:
+            raise HarnessError(found.text)
+        return found
+
+
+def told_against(found: Judgement) -> str:
+    """What a judgement has against the trainer."""
+    if found.standing is Standing.UNEXPECTED:
+        return (
+            f"{found.rule.id}: it was expected to fail ({printable(found.reason)}) and was kept:"
+            " take it out of the expected failures"
+        )
+    return found.text
+
+
+def _broke(breakage: Breakage) -> str:
+    broke = breakage.broke
+    lines = [f"the trainer broke: {broke.message} ({broke.code})"]
+    if broke.hint:
+        lines.append(f"hint: {broke.hint}")
+    if breakage.chain:
+        lines += told(chain_document(breakage.chain))
+    lines += [f"| {line}" for line in broke.output.splitlines()[-_MOST_OUTPUT_LINES:]]
+    return "\n  ".join(map(printable, lines))
+
+
+def _ids(given: Iterable[str]) -> tuple[str, ...]:
+    """The ids as a tuple; a single text is taken for one, and not for its letters."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _expected(given: Mapping[str, object], selected: frozenset[str]) -> dict[str, str]:
+    """The reasons by rule, each one looked at."""
+    reasons: dict[str, str] = {}
+    for rule, reason in given.items():
+        if rule not in BY_ID:
+            raise ValueError(f"expected_failures: there is no rule {rule!a}")
+        if rule not in selected:
+            raise ValueError(f"expected_failures: {rule} is not among the rules to judge")
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValueError(f"expected_failures: {rule} needs a reason, not {reason!a}")
+        reasons[rule] = reason
+    return reasons
+
+
+def _building(model: Any) -> Callable[[], Any] | None:  # noqa: ANN401 - a torch.nn.Module
+    """What makes the model: a module is callable too, and is no such thing."""
+    if model is None:
+        return None
+    if hasattr(model, "load_state_dict") and not isinstance(model, type):
+        return lambda: model
+    if not callable(model):
+        raise TypeError(
+            f"model: a torch.nn.Module, or a callable that returns one, not {type(model).__name__}"
+        )
+    made: Callable[[], Any] = model
+    return made
+
+
+def _is_importable(spec: str) -> bool:
+    """Whether the command line could find the trainer by its spec."""
+    return "<locals>" not in spec and not spec.startswith("python:__main__:")
