@@ -165,14 +165,19 @@ class Player:
         return bare
 
     def _seen(self, chain: Chain, keep: Callable[[Path], None] | None) -> Play:
-        """Play without prepared folders, again where the journal came too late."""
+        """Play without prepared folders, again where the journal came too late.
+
+        Again also where something was written elsewhere: only what comes back is the trainer's, and
+        not that of another process in the same working directory.
+        """
         self._eager = False
         for _ in range(_TRIES):
             self._late = False
             play = self._once(chain, keep, prepared=False)
-            if not self._late:
+            strayed = play.broke is not None and play.broke.code == "strays"
+            if not self._late and not strayed:
                 break
-            self._eager = True
+            self._eager |= self._late
         return play
 
     def _once(self, chain: Chain, keep: Callable[[Path], None] | None, *, prepared: bool) -> Play:

@@ -156,6 +156,26 @@ def test_what_is_left_outside_of_the_root_is_no_failure_of_a_rule():
     assert play.broke.hint
 
 
+def test_what_another_process_leaves_in_the_working_directory_meanwhile_is_not_blamed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    class Interrupted(mutants.Trainer):
+        plays = 0
+
+        def train(self, scenario):
+            super().train(scenario)
+            type(self).plays += 1
+            if self.plays == 1:  # as if another trainer had begun just now
+                (tmp_path / "other.pth").write_bytes(b"weights")
+
+    with player(Interrupted) as one:
+        play = one.play(CHAIN)
+    assert play.broke is None
+    assert Interrupted.plays == 2
+
+
 # --- the journal ----------------------------------------------------------------------------
 
 
