@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Finding, RunReport, run_verdict
 from conformance.convention.rules import BY_ID, RULES, Level, Verdict
-from conformance.suite.causes import ABOUT_THE_BEST, MORE_GENERAL, closely, is_symptom, without
+from conformance.suite.causes import (
+    ABOUT_THE_BEST,
+    ABOUT_THE_ORDER,
+    MORE_GENERAL,
+    closely,
+    is_symptom,
+    without,
+)
 from conformance.suite.probes import probes
 from conformance.suite.shrink import identity, shrink, size
 
@@ -286,7 +293,9 @@ class Engine:
             failing = self._failing_in(failure, chain)
             if failing and failure.rule not in failing:
                 found.update(
-                    (rule, play) for rule, play in failing.items() if rule in ABOUT_THE_BEST
+                    (rule, play)
+                    for rule, play in failing.items()
+                    if rule in ABOUT_THE_BEST | ABOUT_THE_ORDER
                 )
         general = MORE_GENERAL.get(failure.rule, frozenset())
         for chain in without(failure.rule, failure.chain):

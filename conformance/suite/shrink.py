@@ -48,6 +48,7 @@ _SMALL: tuple[_Small, ...] = tuple(
         ((None, (0.0,)), ("last", (0.0, 0.0))),
         ((None, (1.0,)), ("last", (1.0, 0.0))),
         ((None, (0.0,)), ("last", (0.0, 1.0))),
+        ((None, (1.0, 0.0)), ("last", (1.0, 0.0, 0.0))),
     )
     for freq in (0, 1)
 )
@@ -209,7 +210,10 @@ def _shorter(chain: Chain) -> Iterator[Chain]:
     longest = max(scenario.max_epochs for scenario in chain)
     for epoch in range(longest):
         if all(scenario.max_epochs > 1 or epoch > 0 for scenario in chain):
-            yield tuple(_without(scenario, epoch) for scenario in chain)
+            fewer = tuple(_without(scenario, epoch) for scenario in chain)
+            yield fewer
+            # One epoch less may want the next lower save_freq, to leave the last one periodic.
+            yield tuple(replace(s, save_freq=max(s.save_freq - 1, 0)) for s in fewer)
 
 
 def _without(scenario: Scenario, epoch: int) -> Scenario:
