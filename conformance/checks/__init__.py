@@ -32,6 +32,7 @@ from conformance.convention.rules import RULES, Needs, Rule, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from conformance.checks.explain import Explanation
     from conformance.convention.profile import Profile
     from conformance.evidence.runs import RunFolder
 
@@ -73,6 +74,7 @@ def audit(
     driven: tuple[DrivenSession, ...] = (),
     selected: frozenset[str] | None = None,
     watch: Callable[[int, int], None] | None = None,
+    explaining: bool = False,
 ) -> RunReport:
     """Judge a run: from its files alone, or with what is known of a trainer that was driven.
 
@@ -83,6 +85,7 @@ def audit(
         driven: the sessions that the harness had played in it, in order; the last one is judged.
         selected: ids of the rules to judge; None: all.
         watch: told how many of the checkpoints are read, and of how many.
+        explaining: whether to explain each of the run's files too.
 
     Returns:
         One finding for each selected rule. A check that fails itself yields `error`, never a
@@ -103,7 +106,14 @@ def audit(
         checkpoints=len(subject.checkpoints),
         findings=findings,
         notes=(*folder.problems, *subject.notes),
+        explanation=_explanation(subject) if explaining else None,
     )
+
+
+def _explanation(subject: Subject) -> Explanation:
+    from conformance.checks.explain import explain  # noqa: PLC0415 - only who asks pays for it
+
+    return explain(subject)
 
 
 def _finding(rule: Rule, subject: Subject) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def multiples_only(subject: Subject) -> Outcome:
     if freq.value is None:
         return unobservable(_NO_SAVE_FREQ)
     value = freq.value
-    wrong = _strays(subject, value)
+    wrong = strays(subject, value)
     evidence: dict[str, Any] = {"save_freq": value, "save_freq_from": freq.source}
     if not wrong:
         early = _before_any_reward(subject)
@@ -53,7 +54,7 @@ def multiples_only(subject: Subject) -> Outcome:
     )
 
 
-def _strays(subject: Subject, save_freq: int) -> list[CheckpointFile]:
+def strays(subject: Subject, save_freq: int) -> list[CheckpointFile]:
     """The periodic checkpoints of no multiple of save_freq."""
     older = _under_older_settings(subject, save_freq)
     return [
@@ -148,7 +149,7 @@ def _missing(
 
 def _is_shifted(subject: Subject, due: set[int], save_freq: int) -> bool:
     """Whether these saves are all there, each by the same number of epochs early or late."""
-    saved = {epoch for file in _strays(subject, save_freq) for epoch in file.epochs}
+    saved = {epoch for file in strays(subject, save_freq) for epoch in file.epochs}
     last = subject.history.last_epoch or 0
     for by in range(1 - save_freq, save_freq):
         shifted = {epoch + by for epoch in due if 1 <= epoch + by <= last}
@@ -196,14 +197,15 @@ def _of_session(subject: Subject, timeline: Timeline) -> list[CheckpointFile]:
     ]
 
 
-def _under_older_settings(subject: Subject, save_freq: int) -> set[CheckpointFile]:
+@lru_cache(maxsize=1)
+def _under_older_settings(subject: Subject, save_freq: int) -> frozenset[CheckpointFile]:
     """The periodic checkpoints of earlier sessions that ran with another save_freq."""
-    return {
+    return frozenset(
         file
         for timeline in subject.expectation.timelines
         if _own_save_freq(subject, timeline, save_freq) != save_freq
         for file in _of_session(subject, timeline)
-    }
+    )
 
 
 def _saved_after_the_log(subject: Subject, last: int, save_freq: int) -> dict[int, float | None]:

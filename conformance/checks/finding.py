@@ -10,6 +10,8 @@ from conformance.convention.rules import Level, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
 
+    from conformance.checks.explain import Explanation
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -90,6 +92,7 @@ class RunReport:
         findings: one for each rule.
         notes: what else there is to say, a line each.
         driven: whether this is about a trainer that was driven, over all that it played.
+        explanation: of each of the run's files, where it was asked for.
     """
 
     path: str
@@ -99,6 +102,7 @@ class RunReport:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
     driven: bool = False
+    explanation: Explanation | None = None
 
 
 def run_verdict(findings: Iterable[Finding]) -> str:

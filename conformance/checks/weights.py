@@ -20,6 +20,12 @@ def digest(file: CheckpointFile) -> bytes | None:
     return weights_digest(file.model, file.contents)
 
 
+def same(first: CheckpointFile, second: CheckpointFile) -> bool:
+    """Whether two checkpoints hold the same weights, as far as digests tell."""
+    own = digest(first)
+    return own is not None and own == digest(second)
+
+
 def twin(subject: Subject, best: CheckpointFile) -> CheckpointFile | None:
     """The one periodic checkpoint with the best's weights, where the weights tell them apart."""
     own = digest(best)

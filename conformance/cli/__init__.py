@@ -101,6 +101,17 @@ def _add_check(commands: _Commands) -> None:
     check.add_argument(
         "--verbose", action="store_true", help="also list the rules that passed or did not apply"
     )
+    check.add_argument(
+        "--explain-files",
+        action="store_true",
+        help="also list each file with the session and epoch that explain it, in the formats text,"
+        " markdown and html",
+    )
+    check.add_argument(
+        "--explanation",
+        metavar="FILE",
+        help="write that list to FILE as JSON; - is standard output",
+    )
 
     def run(options: argparse.Namespace) -> int:
         from conformance.cli.check import check  # noqa: PLC0415 - only this command pays for it

@@ -33,7 +33,13 @@ def check(options: argparse.Namespace) -> int:
     profile = profile_of(options.profile)
     selected = selected_of(options.select, options.ignore)
     waivers = waivers_of(options.waivers)
-    outputs = Outputs.plan(options.outputs)
+    outputs = Outputs.plan(options.outputs, options.explanation)
+    if options.explain_files and not outputs.explains:
+        raise UsageError(
+            "--explain-files is shown by the formats text, markdown and html;"
+            " --explanation FILE writes it as JSON"
+        )
+    explaining = options.explain_files or options.explanation is not None
     known = Options(
         name=options.name,
         save_freq=options.save_freq,
@@ -50,11 +56,20 @@ def check(options: argparse.Namespace) -> int:
         folder = scan_run(path, follow=(profile.checkpoints, profile.summaries))
         unusable |= "" in folder.unlisted
         progress.starts(folder.experiment)
-        reports.append(audit(folder, profile, known, selected=selected, watch=progress.reads))
+        reports.append(
+            audit(
+                folder,
+                profile,
+                known,
+                selected=selected,
+                watch=progress.reads,
+                explaining=explaining,
+            )
+        )
     progress.ends()
     judged = waived(reports, waivers)
     report = Report(__version__, profile.name, judged)
-    outputs.write(report, verbose=options.verbose)
+    outputs.write(report, verbose=options.verbose, explained=options.explain_files)
     for run in judged:
         for note in run.notes:
             complain(f"{run.path}: {note}")

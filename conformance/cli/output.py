@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from conformance.report import Report
 
+EXPLANATION = "explanation"
+_EXPLAINING = ("text", "markdown", "html")
 _BAR = 24
 
 
@@ -29,16 +31,24 @@ class Outputs:
     pairs: tuple[tuple[str, Path | None], ...]
 
     @classmethod
-    def plan(cls, pairs: list[list[str | None]] | None) -> Outputs:
+    def plan(cls, pairs: list[list[str | None]] | None, explanation: str | None = None) -> Outputs:
         """Check the pairs of --format and --output before anything is read.
+
+        Args:
+            pairs: as the command line gives them.
+            explanation: where the explanation of the files goes; - is stdout, which then shows it
+                in the place of the default report.
 
         Raises:
             UsageError: two reports for one place, or a file in a folder that is not there.
         """
+        default: list[list[str | None]] = [] if explanation == "-" else [["text", None]]
         planned = tuple(
             (kind or "text", None if file in (None, "-") else Path(str(file)))
-            for kind, file in pairs or [["text", None]]
+            for kind, file in pairs or default
         )
+        if explanation is not None:
+            planned += ((EXPLANATION, None if explanation == "-" else Path(explanation)),)
         places = [file for _, file in planned]
         if len(set(places)) != len(places):
             raise UsageError("two reports for one place: give each --format its --output FILE")
@@ -49,22 +59,32 @@ class Outputs:
                 raise UsageError(f"--output {str(file)!a}: it is a folder")
         return cls(planned)
 
-    def write(self, report: Report, *, verbose: bool) -> None:
-        """Write each report, files whole or not at all.
+    @property
+    def explains(self) -> bool:
+        """Whether some format can show the explanation of the files."""
+        return any(kind in _EXPLAINING for kind, _ in self.pairs)
+
+    def write(self, report: Report, *, verbose: bool, explained: bool = False) -> None:
+        """Write each report, files whole or not at all; `explained`: with the files' explanation.
 
         Raises:
             UsageError: a file cannot be written.
         """
+        shown = report if explained else _without_explanation(report)
         for kind, file in self.pairs:
             if kind == "text":
                 style = terminal_style() if file is None else Style()
-                text = to_text(report, style, verbose=verbose)
+                text = to_text(shown, style, verbose=verbose)
             else:
-                text = _writer(kind)(report)
+                text = _writer(kind)(report if kind == EXPLANATION else shown)
             if file is None:
                 emit(text)
             else:
                 write_report(file, text)
+
+
+def _without_explanation(report: Report) -> Report:
+    return replace(report, runs=tuple(replace(run, explanation=None) for run in report.runs))
 
 
 def _writer(kind: str) -> Callable[[Report], str]:

@@ -13,34 +13,32 @@ SCALAR_TEXT = r"(?:-?(?:[0-9]+\.[0-9]+(?:e[+-][0-9]+)?|[0-9]+e[+-][0-9]+|inf)|na
 ELEMENT_TEXT = r"(?:-?(?:[0-9]+\.[0-9]*(?:e[+-][0-9]+)?|inf)|nan)"
 
 _SCALAR = re.compile(SCALAR_TEXT)
-_FLOAT32_MAX = 3.4028234663852886e38
-# The smallest float64 that rounds to infinity in float32: halfway beyond the largest.
-_FLOAT32_OVERFLOW = 3.4028235677973366e38
+_SINGLE = struct.Struct("<f")
 _LONGEST_TEXT = 64
 
 
 def as_float32(value: float) -> float:
     """The value rounded to the nearest float32, as a Python float; beyond the range, infinite."""
-    if math.isnan(value) or math.isinf(value):
-        return value
-    if abs(value) > _FLOAT32_MAX:
-        if abs(value) < _FLOAT32_OVERFLOW:
-            return math.copysign(_FLOAT32_MAX, value)
-        return math.copysign(math.inf, value)
-    rounded: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    try:
+        rounded: float = _SINGLE.unpack(_SINGLE.pack(value))[0]
+    except (OverflowError, struct.error):  # from halfway beyond the largest on
+        return math.inf if value > 0 else -math.inf
     return rounded
 
 
 def same_reward(first: float, second: float) -> bool:
     """Whether two rewards are the same float32; NaN is the same as NaN, 0.0 as -0.0."""
-    if math.isnan(first) or math.isnan(second):
-        return math.isnan(first) and math.isnan(second)
+    if first == second:
+        return True
+    if first != first or second != second:  # noqa: PLR0124 - NaN, and twice as fast as isnan
+        return first != first and second != second  # noqa: PLR0124 - see above
     return as_float32(first) == as_float32(second)
 
 
 def improves(reward: float, watermark: float) -> bool:
     """Whether the reward is strictly better, as float32; a NaN on either side never is."""
-    return as_float32(reward) > as_float32(watermark)
+    # Rounding keeps the order, so that most epochs need none.
+    return reward > watermark and as_float32(reward) > as_float32(watermark)
 
 
 def is_float32(value: float) -> bool:

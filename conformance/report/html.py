@@ -19,6 +19,7 @@ from conformance.report.standing import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from conformance.checks.explain import Explanation
     from conformance.checks.finding import Finding, RunReport
     from conformance.report import Report
     from conformance.report.driven import Shrunken
@@ -108,6 +109,26 @@ def _run(run: RunReport, scenarios: Mapping[str, Shrunken]) -> Iterator[str]:
         yield "</details>"
     for note in run.notes:
         yield f'<p class="dim">note: {_text(note)}</p>'
+    if run.explanation is not None:
+        yield from _explanation(run.explanation)
+
+
+def _explanation(explanation: Explanation) -> Iterator[str]:
+    from conformance.report import explanation as shown  # noqa: PLC0415 - seldom asked for
+
+    yield f"<p>{shown.told(explanation)}</p>"
+    for session in explanation.sessions:
+        yield f'<p class="dim">{_text(shown.told_session(session))}</p>'
+    yield "<table>"
+    yield f"<thead><tr>{''.join(f'<th>{word}</th>' for word in shown.HEADER)}</tr></thead>"
+    yield "<tbody>"
+    for file in explanation.files:
+        sessions, epoch, reason, path, evidence = shown.cells(file)
+        told = _text(reason) if reason != "unexplained" else f'<span class="bad">{reason}</span>'
+        cells = (_text(sessions), epoch, told, _code(path), _text(evidence))
+        yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    yield "</tbody>"
+    yield "</table>"
 
 
 def _table(findings: list[Finding], scenarios: Mapping[str, Shrunken]) -> Iterator[str]:

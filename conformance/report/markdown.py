@@ -18,6 +18,7 @@ from conformance.report.standing import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from conformance.checks.explain import Explanation
     from conformance.checks.finding import Finding
     from conformance.report import Report
     from conformance.report.driven import Shrunken
@@ -56,6 +57,8 @@ def to_markdown(report: Report) -> str:
         if rows:
             header = ("| | rule | finding | files | mend |", "|---|---|---|---|---|")
             blocks.append("\n".join((*header, *rows)))
+        if run.explanation is not None:
+            blocks.extend(_explanation(run.explanation))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -69,6 +72,20 @@ def _row(finding: Finding, scenario: Shrunken | None) -> str:
         _remedy(finding),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _explanation(explanation: Explanation) -> Iterator[str]:
+    from conformance.report import explanation as shown  # noqa: PLC0415 - seldom asked for
+
+    yield f"{shown.told(explanation)}."
+    if explanation.sessions:
+        yield "\n".join(f"- {_text(shown.told_session(s))}" for s in explanation.sessions)
+    lines = [f"| {' | '.join(shown.HEADER)} |", "|---|---|---|---|---|"]
+    for file in explanation.files:
+        sessions, epoch, reason, path, evidence = shown.cells(file)
+        cells = (_text(sessions), epoch, reason, _code(path), _text(evidence))
+        lines.append(f"| {' | '.join(cells)} |")
+    yield "\n".join(lines)
 
 
 def _files(finding: Finding) -> Iterator[str]:

@@ -99,6 +99,10 @@ def _run(
             yield from _findings(found, scenarios.get(found[0].rule), style)
     for note in run.notes:
         yield from _wrapped(f"  {'note':6} {'':{_ID_WIDTH}}", printable(note), style)
+    if run.explanation is not None:
+        from conformance.report.explanation import to_lines  # noqa: PLC0415 - seldom asked for
+
+        yield from to_lines(run.explanation)
 
 
 def _alike(finding: Finding) -> tuple[str, ...]:
@@ -195,7 +199,18 @@ def _summary(report: Report, style: Style) -> str:
     tail = f"; MUST rules broken: {', '.join(broken)}" if broken else ""
     if report.driven is not None:
         return f"verdict: {verdict}{f' ({tail[2:]})' if tail else ''}"
-    return f"verdict: {verdict} ({_plural(len(report.runs), 'run')}: {runs}{tail})"
+    explained = _explained(report)
+    return f"verdict: {verdict} ({_plural(len(report.runs), 'run')}: {runs}{tail}{explained})"
+
+
+def _explained(report: Report) -> str:
+    """How many of all files are explained, where that was asked for."""
+    found = [run.explanation for run in report.runs if run.explanation is not None]
+    if not found:
+        return ""
+    total = sum(len(explanation.files) for explanation in found)
+    explained = sum(explanation.explained for explanation in found)
+    return f"; {explained} of {_plural(total, 'file')} explained"
 
 
 def _plural(number: int, noun: str) -> str:

@@ -1,0 +1,467 @@
+"""Explains each file of a run: which session wrote it, in which epoch, why, and how that is known.
+
+A checkpoint belongs to a session if the kind of its name, its epoch, its reward (as float32) and
+what it stores all fit what the session's log makes due. The best belongs to the last session that
+could have written it. What nothing explains is said to be unexplained, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from conformance.checks import weights
+from conformance.checks.best import exists_iff_improved
+from conformance.checks.cadence import strays
+from conformance.checks.diagnosis import diagnose
+from conformance.checks.files import is_temporary
+from conformance.checks.history import Start, is_unreadable
+from conformance.convention.oracle import is_periodic
+from conformance.convention.profile import Kind
+from conformance.convention.rewards import is_rounding_of, reward_text, same_reward
+from conformance.convention.rules import Verdict
+from conformance.evidence.checkpoint import MISSING, FaultKind
+from conformance.evidence.runs import CONFIG_NAME, EntryKind
+from conformance.evidence.summaries import is_event_file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from conformance.checks.files import CheckpointFile
+    from conformance.checks.history import Session, Timeline
+    from conformance.checks.subject import Subject
+    from conformance.convention.oracle import Epoch
+    from conformance.evidence.runs import Entry
+    from conformance.evidence.summaries import EventFile
+
+_MOST_AGAINST = 3
+_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|inf)|nan")
+
+
+class Reason(str, Enum):
+    """Why a file stands in a run."""
+
+    PERIODIC = "periodic"
+    BEST = "best"
+    FINAL = "final"
+    WIN = "win"
+    DUPLICATE = "duplicate"
+    TORN = "torn"
+    EVENT_LOG = "event log"
+    CONFIG = "config"
+    TEMPORARY = "temporary"
+    FOREIGN = "foreign"
+    UNEXPLAINED = "unexplained"
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedFile:
+    """One file of a run with what explains it.
+
+    Attributes:
+        path: from the run's folder.
+        reason: why it stands there.
+        sessions: the numbers of the sessions that explain it, from 1; empty where none is known.
+        epoch: that it was written in, where it has one.
+        evidence: one line that says how all this is known.
+    """
+
+    path: str
+    reason: Reason
+    sessions: tuple[int, ...]
+    epoch: int | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedSession:
+    """One session of a run as its log shows it.
+
+    Attributes:
+        number: from 1, in the order of time.
+        first: the first epoch that it logged a reward for.
+        last: the last one.
+        starts: `fresh`, `resumed`, or both where the log leaves that open.
+        files: names of its event files, in sequence.
+    """
+
+    number: int
+    first: int
+    last: int
+    starts: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All files of a run, explained as far as they can be."""
+
+    sessions: tuple[ExplainedSession, ...]
+    files: tuple[ExplainedFile, ...]
+
+    @property
+    def explained(self) -> int:
+        """How many of the files are explained."""
+        return sum(file.reason is not Reason.UNEXPLAINED for file in self.files)
+
+
+def explain(subject: Subject) -> Explanation:
+    """Return the explanation of every file of the run, links and special files included.
+
+    Sorted as a reader wants them: config, event logs, checkpoints by session and epoch, the rest.
+    """
+    explainer = _Explainer(subject)
+    files = sorted(explainer.files(), key=_order)
+    sessions = tuple(
+        ExplainedSession(
+            session.index + 1,
+            session.first,
+            session.last,
+            tuple(start.value for start in Start if start in session.starts),
+            session.files,
+        )
+        for session in subject.history.sessions
+    )
+    return Explanation(sessions, tuple(files))
+
+
+_GROUPS = (
+    {Reason.CONFIG},
+    {Reason.EVENT_LOG},
+    {Reason.PERIODIC, Reason.BEST, Reason.FINAL, Reason.WIN, Reason.DUPLICATE, Reason.TORN},
+    {Reason.TEMPORARY, Reason.FOREIGN},
+    {Reason.UNEXPLAINED},
+)
+
+
+def _order(file: ExplainedFile) -> tuple[int, int, int, str]:
+    group = next(number for number, group in enumerate(_GROUPS) if file.reason in group)
+    return group, max(file.sessions, default=0), file.epoch or 0, file.path
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """The sessions that explain a checkpoint, or what speaks against each of them."""
+
+    sessions: tuple[int, ...]
+    against: tuple[str, ...]
+    evidence: str = ""
+
+
+class _Explainer:
+    """Explains the files of one run; what all of them need is worked out once."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._timelines = subject.expectation.timelines if subject.history.usable else ()
+        self._epochs: tuple[Mapping[int, tuple[Epoch, ...]], ...] = tuple(
+            _by_epoch(timeline) for timeline in self._timelines
+        )
+        freq = subject.save_freq.value
+        self._strays = set(strays(subject, freq)) if freq and subject.history.usable else set()
+
+    def files(self) -> Iterator[ExplainedFile]:
+        subject = self._subject
+        logs = {
+            entry.relative: file
+            for entry, file in zip(subject.event_entries, subject.event_files, strict=True)
+        }
+        checkpoints = {file.path: file for file in subject.checkpoints}
+        explained = {path: self._checkpoint(file) for path, file in checkpoints.items()}
+        surplus = self._surplus(checkpoints, explained)
+        for path, told in explained.items():
+            if told.reason is Reason.UNEXPLAINED or path in surplus:
+                yield self._twin(checkpoints[path], explained, surplus) or told
+            else:
+                yield told
+        for entry in subject.folder.entries:
+            if entry.relative in checkpoints or entry.kind is EntryKind.FOLDER:
+                continue
+            if entry.relative in logs:
+                yield self._log(entry, logs[entry.relative])
+            else:
+                yield _other(entry)
+
+    # --- event files ------------------------------------------------------------------------
+
+    def _log(self, entry: Entry, file: EventFile) -> ExplainedFile:
+        sessions = [s for s in self._subject.history.sessions if file.path.name in s.files]
+        numbers = tuple(session.index + 1 for session in sessions)
+        if is_unreadable(file):
+            reason, evidence = Reason.UNEXPLAINED, file.problem or "cannot be read"
+        elif file.problem is not None:
+            reason, evidence = Reason.TORN, f"{file.problem}, as a session killed at its start"
+        elif not file.rewards:
+            reason, evidence = Reason.EVENT_LOG, "whole; it logs no mean reward"
+        else:
+            steps = [reward.step for reward in file.rewards]
+            reason = Reason.EVENT_LOG
+            evidence = f"logs the rewards of the epochs {min(steps)} to {max(steps)}"
+        if file.torn and reason is Reason.EVENT_LOG:
+            evidence += "; its last record is torn, as a kill leaves it"
+        return ExplainedFile(entry.relative, reason, numbers, None, evidence)
+
+    # --- checkpoints ------------------------------------------------------------------------
+
+    def _checkpoint(self, file: CheckpointFile) -> ExplainedFile:
+        epoch = file.name.epoch if file.name.epoch is not None else file.epoch
+        damage = _damage(file)
+        if damage is not None:
+            return self._damaged(file, epoch, *damage)
+        if file is self._subject.best or file.name.kind is Kind.BEST:
+            told = self._best(file)
+        elif file.name.kind is None:
+            told = _unexplained(file, epoch, "its name is none of the profile's")
+        elif file in self._subject.unrewarded:
+            told = self._unrewarded(file)
+        else:
+            told = self._numbered(file, file.name.kind, epoch)
+        if file.misplaced:
+            where = f"{told.evidence}; it stands outside {self._subject.profile.checkpoints}/"
+            return ExplainedFile(told.path, told.reason, told.sessions, told.epoch, where)
+        return told
+
+    def _damaged(
+        self, file: CheckpointFile, epoch: int | None, reason: Reason, evidence: str
+    ) -> ExplainedFile:
+        sessions: tuple[int, ...] = ()
+        if reason is Reason.TORN and file.name.kind is not None and epoch is not None:
+            sessions = self._match(file, file.name.kind, epoch).sessions
+        return ExplainedFile(file.path, reason, sessions, epoch, evidence)
+
+    def _best(self, file: CheckpointFile) -> ExplainedFile:
+        subject = self._subject
+        if file is not subject.best or not subject.profile.has_best:
+            return self._numbered(file, Kind.BEST, file.epoch)
+        existence, diagnosis = exists_iff_improved(subject), diagnose(subject)
+        if diagnosis.blame is not None:
+            blame = diagnosis.blame
+            return _unexplained(file, file.epoch, f"{blame.rule}: {blame.message}")
+        if existence.verdict is Verdict.FAIL:
+            return _unexplained(file, file.epoch, f"BEST-001: {existence.message}")
+        if diagnosis.holder is None:
+            why = diagnosis.unknown or "which session wrote it cannot be told"
+            return ExplainedFile(file.path, Reason.BEST, (), file.epoch, why)
+        session, epoch = diagnosis.holder.timeline.session, diagnosis.holder.epoch
+        reward = reward_text(session.rewards[epoch])
+        evidence = f"epoch {epoch} is the last of its session to improve, to reward {reward}"
+        twin = next(
+            (
+                other
+                for other in subject.periodic
+                if other.epochs == {epoch} and weights.same(file, other)
+            ),
+            None,
+        )
+        if twin is not None:
+            evidence += f"; the same weights as {twin.entry.name!a}"
+        if file.name.kind is None:
+            evidence += "; by its name it is none of the profile's"
+        return ExplainedFile(file.path, Reason.BEST, (session.index + 1,), epoch, evidence)
+
+    def _unrewarded(self, file: CheckpointFile) -> ExplainedFile:
+        evidence = "its name says reward -inf: written at the end, no episode had finished"
+        return ExplainedFile(file.path, Reason.FINAL, (), file.name.epoch, evidence)
+
+    def _numbered(self, file: CheckpointFile, kind: Kind, epoch: int | None) -> ExplainedFile:
+        """A checkpoint whose name tells an epoch, or that stores one."""
+        history, reason = self._subject.history, Reason(kind.value)
+        flaws = "".join(f"; its name breaks {flaw.value}" for flaw in file.name.flaws)
+        if epoch is None:
+            return _unexplained(file, None, "neither its name nor its contents tell an epoch")
+        if file.name.epoch is not None and file.epoch not in (None, file.name.epoch):
+            return _unexplained(
+                file, epoch, f"its name says epoch {file.name.epoch}, and it stores {file.epoch}"
+            )
+        if not history.usable:
+            why = "its name and what it stores agree" if file.epoch == epoch else "by its name"
+            return ExplainedFile(
+                file.path, reason, (), epoch, f"{why}; no rewards are logged to tell its session"
+            )
+        match = self._match(file, kind, epoch)
+        if not match.sessions:
+            return _unexplained(file, epoch, "; ".join(match.against) + flaws)
+        return ExplainedFile(file.path, reason, match.sessions, epoch, match.evidence + flaws)
+
+    def _match(self, file: CheckpointFile, kind: Kind, epoch: int) -> _Match:
+        """The sessions whose logs explain the checkpoint; else those whose logs end too early."""
+        reached = [
+            (timeline.session, by_epoch[epoch])
+            for timeline, by_epoch in zip(self._timelines, self._epochs, strict=True)
+            if epoch in by_epoch
+        ]
+        found = [
+            session
+            for session, readings in reached
+            if _says(file, kind, readings[0].reward)
+            and self._problem(file, kind, session, readings) is None
+        ]
+        if found:
+            numbers = tuple(session.index + 1 for session in found)
+            return _Match(numbers, (), _told(file, epoch, found[-1]))
+        behind = self._behind_a_log(epoch)
+        if behind is not None:
+            return behind
+        against = [
+            f"session {session.index + 1} {self._problem(file, kind, session, readings)}"
+            for session, readings in reached[-_MOST_AGAINST:]
+        ]
+        if len(reached) > _MOST_AGAINST:
+            against.append(f"and so on for {len(reached) - _MOST_AGAINST} earlier ones")
+        return _Match((), tuple(against) or (f"no session logged epoch {epoch}",))
+
+    def _problem(
+        self, file: CheckpointFile, kind: Kind, session: Session, readings: tuple[Epoch, ...]
+    ) -> str | None:
+        """What speaks against a session that reached the epoch; None: nothing."""
+        at = readings[0]
+        if not _says(file, kind, at.reward):
+            return f"logged reward {reward_text(at.reward)} for epoch {at.epoch}"
+        if kind is Kind.PERIODIC:
+            if file in self._strays:
+                return f"saves at multiples of {self._subject.save_freq.value}"
+            # What the cadence is was settled above; every epoch divides by 1.
+            if not any(is_periodic(self._subject.profile, 1, reading) for reading in readings):
+                return f"reached a new best in epoch {at.epoch}: no periodic checkpoint is due"
+        if kind is Kind.FINAL and at.epoch != session.last:
+            return f"went on to epoch {session.last}"
+        watermark = file.watermark
+        stored = {value for reading in readings for value in (reading.before, reading.after)}
+        if watermark is not None and not any(same_reward(value, watermark) for value in stored):
+            return (
+                f"had the watermark {reward_text(at.before)} in epoch {at.epoch}, and the file"
+                f" stores {reward_text(watermark)}"
+            )
+        return None
+
+    def _behind_a_log(self, epoch: int) -> _Match | None:
+        """The sessions that may have reached the epoch without a log of it."""
+        history = self._subject.history
+        if history.covers(epoch) or history.played:
+            return None
+        behind = [session for session in history.sessions if session.last < epoch]
+        if behind:
+            ends = ", ".join(f"{session.index + 1} at epoch {session.last}" for session in behind)
+            evidence = (
+                f"the log ends before epoch {epoch}, as a killed session's does: session {ends}"
+            )
+            return _Match(tuple(session.index + 1 for session in behind), (), evidence)
+        return None
+
+    def _surplus(
+        self,
+        checkpoints: Mapping[str, CheckpointFile],
+        explained: Mapping[str, ExplainedFile],
+    ) -> set[str]:
+        """The paths of what the same sessions explain for an epoch beyond one file for each."""
+        groups: dict[tuple[Reason, int | None, tuple[int, ...]], list[str]] = defaultdict(list)
+        for path, told in explained.items():
+            if told.sessions and told.reason in (Reason.PERIODIC, Reason.FINAL, Reason.WIN):
+                groups[told.reason, told.epoch, told.sessions].append(path)
+
+        def plain_first(path: str) -> tuple[bool, int, str]:
+            return checkpoints[path].misplaced, len(checkpoints[path].name.flaws), path
+
+        return {
+            path
+            for (_, _, sessions), paths in groups.items()
+            for path in sorted(paths, key=plain_first)[len(sessions) :]
+        }
+
+    def _twin(
+        self,
+        file: CheckpointFile,
+        explained: Mapping[str, ExplainedFile],
+        surplus: set[str],
+    ) -> ExplainedFile | None:
+        """The file as a duplicate of another one that is explained, where it holds the same."""
+        if file.epoch is None or weights.digest(file) is None:
+            return None
+        for other in self._subject.readable:
+            told = explained[other.path]
+            if (
+                other is not file
+                and other.path not in surplus
+                and told.reason is not Reason.UNEXPLAINED
+                and other.epoch == file.epoch
+                and _same_number(other.watermark, file.watermark)
+                and weights.same(file, other)
+            ):
+                evidence = f"holds what {other.path!a} holds; {explained[file.path].evidence}"
+                return ExplainedFile(
+                    file.path, Reason.DUPLICATE, told.sessions, file.epoch, evidence
+                )
+        return None
+
+
+def _by_epoch(timeline: Timeline) -> Mapping[int, tuple[Epoch, ...]]:
+    found: dict[int, list[Epoch]] = defaultdict(list)
+    for reading in timeline.readings:
+        for at in reading:
+            found[at.epoch].append(at)
+    return {epoch: tuple(same) for epoch, same in found.items()}
+
+
+def _says(file: CheckpointFile, kind: Kind, reward: float) -> bool:
+    """Whether the file's name tells this reward; a final one's may be rounded, as arrays are."""
+    if kind is Kind.BEST:
+        return file.watermark is None or same_reward(file.watermark, reward)
+    told = file.name.reward
+    if told is None or same_reward(told, reward):
+        return True
+    text = _NUMBER.search(file.name.reward_text)
+    return kind is Kind.FINAL and text is not None and is_rounding_of(text[0], reward)
+
+
+def _told(file: CheckpointFile, epoch: int, session: Session) -> str:
+    parts = [f"reward {reward_text(session.rewards[epoch])} is logged for epoch {epoch}"]
+    if file.epoch is not None:
+        parts.append("it stores that epoch")
+    if file.watermark is not None:
+        parts.append(f"watermark {reward_text(file.watermark)}")
+    return "; ".join(parts)
+
+
+def _damage(file: CheckpointFile) -> tuple[Reason, str] | None:
+    """Why the file's contents explain nothing; None where they can be read."""
+    if file.entry.kind is EntryKind.BROKEN_LINK:
+        return Reason.UNEXPLAINED, "a link that leads nowhere"
+    if file.entry.kind is not EntryKind.FILE:
+        return Reason.UNEXPLAINED, f"a {file.entry.kind.value}, and no file"
+    if not file.entry.size:
+        return Reason.TORN, "empty: a save that was cut short at its start"
+    fault = next(iter(file.contents.faults), None) if file.contents is not None else None
+    if fault is None or file.contents is None:
+        return None
+    if not file.damaged and fault.kind is not FaultKind.NOT_A_CHECKPOINT:
+        return None
+    if fault.kind is FaultKind.DAMAGED and file.contents.root is MISSING:
+        return Reason.TORN, fault.message
+    return Reason.UNEXPLAINED, fault.message
+
+
+def _unexplained(file: CheckpointFile, epoch: int | None, evidence: str) -> ExplainedFile:
+    return ExplainedFile(file.path, Reason.UNEXPLAINED, (), epoch, evidence)
+
+
+def _other(entry: Entry) -> ExplainedFile:
+    """A file that is neither a checkpoint nor an event file where event files belong."""
+    path = entry.relative
+    if path == CONFIG_NAME:
+        return ExplainedFile(path, Reason.CONFIG, (), None, "the run's settings")
+    if is_temporary(entry.name):
+        return ExplainedFile(path, Reason.TEMPORARY, (), None, "its name says so")
+    if is_event_file_name(entry.name):
+        return ExplainedFile(
+            path, Reason.FOREIGN, (), None, "an event file outside the folder of event files"
+        )
+    return ExplainedFile(path, Reason.FOREIGN, (), None, "the convention says nothing of it")
+
+
+def _same_number(first: float | None, second: float | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return same_reward(first, second)
