@@ -152,8 +152,8 @@ def parametrize_with_rules(
         def test_conforms(rule):
             rule.check()
 
-    The trainer is driven once, by the first test that runs (in each process of pytest-xdist: group
-    them there by `--dist loadgroup`, which these tests are marked for). A rule that is expected to
+    The trainer is driven once, by the first test that runs; in each process of pytest-xdist, so
+    keep them together there by `--dist loadscope`. A rule that is expected to
     fail is an `xfail`, and strict. One that is not applicable or unobservable is skipped, with the
     reason; under `strict` an unobservable MUST rule fails. Where the trainer itself broke, each
     rule that it is not known to break fails with that.
@@ -179,12 +179,7 @@ def parametrize_with_rules(
     )
     return pytest.mark.parametrize(
         "rule",
-        [
-            pytest.param(
-                RuleTest(rule, trial, strict), id=rule.id, marks=pytest.mark.xdist_group("rules")
-            )
-            for rule in trial.rules
-        ],
+        [pytest.param(RuleTest(rule, trial, strict), id=rule.id) for rule in trial.rules],
     )
 
 

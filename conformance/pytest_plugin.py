@@ -1,0 +1,234 @@
+"""The pytest plugin: `pytest --trainer TRAINER` drives a trainer and makes one test of each rule.
+
+Without `--trainer` it does nothing, and imports nothing of the suite.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping
+    from pathlib import Path
+
+    from conformance.convention.rules import Rule
+    from conformance.suite.trial import Trial
+
+_NAME = "conformance"
+_EXPECTED = "conformance_expected_failures"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup(_NAME, "conformance of a trainer's checkpoints")
+    group.addoption(
+        "--trainer",
+        metavar="TRAINER",
+        help="drive python:MODULE:ATTRIBUTE, worker:COMMAND or command:TEMPLATE through generated"
+        " scenarios, one test for each rule",
+    )
+    group.addoption(
+        "--conformance-profile",
+        metavar="NAME|FILE",
+        default="isaacgymenvs",
+        help="the dialect that the trainer is held against (default: %(default)s)",
+    )
+    group.addoption(
+        "--conformance-max-examples",
+        metavar="N",
+        type=_at_least_one,
+        help="how many scenarios to play (default: 200, and 20 for command:)",
+    )
+    group.addoption(
+        "--conformance-seed",
+        metavar="N",
+        type=int,
+        help="of the generated scenarios (default: a random one, which is told)",
+    )
+    group.addoption(
+        "--conformance-strict",
+        action="store_true",
+        help="fail where a MUST rule is unobservable or was never exercised",
+    )
+    parser.addini(
+        _EXPECTED,
+        "rules that the trainer is known to break, a line each: BEST-008: the reason",
+        type="linelist",
+    )
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - xdist's
+    """Keep the rules on one worker of pytest-xdist: each worker would drive the trainer anew.
+
+    The marker `xdist_group` would do so too, but not with each pair of versions of the two.
+    """
+    if config.option.trainer is None or config.option.dist not in ("load", "loadgroup"):
+        return None
+    from xdist.scheduler import LoadGroupScheduling  # noqa: PLC0415 - it called us
+
+    class RulesTogether(LoadGroupScheduling):  # type: ignore[misc]  # has no types
+        def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith(f"{_NAME}::"):
+                return _NAME
+            scope: str = super()._split_scope(nodeid)
+            return scope
+
+    return RulesTogether(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Put the rules before what else there is to collect, also where that is nothing."""
+    report = yield
+    config = collector.config
+    if (
+        isinstance(collector, pytest.Session)
+        and config.option.trainer is not None
+        and report.result is not None
+    ):
+        rules = RuleCollector.from_parent(collector, name=_NAME, nodeid=_NAME, path=config.rootpath)
+        report.result.insert(0, rules)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:  # noqa: ANN401 - no public type
+    """Say how much was played."""
+    told = {
+        text: None
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == _NAME
+    }
+    if told:
+        terminalreporter.ensure_newline()
+        terminalreporter.section(_NAME)
+        for text in told:
+            terminalreporter.write_line(text)
+
+
+class RuleCollector(pytest.Collector):
+    """The rules that a trainer is held against."""
+
+    def collect(self) -> list[pytest.Item]:
+        """Return an item for each rule; nothing is driven yet."""
+        from conformance.convention.rules import RULES  # noqa: PLC0415 - only with --trainer
+
+        trial = _Once(self.config)
+        return [RuleItem.from_parent(self, name=rule.id, rule=rule, trial=trial) for rule in RULES]
+
+
+class RuleItem(pytest.Item):
+    """One rule. The first of them drives the trainer."""
+
+    def __init__(self, *, rule: Rule, trial: _Once, **given: Any) -> None:  # noqa: ANN401
+        super().__init__(**given)
+        self.rule = rule
+        self.trial = trial
+
+    def setup(self) -> None:
+        """Drive the trainer, if none before did; where it broke, the first one says so."""
+        self.user_properties.append((_NAME, self.trial.driven_for(self).summary))
+
+    def runtest(self) -> None:
+        """Look at how the rule stands; our own frames say nothing to the trainer's author."""
+        from conformance.suite.errors import (  # noqa: PLC0415 - only where a test runs
+            ConformanceError,
+            ConformanceWarning,
+            HarnessError,
+        )
+        from conformance.suite.trial import Standing  # noqa: PLC0415 - see above
+
+        trial, strict = self.trial.driven_for(self), self.config.option.conformance_strict
+        found, against = None, ""
+        try:
+            found = trial.check(self.rule, strict=strict)
+        except (ConformanceError, HarnessError) as error:
+            against = str(error)
+        if found is None:
+            pytest.fail(against, pytrace=False)
+        if found.standing is Standing.WARNED:
+            warnings.warn(found.text, ConformanceWarning, stacklevel=1)
+        elif found.standing is Standing.EXPECTED:
+            pytest.xfail(found.reason)
+        elif found.standing is not Standing.KEPT:
+            pytest.skip(found.text)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where it stands: in no file."""
+        return self.path, None, self.nodeid
+
+
+class _Once:
+    """The trial of a pytest process; who told that the trainer broke tells it again."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._trial: Trial | None = None
+        self._teller: str | None = None
+
+    def driven_for(self, item: RuleItem) -> Trial:
+        """The trial, driven. Where that cannot be, the first test fails, and the others skip."""
+        from conformance.suite.errors import TrainerBrokeError  # noqa: PLC0415 - a test runs
+        from conformance.suite.session import SuiteError  # noqa: PLC0415 - see above
+        from conformance.suite.trial import Standing  # noqa: PLC0415 - see above
+
+        against = ""
+        try:
+            if self._trial is None:
+                self._trial = self._made()
+            if self._trial.judgement(item.rule).standing is Standing.UNTOLD:
+                self._trial.check(item.rule, strict=False)
+        except (TrainerBrokeError, SuiteError, ValueError) as error:
+            against = str(error)
+        if not against and self._trial is not None:
+            return self._trial
+        # Out here, so that pytest does not show where in the harness it was said.
+        if self._teller not in (None, item.nodeid):
+            pytest.skip(f"not judged: see {self._teller}")
+        self._teller = item.nodeid
+        pytest.fail(against, pytrace=False)
+
+    def _made(self) -> Trial:
+        from conformance.suite.session import DATABASE, FAILURES  # noqa: PLC0415 - see above
+        from conformance.suite.trial import Trial  # noqa: PLC0415 - see above
+
+        options = self._config.option
+        return Trial(
+            options.trainer,
+            profile=options.conformance_profile,
+            max_examples=options.conformance_max_examples,
+            seed=options.conformance_seed,
+            time_limit=None,
+            chosen=None,
+            ignored=(),
+            name=None,
+            model=None,
+            expected_failures=_expected(self._config.getini(_EXPECTED)),
+            replay=None,
+            database=DATABASE,
+            save_failures=FAILURES,
+        )
+
+
+def _expected(lines: list[str]) -> Mapping[str, str]:
+    return dict(_pairs(lines))
+
+
+def _pairs(lines: list[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        rule, _, reason = line.partition(":")
+        yield rule.strip(), reason.strip()
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
