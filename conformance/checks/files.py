@@ -70,11 +70,30 @@ class CheckpointFile:
             return None
         return {key: value for key, value in contents.root.items() if isinstance(key, str)}
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The keys under which the dialect stores state_dicts."""
+        return self._profile.models
+
     @cached_property
     def model(self) -> Mapping[str, Tensor] | None:
-        """The state_dict under `model`, where it is one."""
+        """The state_dict under `model`, where it is one.
+
+        Where the dialect stores several, their tensors together: `actor.weight`, `critic.weight`.
+        """
+        if len(self.models) == 1:
+            return self._state_dict(self.models[0])
+        found: dict[str, Tensor] = {}
+        for key in self.models:
+            part = self._state_dict(key)
+            if part is None:
+                return None
+            found.update({f"{key}.{inner}": tensor for inner, tensor in part.items()})
+        return found
+
+    def _state_dict(self, key: str) -> Mapping[str, Tensor] | None:
         values = self.values
-        model = None if values is None else values.get("model")
+        model = None if values is None else values.get(key)
         if not isinstance(model, Mapping) or not model:
             return None
         tensors = {

@@ -18,7 +18,7 @@ from conformance.checks.finding import (
 )
 from conformance.convention.rewards import same_reward
 from conformance.convention.safe_globals import NUMPY_DATA
-from conformance.evidence.checkpoint import Checkpoint, FaultKind, Tensor
+from conformance.evidence.checkpoint import Checkpoint, FaultKind, Opaque, Tensor
 
 if TYPE_CHECKING:
     from conformance.checks.subject import Subject
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _SLACK = 1.25
 _OVERHEAD = 64 * 1024
 _PREFIXES = ("module.", "_orig_mod.")
-_REQUIRED = ("epoch", "optimizer", "last_mean_rewards")
 _NOT_LOADABLE = (FaultKind.REFUSED, FaultKind.TOO_LARGE, FaultKind.NOT_A_CHECKPOINT)
 
 
@@ -89,27 +88,36 @@ def holds_a_state_dict(subject: Subject) -> Outcome:
         return failed_files(wrong)
     if not looked:
         return _nothing_read(subject)
-    return passed(f"{looked} checkpoint(s) hold a state_dict under model", checkpoints=looked)
+    keys = " and ".join(subject.profile.models)
+    return passed(f"{looked} checkpoint(s) hold a state_dict under {keys}", checkpoints=looked)
 
 
 def _no_state_dict(file: CheckpointFile) -> str | None:
     root = None if file.contents is None else file.contents.root
-    if not isinstance(root, Mapping):
-        return f"it holds a {_kind(root)}, no dict with a state_dict under 'model'"
-    if "model" not in root:
+    for name in file.models:
+        if not isinstance(root, Mapping):
+            return f"it holds a {_kind(root)}, no dict with a state_dict under {name!a}"
+        reason = _no_state_dict_under(name, root)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _no_state_dict_under(name: str, root: Mapping[object, object]) -> str | None:
+    if name not in root:
         if root and all(isinstance(value, Tensor) for value in root.values()):
-            return "the state_dict stands at the top level, not under 'model'"
-        return "it has no key 'model'"
-    model = root["model"]
+            return f"the state_dict stands at the top level, not under {name!a}"
+        return f"it has no key {name!a}"
+    model = root[name]
     if not isinstance(model, Mapping):
-        return f"'model' is a {_kind(model)}, no state_dict"
+        return f"{name!a} is a {_kind(model)}, no state_dict"
     if not model:
-        return "the state_dict under 'model' is empty"
+        return f"the state_dict under {name!a} is empty"
     for key, value in model.items():
         if not isinstance(key, str):
-            return f"the state_dict under 'model' has the key {key!a}, which is no text"
+            return f"the state_dict under {name!a} has the key {key!a}, which is no text"
         if not isinstance(value, Tensor):
-            return f"model[{key!a}] is a {_kind(value)}, no tensor"
+            return f"{name}[{key!a}] is a {_kind(value)}, no tensor"
     return None
 
 
@@ -280,7 +288,7 @@ def no_dead_weight(subject: Subject) -> Outcome:
 
 def holds_what_a_resume_needs(subject: Subject) -> Outcome:
     """LOAD-008."""
-    required = (*_REQUIRED, *subject.profile.required_keys)
+    required = subject.profile.resume_keys
     files = [
         file
         for file in _parsed(subject)
@@ -301,13 +309,25 @@ def _lacks(file: CheckpointFile, required: Iterable[str]) -> str | None:
         return f"it lacks {', '.join(missing)}"
     if contents is None:
         return None
-    if file.epoch is None:
+    if file.epoch is None and "epoch" in required:
         return f"its epoch is no whole number below 10^18 (it is a {_kind(values['epoch'])})"
-    if number(values["last_mean_rewards"], contents) is None:
-        return f"its last_mean_rewards is a {_kind(values['last_mean_rewards'])}, no number"
-    if not isinstance(values["optimizer"], Mapping) or not values["optimizer"]:
-        return "its optimizer is no state_dict"
+    watermark = values.get("last_mean_rewards")
+    if "last_mean_rewards" in required and not _may_be_number(watermark, contents):
+        return f"its last_mean_rewards is a {_kind(watermark)}, no number"
+    for key in required:
+        if key.endswith("optimizer") and not (isinstance(values[key], Mapping) and values[key]):
+            return f"its {key} is no state_dict"
     return None
+
+
+def _may_be_number(value: object, contents: Checkpoint) -> bool:
+    """Whether a stored value is a number, or a NumPy array, whose shape is not read.
+
+    SAC's watermark is an array of no dimension.
+    """
+    if isinstance(value, Opaque) and value.name == "numpy.ndarray":
+        return True
+    return number(value, contents) is not None
 
 
 def _whole(subject: Subject) -> list[CheckpointFile]:

@@ -16,23 +16,24 @@ from conformance.convention.names import (
     CheckpointName,
     Flaw,
     has_checkpoint_suffix,
+    holds_event_files,
     parse_name,
+    run_name_of,
+    summarised_name,
 )
 from conformance.convention.oracle import Epoch, Settings, epochs
-from conformance.convention.profile import Kind, Profile
+from conformance.convention.profile import Kind, Profile, RewardForm
 from conformance.convention.rewards import as_float32, same_reward
 from conformance.convention.sessions import ends_unrewarded
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
-from conformance.evidence.runs import CONFIG_NAME, Entry, EntryKind, RunFolder
-from conformance.evidence.summaries import EventFile, is_event_file_name, read_event_file
+from conformance.evidence.runs import Entry, EntryKind, RunFolder
+from conformance.evidence.summaries import EventFile, is_event_file_name, read_rewards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.checks.driven import DrivenSession
-
-_STAMP_LENGTH = len("_dd-HH-MM-SS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +94,24 @@ class Subject:
             if entry.relative in (self.profile.checkpoints, self.profile.summaries)
             and entry.kind is EntryKind.BROKEN_LINK
         )
-        return (*(f"{CONFIG_NAME}: {problem}" for problem in config), *unread, *logs, *links)
+        return (*(f"{self.config_name}: {problem}" for problem in config), *unread, *logs, *links)
 
     # --- settings ---------------------------------------------------------------------------
 
     @cached_property
     def config(self) -> RunConfig | None:
         """The run's config file, where it has one."""
-        entry = next((e for e in self.folder.entries if e.relative == CONFIG_NAME), None)
-        return None if entry is None else read_config(entry.path)
+        return None if self._config_entry is None else read_config(self._config_entry.path)
+
+    @property
+    def config_name(self) -> str:
+        """The path of the config file inside the run; empty where it has none."""
+        return "" if self._config_entry is None else self._config_entry.relative
+
+    @cached_property
+    def _config_entry(self) -> Entry | None:
+        entries = {entry.relative: entry for entry in self.folder.entries}
+        return next((entries[path] for path in self.profile.config if path in entries), None)
 
     @cached_property
     def run_name(self) -> tuple[str, str]:
@@ -109,14 +119,31 @@ class Subject:
         if self.options.name is not None:
             return self.options.name, "--name"
         if self.config is not None and self.config.name is not None:
-            return self.config.name, CONFIG_NAME
+            return self.config.name, self.config_name
         experiment = self.folder.experiment
-        if self.profile.stamped_experiment:
-            stem = experiment[:-_STAMP_LENGTH]
-            present = {entry.name for entry in self.folder.at(self.profile.checkpoints)}
-            if stem and f"{stem}{self.profile.suffix}" in present:
-                return stem, "the folder's name without its time stamp"
+        told = run_name_of(self.profile, self.folder.path.as_posix())
+        if told is not None and told != experiment:
+            if "{name}" not in self.profile.experiments:
+                return told, "the path of the run's folder"
+            if self._writes_under(told):
+                return told, "the folder's name without its time stamp"
+        summarised = {
+            summarised_name(self.profile, entry.folder)
+            for entry in self.folder.entries
+            if is_event_file_name(entry.name)
+        } - {None}
+        for name in sorted(filter(None, summarised)):
+            if len(summarised) == 1 or self._writes_under(name):
+                return name, "the name of the folder of its event files"
         return experiment, "the folder's name"
+
+    def _writes_under(self, name: str) -> bool:
+        """Whether a checkpoint's name is the profile's for a run that is called so."""
+        return any(
+            parsed.kind is not None and not parsed.flaws
+            for entry in self.folder.at(self.profile.checkpoints)
+            for parsed in (parse_name(self.profile, name, entry.name),)
+        )
 
     @property
     def name(self) -> str:
@@ -129,7 +156,7 @@ class Subject:
             return Known(option, "the scenario" if self.driven else "--" + key.replace("_", "-"))
         configured = None if self.config is None else getattr(self.config, key)
         if configured is not None:
-            return Known(configured, CONFIG_NAME)
+            return Known(configured, self.config_name)
         return Known(None, "not known")
 
     @cached_property
@@ -228,8 +255,44 @@ class Subject:
         return tuple(
             file
             for file in self.checkpoints
-            if file.name.kind is Kind.PERIODIC and file not in self.unrewarded
+            if file.name.kind is Kind.PERIODIC
+            and file not in self.unrewarded
+            and not self._is_last_save(file)
         )
+
+    def _is_last_save(self, file: CheckpointFile) -> bool:
+        """Whether a file that is named like a periodic one is the final save of a session.
+
+        So it is in dialects that spell both alike, at an end of the training that is no multiple
+        of `save_freq`.
+        """
+        epoch, freq = file.name.epoch, self._setting("save_freq").value
+        if epoch is None or file.name.flaws or not self._spells_finals_like_periodic:
+            return False
+        return bool(freq is None or freq == 0 or epoch % freq) and epoch in self._ends
+
+    @cached_property
+    def _spells_finals_like_periodic(self) -> bool:
+        finals = {
+            (template.template, form)
+            for template in self.profile.templates(Kind.FINAL)
+            for form in template.rewards
+        }
+        return any(
+            (template.template, form) in finals
+            for template in self.profile.templates(Kind.PERIODIC)
+            for form in template.rewards
+            if form is not RewardForm.MINUS_INF
+        )
+
+    @cached_property
+    def _ends(self) -> frozenset[int]:
+        """The epochs in which a session of the run may have ended."""
+        limit = self.max_epochs.value
+        logged = (file.rewards[-1].step for file in self.event_files if file.rewards)
+        if limit is None:
+            return frozenset(logged)
+        return frozenset({*logged, limit + (self.profile.final_at == "epoch > max_epochs")})
 
     @cached_property
     def unrewarded(self) -> tuple[CheckpointFile, ...]:
@@ -399,17 +462,23 @@ class Subject:
 
     @cached_property
     def event_entries(self) -> tuple[Entry, ...]:
-        """The event files that stand in `summaries/`."""
+        """The event files that stand in `summaries/`, or what the profile calls it."""
         return tuple(
             entry
-            for entry in self.folder.at(self.profile.summaries)
-            if is_event_file_name(entry.name) and entry.kind is not EntryKind.FOLDER
+            for entry in self.folder.entries
+            if is_event_file_name(entry.name)
+            and entry.kind is not EntryKind.FOLDER
+            and holds_event_files(self.profile, entry.folder)
         )
 
     @cached_property
     def event_files(self) -> tuple[EventFile, ...]:
         """The event files, read."""
-        return tuple(read_event_file(entry.path) for entry in self.event_entries)
+        profile = self.profile
+        return tuple(
+            read_rewards(entry.path, tag=profile.reward_tag, epoch_tag=profile.epoch_tag)
+            for entry in self.event_entries
+        )
 
     @cached_property
     def history(self) -> History:
@@ -427,8 +496,9 @@ class Subject:
         if not shift:
             return history
         problem = (
-            f"rewards/iter is logged {abs(shift)} step {'late' if shift > 0 else 'early'}: each"
-            f" checkpoint's reward stands at the step of its epoch {shift:+d}"
+            f"{self.profile.reward_tag} is logged {abs(shift)} step"
+            f" {'late' if shift > 0 else 'early'}: each checkpoint's reward stands at the step of"
+            f" its epoch {shift:+d}"
         )
         return replace(history, problems=(problem,))
 

@@ -14,10 +14,19 @@ from conformance.convention.profile import Kind, NameTemplate, Profile, RewardFo
 from conformance.convention.rewards import ELEMENT_TEXT, is_printed, reward_text
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
+NO_STAMP = "01-00-00-00"
 _EPOCH_TEXT = "[1-9][0-9]*"
+_PADDED_EPOCH_TEXT = "0*[1-9][0-9]*"  # and as long as padding makes it
+_PADDED = 8
+_STAMP_TEXT = r"(?:0[1-9]|[12][0-9]|3[01])-(?:[01][0-9]|2[0-3])-[0-5][0-9]-[0-5][0-9]"
+_DATE_TEXT = (
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+    r"_(?:[01][0-9]|2[0-3])-[0-5][0-9]-[0-5][0-9]"
+)
 # So far the lenient parse goes: a wrong epoch or reward in an otherwise right name. A second `ep`
-# belongs to a longer run's name.
+# belongs to a longer run's name. Where no `ep` stands before the epoch, only a number is one.
 _LENIENT_EPOCH = r"(?:(?!ep)[^_=\[\]])*?"
+_LENIENT_NUMBER = r"[-+]?[0-9][0-9.,]*"
 _LENIENT_REWARD = r".*"
 _LONGEST_EPOCH = 18
 _ARRAY = re.compile(rf"\[ ?{ELEMENT_TEXT}(?: +{ELEMENT_TEXT})* ?\]")
@@ -39,7 +48,8 @@ class Flaw(str, Enum):
 class CheckpointName:
     """What the name of one checkpoint says.
 
-    `epoch` and `reward` are None where the name does not hold them or they cannot be read. A
+    `epoch` and `reward` are None where the name does not hold them or they cannot be read; `stamp`
+    is when the session began, where the dialect's names say it. A
     periodic checkpoint's flaws say what is wrong with its name; `kind` is None where the name
     is not the profile's at all (`flaws` then holds `Flaw.SPELLING`).
     """
@@ -51,12 +61,19 @@ class CheckpointName:
     reward: float | None = None
     reward_text: str = ""
     frame: int | None = None
+    stamp: str = ""
     flaws: tuple[Flaw, ...] = ()
     other_run: str | None = None
 
 
 def format_name(
-    profile: Profile, kind: Kind, name: str, *, epoch: int = 0, reward: float | str = 0.0
+    profile: Profile,
+    kind: Kind,
+    name: str,
+    *,
+    epoch: int = 0,
+    reward: float | str = 0.0,
+    stamp: str = NO_STAMP,
 ) -> str:
     """Return the file name that the profile gives a checkpoint, suffix included.
 
@@ -65,7 +82,9 @@ def format_name(
         kind: which checkpoint.
         name: the run's name.
         epoch: the epoch, at least 1, for kinds that print it.
-        reward: the mean reward, or its text where the trainer's own printing matters.
+        reward: the mean reward, or its text where the trainer's own printing matters; -inf is
+            printed as what it is where the dialect says so: no episode has finished.
+        stamp: when the session began (dd-HH-MM-SS), for kinds that print it.
 
     Raises:
         ValueError: the profile has no such checkpoint.
@@ -75,14 +94,54 @@ def format_name(
         raise ValueError(f"profile {profile.name} has no {kind.value} checkpoint")
     usual = templates[0]
     text = reward if isinstance(reward, str) else reward_text(reward)
-    if usual.rewards and usual.rewards[0] is RewardForm.ARRAY:
+    if text == "-inf" and RewardForm.MINUS_INF in usual.rewards:
+        pass
+    elif usual.rewards and usual.rewards[0] is RewardForm.ARRAY:
         text = f"[{_element(text)}]"
     elif usual.rewards and usual.rewards[0] is RewardForm.UNDERSCORED:
         text = f"_{_element(text)}_"
     # One pass, so that braces in the run's name stay as they are.
-    values = {"name": name, "epoch": str(epoch), "frame": str(epoch), "reward": text}
-    stem = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], usual.template)
-    return stem + profile.suffix
+    values = {
+        "name": name,
+        "epoch": str(epoch),
+        "epoch:08": str(epoch).zfill(_PADDED),
+        "frame": str(epoch),
+        "reward": text,
+        "stamp": stamp,
+    }
+    return _filled(usual.template, values) + profile.suffix
+
+
+def run_name_of(profile: Profile, path: str) -> str | None:
+    """The run's name that the path of its folder tells by the profile's templates.
+
+    Args:
+        profile: the dialect.
+        path: the path of the run's folder, with `/`.
+
+    Returns:
+        None where no template fits, or where the one that does says nothing of the name. Of
+        several the one with the most fields: `A_07-12-30-00` is a stamped `A` before it is a
+        run called `A_07-12-30-00`.
+    """
+    parts = path.split("/")
+    for template in sorted(profile.experiments, key=lambda text: -text.count("{")):
+        own = "/".join(parts[-1 - template.count("/") :])
+        match = _folder_pattern(template).fullmatch(own)
+        if match and match.groupdict().get("name"):
+            return match["name"]
+    return None
+
+
+def holds_event_files(profile: Profile, folder: str) -> bool:
+    """Whether a folder inside the run (a path from it) is one of the profile's for event files."""
+    return _folder_pattern(profile.summaries).fullmatch(folder) is not None
+
+
+def summarised_name(profile: Profile, folder: str) -> str | None:
+    """The run's name that the path of a folder of event files tells, where the profile's does."""
+    match = _folder_pattern(profile.summaries).fullmatch(folder)
+    return match.groupdict().get("name") if match else None
 
 
 def parse_name(profile: Profile, name: str, text: str) -> CheckpointName:
@@ -113,6 +172,7 @@ def parse_name(profile: Profile, name: str, text: str) -> CheckpointName:
                 parsed.reward,
                 parsed.reward_text,
                 parsed.frame,
+                parsed.stamp,
                 flaws,
                 other_run=match["name"],
             )
@@ -140,7 +200,7 @@ def _patterns(
     )
     numbered = [template for template in profile.names if template.kind is Kind.PERIODIC]
     lenient = tuple(
-        (template, _compile(template, profile.suffix, own, _LENIENT_EPOCH, _LENIENT_REWARD))
+        (template, _compile(template, profile.suffix, own, _lenient(template), _LENIENT_REWARD))
         for template in numbered
     )
     other = tuple(
@@ -150,30 +210,70 @@ def _patterns(
     return strict, lenient, other
 
 
+def _lenient(template: NameTemplate) -> str:
+    """How wrong an epoch of this template may be and still be taken for one."""
+    before = template.template.partition("{epoch")[0]
+    return _LENIENT_EPOCH if re.search(r"ep[_=]?\Z", before) else _LENIENT_NUMBER
+
+
 def _compile(
     template: NameTemplate, suffix: str, name: str, epoch: str, reward: str
 ) -> re.Pattern[str]:
+    padded = _PADDED_EPOCH_TEXT if epoch == _EPOCH_TEXT else epoch
     groups = {
         "name": f"(?P<name>{name})",
         "epoch": f"(?P<epoch>{epoch})",
+        "epoch:08": f"(?P<epoch>(?=[0-9]{{{_PADDED}}}){padded})",
         "frame": "(?P<frame>[0-9]+)",
         "reward": f"(?P<reward>{reward})",
+        "stamp": f"(?P<stamp>{_STAMP_TEXT})",
     }
-    parts = re.split(r"\{(\w+)\}", template.template)
-    pattern = "".join(
-        groups[part] if index % 2 else re.escape(part) for index, part in enumerate(parts)
+    if epoch not in (_EPOCH_TEXT, "[0-9]+"):
+        groups["epoch:08"] = groups["epoch"]
+    return re.compile(_with_groups(template.template, groups) + re.escape(suffix), re.DOTALL)
+
+
+@lru_cache(maxsize=64)
+def _folder_pattern(template: str) -> re.Pattern[str]:
+    groups = {
+        "name": "(?P<name>[^/]+)",
+        "stamp": f"(?P<stamp>{_STAMP_TEXT})",
+        "pbt": "(?P<pbt>[0-9]{2,})",
+        "date": f"(?P<date>{_DATE_TEXT})",
+    }
+    return re.compile("[^/]+" if template == "*" else _with_groups(template, groups), re.DOTALL)
+
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+
+
+def _with_groups(template: str, groups: dict[str, str]) -> str:
+    return "".join(
+        groups[part] if index % 2 else re.escape(part)
+        for index, part in enumerate(_FIELD.split(template))
     )
-    return re.compile(pattern + re.escape(suffix), re.DOTALL)
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    return _FIELD.sub(lambda match: values[match[1]], template)
 
 
 def _rewards_fit(template: NameTemplate, match: re.Match[str]) -> bool:
     groups = match.groupdict()
-    if len(groups.get("epoch") or "") > _LONGEST_EPOCH:
+    epoch = groups.get("epoch") or ""
+    if len(epoch) > _LONGEST_EPOCH or not _is_plain(template, epoch):
         return False
     text = groups.get("reward")
     if text is None:
         return True
     return any(_FORM_FITS[form](text) for form in template.rewards)
+
+
+def _is_plain(template: NameTemplate, epoch: str) -> bool:
+    """Whether an epoch's digits are as the template prints them; none is right too."""
+    if "{epoch:08}" in template.template:
+        return epoch.isdecimal() and int(epoch) > 0 and epoch == str(int(epoch)).zfill(_PADDED)
+    return not epoch or re.fullmatch(_EPOCH_TEXT, epoch) is not None
 
 
 def _is_array(text: str) -> bool:
@@ -205,6 +305,7 @@ def _named(text: str, kind: Kind, match: re.Match[str]) -> CheckpointName:
         _read_reward(reward),
         reward,
         int(frame) if frame and len(frame) <= _LONGEST_EPOCH else None,
+        groups.get("stamp") or "",
     )
 
 
@@ -212,7 +313,8 @@ def _flawed(text: str, template: NameTemplate, match: re.Match[str]) -> Checkpoi
     groups = match.groupdict()
     epoch, reward = groups.get("epoch") or "", groups.get("reward") or ""
     flaws = []
-    if "epoch" in groups and (not re.fullmatch(_EPOCH_TEXT, epoch) or len(epoch) > _LONGEST_EPOCH):
+    plain = bool(epoch) and len(epoch) <= _LONGEST_EPOCH and _is_plain(template, epoch)
+    if "epoch" in groups and not plain:
         flaws.append(Flaw.EPOCH)
     if template.rewards and not any(_FORM_FITS[form](reward) for form in template.rewards):
         flaws.append(Flaw.REWARD)
@@ -223,6 +325,7 @@ def _flawed(text: str, template: NameTemplate, match: re.Match[str]) -> Checkpoi
         epoch,
         _read_reward(reward),
         reward,
+        stamp=groups.get("stamp") or "",
         flaws=tuple(flaws),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from conformance.convention.profile import Kind, Profile
 from conformance.convention.rewards import as_float32, improves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +22,22 @@ class Settings:
         save_freq: epochs between periodic checkpoints; 0 switches them off.
         max_epochs: epochs to train, over all sessions of the run.
         save_best_after: the first epoch that may write a best; profiles without it ignore it.
+        score_to_win: the reward above which the training is won; None: never, or not known.
     """
 
     name: str
     save_freq: int | None = None
     max_epochs: int | None = None
     save_best_after: int | None = None
+    score_to_win: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """One checkpoint as it is due: in which epoch, with which reward and stored watermark."""
+    """One checkpoint as it is due: in which epoch, with which reward and stored watermark.
+
+    The reward is -inf where no episode has finished yet, as such a checkpoint's name says.
+    """
 
     kind: Kind
     epoch: int
@@ -50,13 +56,17 @@ def first_best_epoch(profile: Profile, settings: Settings) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One epoch of a session: its reward, the watermark around it, and whether that moved."""
+    """One epoch of a session: its reward, the watermark around it, and whether that moved.
+
+    `rewarded` is False where no episode has finished yet; the reward is then -inf.
+    """
 
     epoch: int
     reward: float
     before: float
     after: float
     improved: bool
+    rewarded: bool = True
 
 
 def epochs(
@@ -65,16 +75,20 @@ def epochs(
     rewards: Mapping[int, float],
     *,
     watermark: float | None = None,
+    span: Iterable[int] = (),
 ) -> Iterator[Epoch]:
     """Yield the epochs of one session in order, with the watermark as it moves.
 
-    Arguments are those of `expected_saves`.
+    Arguments are those of `expected_saves`. Where the profile has no best, nothing moves it.
     """
     best = profile.initial_watermarks[0] if watermark is None else watermark
     after = first_best_epoch(profile, settings)
-    for epoch in sorted(rewards):
+    for epoch in sorted({*rewards, *span}):
+        if epoch not in rewards:
+            yield Epoch(epoch, -math.inf, best, best, improved=False, rewarded=False)
+            continue
         reward, before = rewards[epoch], best
-        improved = epoch >= after and improves(reward, before)
+        improved = profile.has_best and epoch >= after and improves(reward, before)
         if improved:
             best = reward
         yield Epoch(epoch, reward, before, best, improved)
@@ -86,8 +100,12 @@ def expected_saves(
     rewards: Mapping[int, float],
     *,
     watermark: float | None = None,
+    span: Iterable[int] = (),
 ) -> tuple[Save, ...]:
     """Return the saves of one session, in the order of their writes.
+
+    A session that wins ends there. Periodic checkpoints that a setting may switch off
+    (`periodic_is_optional`) are among them.
 
     Args:
         profile: the dialect.
@@ -95,21 +113,36 @@ def expected_saves(
         rewards: the mean reward after each epoch (absolute, from 1) whose mean reward is known;
             an epoch in which no episode has finished yet is left out.
         watermark: the best mean reward that the session starts from; None: the profile's initial.
+        span: all epochs of the session. Some profiles write in those without a mean reward too;
+            what they write there is left out where the epochs are not given.
     """
-    return tuple(
-        save
-        for at in epochs(profile, settings, rewards, watermark=watermark)
-        for save in _saves(profile, settings, at)
-    )
+    found: list[Save] = []
+    for at in epochs(profile, settings, rewards, watermark=watermark, span=span):
+        saves = tuple(_saves(profile, settings, at))
+        found += saves
+        if any(save.kind is Kind.WIN for save in saves):
+            break
+    return tuple(found)
 
 
 def _saves(profile: Profile, settings: Settings, at: Epoch) -> Iterator[Save]:
-    if is_periodic(profile, settings.save_freq, at):
-        yield Save(Kind.PERIODIC, at.epoch, at.reward, at.before)
-    if profile.has_best and at.improved:
-        yield Save(Kind.BEST, at.epoch, at.reward, at.after)
-    if _ends(profile, settings, at.epoch):
-        yield Save(Kind.FINAL, at.epoch, at.reward, at.after)
+    wins = _wins(profile, settings, at)
+    due = {
+        Kind.LATEST: bool(profile.templates(Kind.LATEST))
+        and is_periodic(profile, settings.save_freq, at),
+        Kind.PERIODIC: is_periodic(profile, settings.save_freq, at),
+        Kind.BEST: profile.has_best and at.improved,
+        Kind.WIN: wins,
+        Kind.FINAL: _ends(profile, settings, at),
+    }
+    improved = False
+    for kind in profile.order:
+        if due[kind]:
+            improved = improved or kind is Kind.BEST
+            stored = at.after if improved or kind is Kind.FINAL else at.before
+            yield Save(kind, at.epoch, at.reward, stored)
+        if kind is Kind.WIN and wins and profile.win_ends_at_once:
+            return
 
 
 def is_periodic(profile: Profile, save_freq: int | None, at: Epoch) -> bool:
@@ -119,12 +152,24 @@ def is_periodic(profile: Profile, save_freq: int | None, at: Epoch) -> bool:
     """
     if not save_freq or at.epoch % save_freq:
         return False
+    if not at.rewarded and Kind.PERIODIC not in profile.unrewarded:
+        return False
     return not profile.legacy_guard or as_float32(at.reward) <= as_float32(at.before)
 
 
-def _ends(profile: Profile, settings: Settings, epoch: int) -> bool:
-    if settings.max_epochs is None:
+def _wins(profile: Profile, settings: Settings, at: Epoch) -> bool:
+    """Whether the epoch's new best is above the score to win."""
+    return (
+        settings.score_to_win is not None
+        and at.improved
+        and bool(profile.templates(Kind.WIN))
+        and improves(at.after, settings.score_to_win)
+    )
+
+
+def _ends(profile: Profile, settings: Settings, at: Epoch) -> bool:
+    if settings.max_epochs is None or (not at.rewarded and Kind.FINAL not in profile.unrewarded):
         return False
     if profile.final_at == "epoch >= max_epochs":
-        return epoch >= settings.max_epochs
-    return profile.final_at == "epoch > max_epochs" and epoch > settings.max_epochs
+        return at.epoch >= settings.max_epochs
+    return profile.final_at == "epoch > max_epochs" and at.epoch > settings.max_epochs

@@ -29,6 +29,7 @@ class Kind(str, Enum):
     PERIODIC = "periodic"
     FINAL = "final"
     WIN = "win"
+    LATEST = "latest"  # rewritten with each periodic save, whatever its reward
 
 
 class RewardForm(str, Enum):
@@ -44,7 +45,8 @@ class RewardForm(str, Enum):
 class NameTemplate:
     """One spelling of a checkpoint's name, without the suffix.
 
-    `template` holds `{name}` and, where they apply, `{epoch}` or `{frame}`, and `{reward}`.
+    `template` holds `{name}` and, where they apply, `{epoch}` (`{epoch:08}` is padded with zeros to
+    eight digits) or `{frame}`, `{reward}`, and `{stamp}`: when the session began, dd-HH-MM-SS.
     """
 
     kind: Kind
@@ -58,6 +60,37 @@ class Profile:
 
     `initial_watermarks` lists the values that versions of the dialect start from: an improvement
     on all of them is certain, on some of them only possible.
+
+    Attributes:
+        name: what reports call it; with `+layout` where its folders are another's.
+        summary: one line for people.
+        source: where the facts were read.
+        checkpoints: the folder of the checkpoints inside the run.
+        summaries: the folder of the event files; a template where it holds `{name}` and `{stamp}`.
+        experiments: templates of the path that ends in the run's folder: `{name}`, `{stamp}`
+            (dd-HH-MM-SS), `{pbt}` (two digits), `{date}` (Y-m-d_H-M-S); a bare `*`: any name.
+        config: paths of the config file inside the run; the first one there counts.
+        suffix: of each checkpoint.
+        names: the spellings of all kinds.
+        has_best: whether it writes a best, and has a watermark that moves.
+        legacy_guard: whether a periodic checkpoint is written only where the reward is no new best.
+        periodic_is_optional: whether a setting that the run does not tell switches them off.
+        has_save_best_after: whether there is no best before that epoch.
+        default_save_best_after: what it is where nobody set it.
+        resume_keeps_watermark: whether a resumed session starts from what was reached before.
+        resume_takes_stored: whether that is what its checkpoint stores, and no more.
+        final_at: the condition of the final save.
+        win_ends_at_once: whether nothing of the epoch follows a win; else its final save may.
+        order: the kinds in the order of their writes in one epoch.
+        unrewarded: the kinds that are written also before any episode has finished.
+        reward_tag: of the mean reward in the event files.
+        epoch_tag: empty where `reward_tag` is logged by epoch; else it is logged by frame, and this
+            tag says the epoch of a frame.
+        logged_tags: what else is logged with each mean reward, and tells the dialect.
+        models: the keys that hold state_dicts.
+        allowed_globals: what the pickle may name.
+        absent_keys: those of `RESUME_KEYS` that the dialect does not store.
+        required_keys: what it stores beyond them.
     """
 
     name: str
@@ -65,41 +98,81 @@ class Profile:
     source: str
     checkpoints: str
     summaries: str
+    experiments: tuple[str, ...]
+    config: tuple[str, ...]
     suffix: str
     names: tuple[NameTemplate, ...]
-    stamped_experiment: bool
     has_best: bool
     legacy_guard: bool
+    periodic_is_optional: bool
     has_save_best_after: bool
     default_save_best_after: int
     initial_watermarks: tuple[float, ...]
     resume_keeps_watermark: bool
+    resume_takes_stored: bool
     final_at: str
+    win_ends_at_once: bool
+    order: tuple[Kind, ...]
+    unrewarded: frozenset[Kind]
+    reward_tag: str
+    epoch_tag: str
+    logged_tags: tuple[str, ...]
+    models: tuple[str, ...]
     allowed_globals: frozenset[str]
+    absent_keys: frozenset[str]
     required_keys: tuple[str, ...]
+
+    @property
+    def resume_keys(self) -> tuple[str, ...]:
+        """The keys beside the state_dicts that a checkpoint must hold."""
+        usual = (key for key in RESUME_KEYS if key not in self.absent_keys)
+        return (*usual, *self.required_keys)
 
     def templates(self, kind: Kind) -> tuple[NameTemplate, ...]:
         """The spellings of one kind of checkpoint, the usual one first."""
         return tuple(template for template in self.names if template.kind is kind)
 
 
+RESUME_KEYS = ("epoch", "optimizer", "last_mean_rewards")
+"""What a resume needs beside the weights, by the convention."""
+
 _TOP = {"name", "summary", "source", "base"}
 _TABLES: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "layout": {"checkpoints": str, "summaries": str, "stamped_experiment": bool},
-    "names": {"suffix": str, "best": str, "periodic": list, "final": list, "win": list},
+    "layout": {"checkpoints": str, "summaries": str, "experiments": list, "config": list},
+    "names": {
+        "suffix": str,
+        "best": str,
+        "latest": str,
+        "periodic": list,
+        "final": list,
+        "win": list,
+    },
     "behaviour": {
         "has_best": bool,
         "legacy_guard": bool,
+        "periodic_is_optional": bool,
         "has_save_best_after": bool,
         "default_save_best_after": int,
         "initial_watermarks": list,
         "resume_keeps_watermark": bool,
+        "resume_takes_stored": bool,
         "final_at": str,
+        "win_ends_at_once": bool,
+        "order": list,
+        "unrewarded": list,
     },
-    "contents": {"allow_globals": list, "required_keys": list},
+    "events": {"reward_tag": str, "epoch_tag": str, "logged_tags": list},
+    "contents": {
+        "models": list,
+        "allow_globals": list,
+        "absent_keys": list,
+        "required_keys": list,
+    },
 }
 _FINAL_AT = ("never", "epoch > max_epochs", "epoch >= max_epochs")
-_FIELDS = re.compile(r"\{(\w*)\}")
+_FIELDS = re.compile(r"\{([^{}]*)\}")
+_IN_NAMES = {"name", "epoch", "epoch:08", "frame", "reward", "stamp"}
+_IN_FOLDERS = {"name", "stamp", "pbt", "date"}
 
 
 def builtin_profiles() -> tuple[str, ...]:
@@ -108,12 +181,21 @@ def builtin_profiles() -> tuple[str, ...]:
     return (DEFAULT_PROFILE, *(name for name in found if name != DEFAULT_PROFILE))
 
 
+def builtin_layouts() -> tuple[str, ...]:
+    """Names of the layouts of folders that any profile can be given, as `PROFILE+LAYOUT`."""
+    return tuple(sorted(path.stem for path in (_FOLDER / "layouts").glob("*.toml")))
+
+
 @cache
 def load_profile(name_or_path: str = DEFAULT_PROFILE) -> Profile:
     """Return a built-in profile by name, or a user's own from a `.toml` file.
 
+    Args:
+        name_or_path: `NAME`, `NAME+LAYOUT` for the same dialect in another layout of folders, or
+            the path of a file.
+
     Raises:
-        ProfileError: no such profile, or its file is wrong.
+        ProfileError: no such profile or layout, or its file is wrong.
     """
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
@@ -121,22 +203,34 @@ def load_profile(name_or_path: str = DEFAULT_PROFILE) -> Profile:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ProfileError(f"profile {name_or_path!a} cannot be read: {error}") from error
-        return _from_toml(text, where=name_or_path)
-    if name_or_path not in builtin_profiles():
-        known = ", ".join(builtin_profiles())
+        return _profile(_merged(text, where=name_or_path), name_or_path)
+    if not _is_builtin(name_or_path):
+        known, layouts = ", ".join(builtin_profiles()), ", ".join(builtin_layouts())
         raise ProfileError(
-            f"no profile is called {name_or_path!a}; known are {known}, or give a .toml file"
+            f"no profile is called {name_or_path!a}; known are {known} (each also with the layout"
+            f" {layouts}: {DEFAULT_PROFILE}+{layouts}), or give a .toml file"
         )
-    return _from_toml(_builtin_text(name_or_path), where=name_or_path)
+    return _profile(_builtin(name_or_path), name_or_path)
 
 
-def _builtin_text(name: str) -> str:
-    return (_FOLDER / f"{name}.toml").read_text(encoding="utf-8")
+def _is_builtin(name: object) -> bool:
+    profile, plus, layout = name.partition("+") if isinstance(name, str) else ("", "", "")
+    return profile in builtin_profiles() and (not plus or layout in builtin_layouts())
 
 
-def _from_toml(text: str, *, where: str) -> Profile:
-    merged = _merged(text, where=where, depth=0)
-    layout, names = merged["layout"], merged["names"]
+def _builtin(name: str) -> dict[str, Any]:
+    """The tables of a built-in profile, in the layout that its name asks for."""
+    profile, _, layout = name.partition("+")
+    merged = _merged((_FOLDER / f"{profile}.toml").read_text(encoding="utf-8"), where=profile)
+    if layout:
+        text = (_FOLDER / "layouts" / f"{layout}.toml").read_text(encoding="utf-8")
+        merged["layout"] = {**merged["layout"], **toml.loads(text)["layout"]}
+        merged["name"] = name
+    return merged
+
+
+def _profile(merged: dict[str, Any], where: str) -> Profile:
+    layout, names, events = merged["layout"], merged["names"], merged["events"]
     behaviour, contents = merged["behaviour"], merged["contents"]
     if behaviour["final_at"] not in _FINAL_AT:
         raise ProfileError(
@@ -145,36 +239,97 @@ def _from_toml(text: str, *, where: str) -> Profile:
     watermarks = tuple(_number(value, where) for value in behaviour["initial_watermarks"])
     if not watermarks:
         raise ProfileError(f"{where}: behaviour.initial_watermarks must hold a number")
-    return Profile(
+    profile = Profile(
         name=merged["name"],
         summary=merged["summary"],
         source=merged["source"],
         checkpoints=layout["checkpoints"],
         summaries=layout["summaries"],
+        experiments=_texts(layout["experiments"], f"{where}: layout.experiments"),
+        config=_texts(layout["config"], f"{where}: layout.config"),
         suffix=names["suffix"],
         names=_templates(names, where),
-        stamped_experiment=layout["stamped_experiment"],
         has_best=behaviour["has_best"],
         legacy_guard=behaviour["legacy_guard"],
+        periodic_is_optional=behaviour["periodic_is_optional"],
         has_save_best_after=behaviour["has_save_best_after"],
         default_save_best_after=behaviour["default_save_best_after"],
         initial_watermarks=watermarks,
         resume_keeps_watermark=behaviour["resume_keeps_watermark"],
+        resume_takes_stored=behaviour["resume_takes_stored"],
         final_at=behaviour["final_at"],
+        win_ends_at_once=behaviour["win_ends_at_once"],
+        order=_kinds(behaviour["order"], f"{where}: behaviour.order"),
+        unrewarded=frozenset(_kinds(behaviour["unrewarded"], f"{where}: behaviour.unrewarded")),
+        reward_tag=events["reward_tag"],
+        epoch_tag=events["epoch_tag"],
+        logged_tags=_texts(events["logged_tags"], f"{where}: events.logged_tags"),
+        models=_texts(contents["models"], f"{where}: contents.models"),
         allowed_globals=TORCH_DEFAULT | _globals(contents["allow_globals"], where),
-        required_keys=tuple(str(key) for key in contents["required_keys"]),
+        absent_keys=frozenset(_texts(contents["absent_keys"], f"{where}: contents.absent_keys")),
+        required_keys=_texts(contents["required_keys"], f"{where}: contents.required_keys"),
     )
+    _check_whole(profile, where)
+    return profile
 
 
-def _merged(text: str, *, where: str, depth: int) -> dict[str, Any]:
+def _check_whole(profile: Profile, where: str) -> None:
+    """What single keys do not show: that they fit together."""
+    spelled = {template.kind for template in profile.names}
+    if profile.has_best != (Kind.BEST in spelled):
+        raise ProfileError(f"{where}: behaviour.has_best and names.best disagree")
+    if profile.final_at != "never" and Kind.FINAL not in spelled:
+        raise ProfileError(f"{where}: behaviour.final_at asks for a name in names.final")
+    unordered = spelled - set(profile.order)
+    if unordered:
+        missing = ", ".join(sorted(kind.value for kind in unordered))
+        raise ProfileError(f"{where}: behaviour.order lacks {missing}")
+    if not profile.models:
+        raise ProfileError(f"{where}: contents.models must name a key")
+    for key, folder in (("checkpoints", profile.checkpoints), ("summaries", profile.summaries)):
+        if not folder or folder.startswith("/") or ".." in folder.split("/"):
+            raise ProfileError(f"{where}: layout.{key} must be a folder inside the run")
+    for template in (*profile.experiments, profile.summaries):
+        fields = _FIELDS.findall(template)
+        if set(fields) - _IN_FOLDERS or len(set(fields)) < len(fields):
+            raise ProfileError(
+                f"{where}: layout: {template!a} takes {{name}}, {{stamp}}, {{pbt}} and {{date}},"
+                " each once"
+            )
+    strange = profile.absent_keys - set(RESUME_KEYS)
+    if strange:
+        raise ProfileError(
+            f"{where}: contents.absent_keys takes {', '.join(RESUME_KEYS)}, not {min(strange)!a}"
+        )
+
+
+def _texts(values: list[Any], where: str) -> tuple[str, ...]:
+    for value in values:
+        if not isinstance(value, str) or not value:
+            raise ProfileError(f"{where} must hold texts, not {value!a}")
+    return tuple(values)
+
+
+def _kinds(values: list[Any], where: str) -> tuple[Kind, ...]:
+    try:
+        found = tuple(Kind(value) for value in values)
+    except (ValueError, TypeError) as error:
+        known = ", ".join(kind.value for kind in Kind)
+        raise ProfileError(f"{where} takes {known}: {error}") from error
+    if len(set(found)) < len(found):
+        raise ProfileError(f"{where} names a kind twice")
+    return found
+
+
+def _merged(text: str, *, where: str) -> dict[str, Any]:
     """The profile's tables laid over those of its base."""
     try:
         raw: dict[str, Any] = toml.loads(text)
     except toml.TOMLDecodeError as error:
         raise ProfileError(f"{where}: not TOML: {error}") from error
     _validate(raw, where)
-    base_name = raw.get("base")
-    if base_name is None:
+    base = raw.get("base")
+    if base is None:
         missing = [
             f"{table}.{key}"
             for table, keys in _TABLES.items()
@@ -184,9 +339,9 @@ def _merged(text: str, *, where: str, depth: int) -> dict[str, Any]:
         if missing:
             raise ProfileError(f"{where}: without a base, these are needed: {', '.join(missing)}")
         return raw
-    if base_name not in builtin_profiles() or depth > len(builtin_profiles()):
-        raise ProfileError(f"{where}: base {base_name!a} is not a built-in profile")
-    merged = _merged(_builtin_text(base_name), where=base_name, depth=depth + 1)
+    if not _is_builtin(base):
+        raise ProfileError(f"{where}: base {base!a} is not a built-in profile")
+    merged = _builtin(base)
     for table in _TABLES:
         merged[table] = {**merged[table], **raw.get(table, {})}
     return {**merged, **{key: raw[key] for key in _TOP & raw.keys()}}
@@ -211,7 +366,11 @@ def _validate(raw: dict[str, Any], where: str) -> None:
 
 
 def _templates(names: dict[str, Any], where: str) -> tuple[NameTemplate, ...]:
-    found = [NameTemplate(Kind.BEST, names["best"])] if names["best"] else []
+    found = [
+        NameTemplate(kind, names[kind.value])
+        for kind in (Kind.BEST, Kind.LATEST)
+        if names[kind.value]
+    ]
     for kind in (Kind.PERIODIC, Kind.FINAL, Kind.WIN):
         for entry in names[kind.value]:
             if not isinstance(entry, dict) or set(entry) != {"template", "rewards"}:
@@ -226,20 +385,26 @@ def _templates(names: dict[str, Any], where: str) -> tuple[NameTemplate, ...]:
                 raise ProfileError(f"{where}: names.{kind.value}: {error}") from error
             found.append(NameTemplate(kind, entry["template"], forms))
     for template in found:
-        fields = Counter(_FIELDS.findall(template.template))
-        if "name" not in fields or set(fields) - {"name", "epoch", "frame", "reward"}:
-            raise ProfileError(
-                f"{where}: the template {template.template!a} needs {{name}} and takes"
-                " {epoch} or {frame}, and {reward}"
-            )
-        if max(fields.values()) > 1:
-            raise ProfileError(f"{where}: the template {template.template!a} repeats a field")
-        if ("reward" in fields) != bool(template.rewards):
-            raise ProfileError(
-                f"{where}: names.{template.kind.value}: {template.template!a} and its rewards"
-                " disagree: list the forms of {reward} if it is there, else none"
-            )
+        _check_template(template, where)
     return tuple(found)
+
+
+def _check_template(template: NameTemplate, where: str) -> None:
+    fields = Counter(_FIELDS.findall(template.template))
+    if "name" not in fields or set(fields) - _IN_NAMES:
+        raise ProfileError(
+            f"{where}: the template {template.template!a} needs {{name}} and takes"
+            " {epoch}, {epoch:08} or {frame}, {reward}, and {stamp}"
+        )
+    if max(fields.values()) > 1 or {"epoch", "epoch:08"} <= set(fields):
+        raise ProfileError(f"{where}: the template {template.template!a} repeats a field")
+    if "/" in template.template or "\0" in template.template:
+        raise ProfileError(f"{where}: the template {template.template!a} is no file's name")
+    if ("reward" in fields) != bool(template.rewards):
+        raise ProfileError(
+            f"{where}: names.{template.kind.value}: {template.template!a} and its rewards"
+            " disagree: list the forms of {reward} if it is there, else none"
+        )
 
 
 def _globals(entries: list[Any], where: str) -> frozenset[str]:

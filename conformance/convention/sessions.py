@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.convention.oracle import Save, Settings, expected_saves, first_best_epoch
-from conformance.convention.profile import Kind, Profile, RewardForm
+from conformance.convention.profile import Kind, Profile
 from conformance.convention.scenario import Scenario, ScenarioError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,7 @@ class PlayedSession:
             left out.
         watermark: the best mean reward that it starts from.
         resumed_from: the checkpoint; None for a fresh session.
-        saves: what it is due to write, in that order, as the oracle has it. The final save of a
-            session in which no episode has finished is not among them: some trainers write one.
+        saves: what it is due to write, in that order, as the oracle has it.
     """
 
     scenario: Scenario
@@ -133,7 +132,8 @@ def next_session(
         if reward is not None
     }
     watermark = profile.initial_watermarks[0] if point is None else point.watermark
-    saves = expected_saves(profile, _settings(scenario), rewards, watermark=watermark)
+    span = range(first, last + 1)
+    saves = expected_saves(profile, _settings(scenario), rewards, watermark=watermark, span=span)
     return PlayedSession(scenario, first, last, rewards, watermark, point, saves)
 
 
@@ -147,26 +147,28 @@ def resume_point_after(
     """
     if resume not in ("best", "last"):
         raise ScenarioError(f'resume must be "best" or "last", not {resume!a}')
-    best, other = _newest(profile, sessions)
+    best, other = _newest(sessions)
     found = best
-    if resume == "last" and other is not None and (best is None or not _is_later(best, other)):
-        found = other
+    if resume == "last" and other is not None:
+        later = best is not None and _is_later(profile, best, other)
+        found = best if later else other
     if found is None:
         return None
     number, save = found
     watermark = profile.initial_watermarks[0]
     if profile.resume_keeps_watermark:
         values = [save.watermark]
-        if save.epoch >= first_best_epoch(profile, sessions[number].settings):
+        takes_more = not profile.resume_takes_stored
+        if takes_more and save.epoch >= first_best_epoch(profile, sessions[number].settings):
             values.append(save.reward)
-        if best is not None:
+        if takes_more and best is not None:
             values.append(best[1].watermark)
         watermark = max(value for value in values if not math.isnan(value))
     return ResumePoint(save.kind, save.epoch, save.reward, save.watermark, watermark, number)
 
 
 def _newest(
-    profile: Profile, sessions: Sequence[PlayedSession]
+    sessions: Sequence[PlayedSession],
 ) -> tuple[tuple[int, Save] | None, tuple[int, Save] | None]:
     """The best checkpoint and the newest other one of the highest epoch, each with its session.
 
@@ -175,7 +177,7 @@ def _newest(
     """
     best, other = None, None
     for number, session in enumerate(sessions):
-        for save in _written(profile, session):
+        for save in session.saves:
             if save.kind is Kind.BEST:
                 best = (number, save)
             elif other is None or save.epoch >= other[1].epoch:
@@ -183,26 +185,18 @@ def _newest(
     return best, other
 
 
-def _is_later(best: tuple[int, Save], other: tuple[int, Save]) -> bool:
+def _is_later(profile: Profile, best: tuple[int, Save], other: tuple[int, Save]) -> bool:
     """Whether the best stores the higher epoch, or the same one and was written later."""
     if best[1].epoch != other[1].epoch:
         return best[1].epoch > other[1].epoch
-    # Within an epoch of one session: periodic, best, final.
-    return best[0] > other[0] or (best[0] == other[0] and other[1].kind is Kind.PERIODIC)
-
-
-def _written(profile: Profile, session: PlayedSession) -> Iterator[Save]:
-    """The checkpoints that the session leaves, the final save before any episode included."""
-    yield from session.saves
-    if not session.rewards and session.first <= session.last and ends_unrewarded(profile):
-        yield Save(Kind.FINAL, session.last, -math.inf, session.watermark)
+    order = profile.order
+    within = order.index(other[1].kind) < order.index(Kind.BEST)
+    return best[0] > other[0] or (best[0] == other[0] and within)
 
 
 def ends_unrewarded(profile: Profile) -> bool:
     """Whether the profile writes a final save also where no episode has finished."""
-    return profile.final_at != "never" and any(
-        RewardForm.MINUS_INF in template.rewards for template in profile.templates(Kind.FINAL)
-    )
+    return profile.final_at != "never" and Kind.FINAL in profile.unrewarded
 
 
 def _settings(scenario: Scenario) -> Settings:

@@ -7,7 +7,7 @@ import os
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
@@ -163,6 +163,29 @@ def read_event_file(path: Path, *, tag: str = "rewards/iter") -> EventFile:
         problem=found.problem,
         unreadable=found.unreadable,
     )
+
+
+def read_rewards(path: Path, *, tag: str = "rewards/iter", epoch_tag: str = "") -> EventFile:
+    """Read an event file as `read_event_file` does, with each reward at its epoch.
+
+    Args:
+        path: the file.
+        tag: of the mean reward.
+        epoch_tag: where the reward is logged by frame: the scalar that says the epoch of a frame.
+            A reward at a frame without one is left out. Empty: the reward is logged by epoch.
+    """
+    file = read_event_file(path, tag=tag)
+    if not epoch_tag:
+        return file
+    epochs = {
+        entry.step: int(entry.value)
+        for entry in read_event_file(path, tag=epoch_tag).rewards
+        if math.isfinite(entry.value)
+    }
+    rewards = tuple(
+        replace(entry, step=epochs[entry.step]) for entry in file.rewards if entry.step in epochs
+    )
+    return replace(file, rewards=rewards)
 
 
 class _UnreadableError(Exception):

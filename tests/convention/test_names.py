@@ -12,7 +12,10 @@ from conformance.convention.names import (
     Flaw,
     format_name,
     has_checkpoint_suffix,
+    holds_event_files,
     parse_name,
+    run_name_of,
+    summarised_name,
 )
 from conformance.convention.profile import Kind, Profile, builtin_profiles, load_profile
 from conformance.convention.rewards import reward_text, same_reward
@@ -56,13 +59,26 @@ def test_a_formatted_name_parses_back(
     profile, kind = written
     text = format_name(profile, kind, name, epoch=epoch, reward=reward)
     parsed = parse_name(profile, name, text)
-    assert (parsed.text, parsed.kind, parsed.flaws) == (text, kind, ())
-    if kind is Kind.BEST:
-        assert (parsed.epoch, parsed.reward) == (None, None)
-    else:
-        assert parsed.epoch == epoch
-        assert parsed.reward is not None
+    assert (parsed.text, parsed.kind, parsed.flaws) == (text, _first_spelled(profile, kind), ())
+    fields = profile.templates(kind)[0].template
+    assert parsed.epoch == (epoch if "{epoch" in fields else None)
+    assert bool(parsed.stamp) == ("{stamp}" in fields)
+    assert (parsed.reward is None) == ("{reward}" not in fields)
+    if parsed.reward is not None:
         assert same_reward(parsed.reward, reward)
+
+
+def _first_spelled(profile: Profile, kind: Kind) -> Kind:
+    """The kind that a name of this one is read as: the first that is spelled alike.
+
+    A final save of SAC reads like a periodic one, and ASE's is its latest.
+    """
+    own = profile.templates(kind)[0]
+    return next(
+        template.kind
+        for template in profile.names
+        if template.template == own.template and own.rewards[:1] == template.rewards[:1]
+    )
 
 
 @pytest.mark.parametrize("name", HARD_NAMES)
@@ -73,7 +89,7 @@ def test_hard_names_parse_back_in_every_profile(profile_name: str, name: str) ->
         if profile.templates(kind):
             text = format_name(profile, kind, name, epoch=12, reward=-1.2e-05)
             parsed = parse_name(profile, name, text)
-            assert (parsed.kind, parsed.flaws) == (kind, ())
+            assert (parsed.kind, parsed.flaws) == (_first_spelled(profile, kind), ())
 
 
 @pytest.mark.parametrize(
@@ -88,11 +104,25 @@ def test_hard_names_parse_back_in_every_profile(profile_name: str, name: str) ->
         ("rl_games-1.6", Kind.PERIODIC, "last_Ant_ep_250_rew_4203.595.pth"),
         ("rl_games-1.6", Kind.FINAL, "last_Ant_ep_250_rew__4203.595_.pth"),
         ("rl_games-1.6", Kind.WIN, "Ant_ep_250_rew_4203.595.pth"),
+        ("rl_games-1.0", Kind.PERIODIC, "last_Antep=250rew=[4203.595].pth"),
+        ("rl_games-1.0", Kind.FINAL, "last_Antep=250rew=[4203.595].pth"),
+        ("rl_games-1.0", Kind.WIN, "Antep=250rew=[4203.595].pth"),
+        ("rl_games-1.1", Kind.PERIODIC, "last_Ant_ep_250_rew_4203.595.pth"),
+        ("rl_games-1.1", Kind.FINAL, "last_Antep250rew[4203.595].pth"),
+        ("rl_games-1.6.0", Kind.FINAL, "last_Ant_ep_250_rew__4203.595_.pth"),
+        ("rl_games-2.0", Kind.FINAL, "last_Ant_ep_250_rew__4203.595_.pth"),
+        ("rl_games-sac", Kind.PERIODIC, "last_Ant_ep_250_rew_4203.595.pth"),
+        ("rl_games-sac", Kind.FINAL, "last_Ant_ep_250_rew_4203.595.pth"),
+        ("amp", Kind.PERIODIC, "Ant_14-09-26-53_250.pth"),
+        ("amp", Kind.FINAL, "Ant_14-09-26-53.pth"),
+        ("ase", Kind.LATEST, "Ant.pth"),
+        ("ase", Kind.PERIODIC, "Ant_00000250.pth"),
     ],
 )
 def test_names_as_real_trainers_write_them(profile_name: str, kind: Kind, text: str) -> None:
     profile = load_profile(profile_name)
-    assert format_name(profile, kind, "Ant", epoch=250, reward=4203.595) == text
+    stamp = "14-09-26-53"
+    assert format_name(profile, kind, "Ant", epoch=250, reward=4203.595, stamp=stamp) == text
 
 
 @pytest.mark.parametrize(
@@ -111,10 +141,20 @@ def test_names_as_real_trainers_write_them(profile_name: str, kind: Kind, text: 
         ),
         ("rl_games-1.6", "jz_bi", "last_jz_bi_ep_5_rew_-inf.pth", Kind.PERIODIC, -math.inf),
         ("rl_games-1.6", "drone_PPO", "drone_PPO_ep_162_rew_689.0455.pth", Kind.WIN, 689.0455),
+        ("rl_games-1.0", "Aliengo", "last_Aliengoep=6250rew=[5714.33].pth", Kind.PERIODIC, 5714.33),
+        ("rl_games-1.0", "A", "last_Aep=5rew=5714.33.pth", Kind.PERIODIC, 5714.33),
+        ("rl_games-2.0", "A", "last_A_custom_stop_ep_7.pth", Kind.FINAL, None),
+        ("rl_games-sac", "A", "last_A_frame_512_rew_-inf.pth", Kind.FINAL, -math.inf),
+        ("rl_games-sac", "A", "last_A_ep_7_rew_-inf.pth", Kind.PERIODIC, -math.inf),
+        ("rl_games-1.6", "A", "last_A_ep_9_rew__1000. -1.e-05_.pth", Kind.FINAL, 1000.0),
+        ("amp", "A_07-12-30-00", "A_07-12-30-00_07-12-30-01.pth", Kind.FINAL, None),
+        ("amp", "A_07-12-30-00", "A_07-12-30-00_07-12-30-01_50.pth", Kind.PERIODIC, None),
+        ("ase", "A_00000001", "A_00000001_00000050.pth", Kind.PERIODIC, None),
+        ("ase", "A", "A_123456789.pth", Kind.PERIODIC, None),
     ],
 )
 def test_names_that_real_trainers_wrote(
-    profile_name: str, name: str, text: str, kind: Kind, reward: float
+    profile_name: str, name: str, text: str, kind: Kind, reward: float | None
 ) -> None:
     parsed = parse_name(load_profile(profile_name), name, text)
     assert (parsed.kind, parsed.reward, parsed.flaws) == (kind, reward, ())
@@ -237,6 +277,28 @@ def test_the_default_dialect_is_misspelled_in_an_underscored_one(text: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("profile_name", "text", "flaw"),
+    [
+        ("ase", "A_50.pth", Flaw.EPOCH),
+        ("ase", "A_00000000.pth", Flaw.EPOCH),
+        ("ase", "A_000000050.pth", Flaw.EPOCH),
+        ("ase", "B_00000050.pth", Flaw.RUN_NAME),
+        ("amp", "A_07-12-30-00_050.pth", Flaw.EPOCH),
+        ("amp", "B_07-12-30-00_50.pth", Flaw.RUN_NAME),
+        ("rl_games-1.0", "last_Aep=050rew=[5.].pth", Flaw.EPOCH),
+        ("rl_games-1.0", "last_Aep=50rew=[5].pth", Flaw.REWARD),
+        ("ase", "A_best.pth", Flaw.SPELLING),
+        ("amp", "A_07-12-30-60_50.pth", Flaw.SPELLING),
+        ("amp", "A_32-12-30-00.pth", Flaw.SPELLING),
+        ("amp", "A.pth", Flaw.SPELLING),
+        ("rl_games-1.6", "last_A_custom_stop_ep_7.pth", Flaw.SPELLING),
+    ],
+)
+def test_flaws_of_each_dialect_are_blamed_alone(profile_name: str, text: str, flaw: Flaw) -> None:
+    assert parse_name(load_profile(profile_name), "A", text).flaws == (flaw,)
+
+
+@pytest.mark.parametrize(
     ("text", "flaw"),
     [
         ("last_A_ep_0002_rew_5.0.pth", Flaw.EPOCH),
@@ -302,7 +364,8 @@ def test_endless_names_end(profile_name: str, text: str) -> None:
     parsed = parse_name(profile, "A", text)
     assert parsed.flaws
     assert parsed.epoch is None or parsed.epoch < 10**18
-    assert parse_name(profile, text, format_name(profile, Kind.BEST, text)).kind is Kind.BEST
+    kind = Kind.BEST if profile.has_best else Kind.PERIODIC
+    assert parse_name(profile, text, format_name(profile, kind, text, epoch=1)).kind is kind
 
 
 @pytest.mark.parametrize("name", ["A\n", "\n", "A\0", "\udc80", "A\u202e", "\x1b[31m", "A\r"])
@@ -328,3 +391,37 @@ def test_a_line_break_behind_a_whole_name_is_not_overlooked() -> None:
 )
 def test_checkpoint_suffixes(text: str, *, expected: bool) -> None:
     assert has_checkpoint_suffix(text) is expected
+
+
+# --- the run's name, as its folders tell it -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("profile_name", "path", "name"),
+    [
+        ("isaacgymenvs", "/runs/A", "A"),
+        ("isaacgymenvs", "/runs/A_14-09-26-53", "A_14-09-26-53"),
+        ("rl_games-1.5", "/runs/A", "A"),
+        ("rl_games-1.5", "/runs/A_14-09-26-53", "A"),
+        ("rl_games-1.5", "/runs/A_pbt_07_14-09-26-53", "A"),
+        ("rl_games-1.5", "/runs/A_32-09-26-53", "A_32-09-26-53"),
+        ("rl_games-1.5", "/runs/A_14-09-26-53_14-09-26-54", "A_14-09-26-53"),
+        ("rl_games-1.5", "/runs/x[1]_14-09-26-53", "x[1]"),
+        ("rl_games-1.0", "/somewhere", None),
+        ("rl_games-1.6+isaaclab", "/logs/rl_games/A/2024-01-31_14-09-26", "A"),
+        ("rl_games-1.6+isaaclab", "/logs/rl_games/A/2024-13-31_14-09-26", None),
+        ("rl_games-1.6+isaaclab", "/logs/rl_games/A", None),
+    ],
+)
+def test_a_run_s_folder_tells_its_name(profile_name: str, path: str, name: str | None) -> None:
+    assert run_name_of(load_profile(profile_name), path) == name
+
+
+def test_the_folder_of_event_files_may_tell_the_run_s_name() -> None:
+    early = load_profile("rl_games-1.0")
+    assert holds_event_files(early, "runs/A_14-09-26-53")
+    assert not holds_event_files(early, "runs")
+    assert not holds_event_files(early, "summaries")
+    assert summarised_name(early, "runs/A_14-09-26-53") == "A"
+    assert holds_event_files(DEFAULT, "summaries")
+    assert summarised_name(DEFAULT, "summaries") is None

@@ -217,14 +217,175 @@ def test_without_max_epochs_there_is_no_final_save() -> None:
     assert {save.kind for save in saves} == {BEST}
 
 
-def test_a_profile_without_a_best_writes_none() -> None:
+def test_a_profile_without_a_best_writes_none_and_its_watermark_never_moves() -> None:
     saves = expected_saves(replace(DEFAULT, has_best=False), _run(2), _known(1.0, 2.0))
-    assert saves == (Save(PERIODIC, 2, 2.0, 1.0),)
+    assert saves == (Save(PERIODIC, 2, 2.0, -INF),)
 
 
 @pytest.mark.parametrize(("epoch", "due"), [(1, False), (5, True), (6, False), (10, True)])
 def test_periodic_epochs_are_multiples(epoch: int, due: bool) -> None:
     assert is_periodic(DEFAULT, 5, Epoch(epoch, 1.0, 2.0, 2.0, improved=False)) is due
+
+
+# --- dialects, save by save -----------------------------------------------------------------
+
+WIN, LATEST = Kind.WIN, Kind.LATEST
+START = -100500.0
+
+
+@pytest.mark.parametrize(
+    ("profile", "rewards", "expected"),
+    [
+        # Three epochs and one more where the profile ends late; save_freq 2, a win above 9.
+        pytest.param(
+            "rl_games-1.0",
+            (5.0, 4.0, 6.0, 3.0),
+            [
+                (BEST, 1, 5.0, 5.0),
+                (PERIODIC, 2, 4.0, 5.0),
+                (BEST, 3, 6.0, 6.0),
+                (PERIODIC, 4, 3.0, 6.0),
+                (FINAL, 4, 3.0, 6.0),
+            ],
+            id="1.0 ends one epoch late, and may spell two saves alike",
+        ),
+        pytest.param(
+            "rl_games-1.1",
+            (5.0, 4.0, 3.0, 10.0),
+            [
+                (BEST, 1, 5.0, 5.0),
+                (PERIODIC, 2, 4.0, 5.0),
+                (BEST, 4, 10.0, 10.0),
+                (WIN, 4, 10.0, 10.0),
+                (FINAL, 4, 10.0, 10.0),
+            ],
+            id="1.1 wins in its last epoch, which has a final save too",
+        ),
+        pytest.param(
+            "rl_games-1.0",
+            (5.0, 4.0, 3.0, 10.0),
+            [
+                (BEST, 1, 5.0, 5.0),
+                (PERIODIC, 2, 4.0, 5.0),
+                (BEST, 4, 10.0, 10.0),
+                (WIN, 4, 10.0, 10.0),
+            ],
+            id="1.0 wins and writes nothing after it",
+        ),
+        pytest.param(
+            "rl_games-1.1", (None,) * 4, [], id="1.1 stumbles over a missing mean at its end"
+        ),
+        pytest.param(
+            "rl_games-1.5",
+            (None,) * 3,
+            [(FINAL, 3, -INF, START)],
+            id="1.5 ends without an episode",
+        ),
+        pytest.param(
+            "rl_games-1.5",
+            (5.0, 10.0, 11.0),
+            [(BEST, 1, 5.0, 5.0), (BEST, 2, 10.0, 10.0), (WIN, 2, 10.0, 10.0)],
+            id="1.5 is won and trains no more",
+        ),
+        pytest.param(
+            "rl_games-1.6.0",
+            (5.0, 6.0, 4.0),
+            [(BEST, 1, 5.0, 5.0), (BEST, 2, 6.0, 6.0), (FINAL, 3, 4.0, 6.0)],
+            id="1.6.0 has the guard",
+        ),
+        pytest.param(
+            "rl_games-1.6",
+            (5.0, 10.0),
+            [
+                (BEST, 1, 5.0, 5.0),
+                (PERIODIC, 2, 10.0, 5.0),
+                (BEST, 2, 10.0, 10.0),
+                (WIN, 2, 10.0, 10.0),
+            ],
+            id="1.6 has none",
+        ),
+        pytest.param(
+            "rl_games-2.0",
+            (None, -1e30, None),
+            [(PERIODIC, 2, -1e30, -INF), (BEST, 2, -1e30, -1e30), (FINAL, 3, -INF, -1e30)],
+            id="2.0 starts from -inf",
+        ),
+        pytest.param(
+            "rl_games-sac-1.6",
+            (None, None, None),
+            [],
+            id="older SAC never ends without an episode",
+        ),
+        pytest.param(
+            "rl_games-sac-1.6",
+            (None, 5.0, 4.0),
+            [(PERIODIC, 2, 5.0, -1e9), (BEST, 2, 5.0, 5.0), (FINAL, 3, 4.0, 5.0)],
+            id="older SAC writes in PPO's order",
+        ),
+        pytest.param(
+            "rl_games-sac",
+            (None, None, None),
+            [(PERIODIC, 2, -INF, -INF), (FINAL, 3, -INF, -INF)],
+            id="later SAC writes without an episode",
+        ),
+        pytest.param(
+            "rl_games-sac",
+            (5.0, 10.0, 11.0),
+            [
+                (BEST, 1, 5.0, 5.0),
+                (BEST, 2, 10.0, 10.0),
+                (WIN, 2, 10.0, 10.0),
+                (PERIODIC, 2, 10.0, 10.0),
+            ],
+            id="later SAC writes the periodic one last, with the new watermark",
+        ),
+        pytest.param(
+            "amp",
+            (None, None, 5.0, 10.0),
+            [(PERIODIC, 2, -INF, START), (PERIODIC, 4, 10.0, START), (FINAL, 4, 10.0, START)],
+            id="AMP has no best, and its watermark never moves",
+        ),
+        pytest.param(
+            "ase",
+            (None, 6.0, 5.0, 4.0),
+            [
+                (LATEST, 2, 6.0, START),
+                (PERIODIC, 2, 6.0, START),
+                (LATEST, 4, 4.0, START),
+                (PERIODIC, 4, 4.0, START),
+                (FINAL, 4, 4.0, START),
+            ],
+            id="ASE rewrites its latest before each numbered one",
+        ),
+    ],
+)
+def test_each_dialect_saves(
+    profile: str,
+    rewards: tuple[float | None, ...],
+    expected: list[tuple[Kind, int, float, float]],
+) -> None:
+    run = Settings("A", 2, max_epochs=3, save_best_after=AT_ONCE, score_to_win=9.0)
+    span = range(1, len(rewards) + 1)
+    saves = expected_saves(load_profile(profile), run, _known(*rewards), span=span)
+    assert [(save.kind, save.epoch, save.reward, save.watermark) for save in saves] == expected
+
+
+def test_a_score_to_win_that_is_not_known_ends_nothing() -> None:
+    run = Settings("A", 0, save_best_after=AT_ONCE)
+    assert [save.kind for save in expected_saves(V16, run, _known(1.0, 1e9))] == [BEST, BEST]
+    at_score = replace(run, score_to_win=1e9)
+    assert [save.kind for save in expected_saves(V16, at_score, _known(1.0, 1e9))] == [BEST, BEST]
+
+
+def test_a_profile_without_a_win_is_never_won() -> None:
+    run = Settings("A", 0, score_to_win=0.0)
+    assert [save.kind for save in expected_saves(DEFAULT, run, _known(1.0, 2.0))] == [BEST, BEST]
+
+
+def test_an_epoch_that_is_not_spanned_is_not_played() -> None:
+    run = _run(1, max_epochs=1, save_best_after=AT_ONCE)
+    assert expected_saves(V16, run, {}) == ()
+    assert expected_saves(V16, run, {}, span=(1,)) == (Save(FINAL, 1, -INF, -1e9),)
 
 
 # --- the trainers' loops, written out again -------------------------------------------------

@@ -139,13 +139,19 @@ def test_a_profile_may_have_no_best(load: Callable[[str], Profile]) -> None:
 def test_a_profile_without_a_base_gives_everything(load: Callable[[str], Profile]) -> None:
     profile = load(
         HEAD
-        + '[layout]\ncheckpoints = "ckpt"\nsummaries = "tb"\nstamped_experiment = false\n'
-        + '[names]\nsuffix = ".pt"\nbest = "{name}"\nperiodic = []\nfinal = []\nwin = []\n'
+        + '[layout]\ncheckpoints = "ckpt"\nsummaries = "tb"\nconfig = []\n'
+        + 'experiments = ["{name}"]\n'
+        + '[names]\nsuffix = ".pt"\nbest = "{name}"\nlatest = ""\n'
+        + "periodic = []\nfinal = []\nwin = []\n"
         + "[behaviour]\nhas_best = true\nlegacy_guard = false\nhas_save_best_after = false\n"
+        + "periodic_is_optional = false\nresume_takes_stored = false\nwin_ends_at_once = false\n"
         + "default_save_best_after = 0\ninitial_watermarks = [-1, 2.5]\n"
-        + 'resume_keeps_watermark = true\nfinal_at = "never"\n'
+        + 'resume_keeps_watermark = true\nfinal_at = "never"\norder = ["best"]\nunrewarded = []\n'
+        + '[events]\nreward_tag = "reward"\nepoch_tag = ""\nlogged_tags = []\n'
         + '[contents]\nallow_globals = ["numpy-data", "my.Class"]\nrequired_keys = []\n'
+        + 'models = ["policy"]\nabsent_keys = ["optimizer"]\n'
     )
+    assert profile.resume_keys == ("epoch", "last_mean_rewards")
     assert (profile.checkpoints, profile.summaries) == ("ckpt", "tb")
     assert profile.initial_watermarks == (-1.0, 2.5)
     assert profile.allowed_globals == TORCH_DEFAULT | NUMPY_DATA | {"my.Class"}
@@ -232,10 +238,47 @@ def test_a_profile_without_a_base_gives_everything(load: Callable[[str], Profile
         ),
         (BASED + "[contents]\nallow_globals = ['numpy']\n", "contents.allow_globals takes"),
         (BASED + "[contents]\nallow_globals = [7]\n", "contents.allow_globals takes"),
+        (BASED + "[layout]\nexperiments = 'no'\n", "layout.experiments has the wrong type"),
+        (BASED + "[layout]\nexperiments = [7]\n", "layout.experiments must hold texts, not 7"),
         (
-            BASED + "[layout]\nstamped_experiment = 'no'\n",
-            "layout.stamped_experiment has the wrong",
+            BASED + "[layout]\nexperiments = ['{name}{epoch}']\n",
+            "'{name}{epoch}' takes {name}, {st",
         ),
+        (BASED + "[layout]\nexperiments = ['{name}{name}']\n", "'{name}{name}' takes {name}, {st"),
+        (BASED + "[layout]\nconfig = ['']\n", "layout.config must hold texts, not ''"),
+        (BASED + "[layout]\ncheckpoints = ''\n", "layout.checkpoints must be a folder inside"),
+        (BASED + "[layout]\ncheckpoints = '../nn'\n", "layout.checkpoints must be a folder inside"),
+        (BASED + "[layout]\nsummaries = '/tb'\n", "layout.summaries must be a folder inside"),
+        (BASED + "[layout]\nsummaries = 'tb/{epoch}'\n", "'tb/{epoch}' takes {name}, {stamp}"),
+        (BASED + "[names]\nbest = ''\n", "behaviour.has_best and names.best disagree"),
+        (BASED + "[behaviour]\nhas_best = false\n", "behaviour.has_best and names.best disagree"),
+        (BASED + "[names]\nbest = '{name}/best'\n", "'{name}/best' is no file's name"),
+        (
+            BASED + "[names]\nwin = [{ template = '{name}{epoch}{epoch:08}', rewards = [] }]\n",
+            "repeats a field",
+        ),
+        (
+            BASED + "[behaviour]\nfinal_at = 'epoch > max_epochs'\n",
+            "behaviour.final_at asks for a name in names.final",
+        ),
+        (BASED + "[behaviour]\norder = ['best']\n", "behaviour.order lacks periodic"),
+        (
+            BASED + "[behaviour]\norder = ['best', 'worst']\n",
+            "behaviour.order takes best, periodic, final, win, latest: 'worst'",
+        ),
+        (
+            BASED + "[behaviour]\norder = ['best', 'periodic', 'best']\n",
+            "behaviour.order names a kind twice",
+        ),
+        (BASED + "[behaviour]\nunrewarded = [7]\n", "behaviour.unrewarded takes best, "),
+        (BASED + "[events]\nreward_tag = 7\n", "events.reward_tag has the wrong type"),
+        (BASED + "[events]\nlogged_tags = [7]\n", "events.logged_tags must hold texts, not 7"),
+        (BASED + "[contents]\nmodels = []\n", "contents.models must name a key"),
+        (
+            BASED + "[contents]\nabsent_keys = ['frame']\n",
+            "contents.absent_keys takes epoch, optimizer, last_mean_rewards, not 'frame'",
+        ),
+        (BASED + "[contents]\nrequired_keys = [7]\n", "contents.required_keys must hold texts"),
     ],
 )
 def test_a_wrong_file_says_which_key(

@@ -100,6 +100,7 @@ def train(profile, scenario, folder, epochs, watermark):
         if reward is None:
             if epoch >= ends_at:
                 folder.write("final", epoch, -math.inf, watermark, counts=True)
+                writes.append(("final", epoch, "-inf", repr(watermark)))
             continue
         counts = not profile.has_save_best_after or epoch >= scenario.save_best_after
         better = as_float32(reward) > as_float32(watermark)
