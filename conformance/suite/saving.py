@@ -145,10 +145,14 @@ class _Copy:
                 self._stopped(f"its files hold more than {_MOST_BYTES // 1024**2} MiB")
                 return
             self.bytes_left -= left
-            with target.open("xb") as copy:
-                while left and (chunk := stream.read(min(left, _CHUNK))):
-                    copy.write(chunk)
-                    left -= len(chunk)
+            try:
+                with target.open("xb") as copy:
+                    while left and (chunk := stream.read(min(left, _CHUNK))):
+                        copy.write(chunk)
+                        left -= len(chunk)
+            except OSError:
+                target.unlink(missing_ok=True)  # half a checkpoint would look like the trainer's
+                raise
         self.files.append(str(target.relative_to(self.top)))
 
     def _stopped(self, why: str) -> None:
