@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -146,6 +147,20 @@ def test_wrong_options_are_wrong_usage(run):
     result = run("--trainer", BASE, "--conformance-profile=none")
     result.assert_outcomes(errors=1, skipped=ALL - 1)
     result.stdout.fnmatch_lines(["*no profile is called 'none'*"])
+
+
+@pytest.mark.slow
+def test_the_test_file_of_the_documentation_runs(pytester):
+    page = (Path(__file__).parents[1] / "docs" / "test-suites.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    defect = "from conformance.mutants import RewritesOnTie\nclass Trainer(RewritesOnTie): pass"
+    pytester.makepyfile(test_theirs=block, my_fork=defect)
+    result = pytester.runpytest_subprocess(*PLUGIN)
+    found = result.parseoutcomes()
+    assert found.pop("skipped") < 12
+    assert found.pop("passed") > 30
+    assert found == {"failed": 2, "xfailed": 1}  # the plain test and the machine see it
+    result.stdout.fnmatch_lines(["*BEST-003: *"])
 
 
 @pytest.mark.slow
