@@ -451,6 +451,8 @@ def _ranks(command: CommandTrainer, stage: Stage, root: Path, *, prepared: bool 
     if not runs:
         ended = "" if broke is None else f": {_told(broke)}"
         return unobservable(f"no run appeared in the folder that the ranks were given{ended}")
+    if broke is None and not stage.subject(runs[0]).checkpoints:
+        return unobservable("the ranks wrote no checkpoint; let them train longer")
     return _counted(_written(stage, runs[0], journal, root), journal, broke)
 
 
@@ -570,7 +572,7 @@ def _counted(written: _Written, journal: Journal, broke: TrainerBroke | None) ->
             " one end of writing for several beginnings"
         )
     if not written.names:
-        return unobservable("the ranks wrote no checkpoint of the profile; let them train longer")
+        return unobservable("the ranks wrote no checkpoint that the profile knows")
     if not written.is_certain():
         return unobservable(
             f"whether each write of {written.best!a} was due cannot be told; let the command save"
