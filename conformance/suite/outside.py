@@ -436,6 +436,11 @@ def _ranks(command: CommandTrainer, stage: Stage, root: Path, *, prepared: bool 
         journal = recording.stop()
     if broke is not None and broke.code in _NO_END:
         return unobservable(f"the ranks came to no end: {_told(broke)}")
+    return _left(stage, root, journal, broke)
+
+
+def _left(stage: Stage, root: Path, journal: Journal, broke: TrainerBroke | None) -> Outcome:
+    """RANK-001 of what the ranks left: how many folders, and what was written in the one."""
     found = stage.runs(root)
     runs = sorted({run for each in found.values() for run in each})
     folders = sorted(
