@@ -16,7 +16,7 @@ from conformance.convention.rules import Level, Verdict
 from conformance.convention.sessions import PlayedSession, next_session
 from conformance.evidence.journal import JournalError, writes
 from conformance.evidence.runs import scan_run
-from conformance.evidence.summaries import is_event_file_name, read_event_file
+from conformance.evidence.summaries import is_event_file_name, read_rewards
 from conformance.trainers import TrainerBroke, UnsupportedScenario
 
 if TYPE_CHECKING:
@@ -80,6 +80,11 @@ class Play:
                 if known is None or _rank(finding) < _rank(known):
                     worst[finding.rule] = finding
         return worst
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing failed and the trainer did not break."""
+        return self.broke is None and not self.failing
 
     @property
     def failing(self) -> dict[str, Finding]:
@@ -157,11 +162,14 @@ class Player:
         if not prepared:
             return self._seen(chain, keep)
         play = self._once(chain, keep, prepared=True)
-        if not play.failing and play.broke is None:
+        if play.is_sound:
             return play
         bare = self._seen(chain, keep)
-        if not bare.failing and bare.broke is None:
-            self._may_prepare = False  # the trainer minds: a folder that is there is another run's
+        if not bare.is_sound:
+            return bare
+        if self._once(chain, keep, prepared=True).is_sound:
+            return play  # it fails now and then, whatever the folder
+        self._may_prepare = False  # the trainer minds: a folder that is there is another run's
         return bare
 
     def _seen(self, chain: Chain, keep: Callable[[Path], None] | None) -> Play:
@@ -302,7 +310,9 @@ class Player:
         run, others = self._find(scenario)
         after = _event_files(run, self.profile)
         logs = tuple(
-            read_event_file(path) for path, stamp in after.items() if before.get(path) != stamp
+            read_rewards(path, tag=self.profile.reward_tag, epoch_tag=self.profile.epoch_tag)
+            for path, stamp in after.items()
+            if before.get(path) != stamp
         )
         return replace(
             start,

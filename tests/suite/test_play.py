@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 import pytest
@@ -174,6 +175,30 @@ def test_what_another_process_leaves_in_the_working_directory_meanwhile_is_not_b
         play = one.play(CHAIN)
     assert play.broke is None
     assert Interrupted.plays == 2
+
+
+def test_a_trainer_that_fails_now_and_then_is_not_taken_for_one_that_minds_its_folder(tmp_path):
+    count = tmp_path / "count"
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import sys, json, pathlib\n"
+        "from conformance import Scenario, mutants\n"
+        f"count = pathlib.Path({str(count)!r})\n"
+        "for line in sys.stdin:\n"
+        "    asked = json.loads(line)\n"
+        "    if asked['cmd'] == 'stop': break\n"
+        "    if asked['cmd'] == 'train':\n"
+        "        number = int(count.read_text()) if count.exists() else 0\n"
+        "        count.write_text(str(number + 1))\n"
+        "        kind = mutants.RewritesOnTie if number == 1 else mutants.Trainer\n"
+        "        kind().train(Scenario.from_mapping(asked['scenario']))\n"
+        "    about = {'name': 'now and then', 'version': '1'}\n"
+        "    print(json.dumps({'ok': True, 'protocol': 1, 'trainer': about,"
+        " 'capabilities': ['resume']}), flush=True)\n"
+    )
+    with player(f"worker:{sys.executable} {worker}") as one:
+        assert one.play(CHAIN).is_sound  # the first play of a worker finds no folder prepared
+        assert set(one.play(CHAIN).failing) == {"BEST-003"}
 
 
 # --- the journal ----------------------------------------------------------------------------
