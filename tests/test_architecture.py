@@ -33,6 +33,8 @@ ALLOWED = {
     "mutants": {"convention", "evidence", "fixtures"},
     "trainers": {"convention", "evidence"},  # the adapter of rl_games finds what to resume from
 }
+# These drive the mutants that stand beside them, as any trainer is driven.
+MATRIX = {"conformance/mutants/matrix.py", "conformance/mutants/__main__.py"}
 # The one module that needs torch, imported by its check alone where a model is given.
 TORCH_MODULE = "conformance/checks/model.py"
 # What drives rl_games; imported only where its name is given as the trainer.
@@ -88,6 +90,7 @@ def test_arrows_run_one_way(room: str) -> None:
     wrong = {
         f"{_name(path)} imports {module}"
         for path in _in_room(room)
+        if _name(path) not in MATRIX
         for module in _imports(path)
         if _room(module) in rooms - ALLOWED[room] - {room, "__init__"}
     }
@@ -99,6 +102,7 @@ def test_mutants_take_nothing_from_what_judges_them() -> None:
     wrong = {
         f"{_name(path)} imports {module}"
         for path in _in_room("mutants")
+        if _name(path) not in MATRIX
         for module in _imports(path)
         if module.startswith(("conformance.convention", "conformance.fixtures"))
         and module.split(".")[:3]
@@ -107,6 +111,19 @@ def test_mutants_take_nothing_from_what_judges_them() -> None:
             ["conformance", "fixtures", "archive"],
             ["conformance", "fixtures", "events"],
         )
+    }
+    assert wrong == set()
+
+
+def test_nobody_imports_what_drives_the_mutants() -> None:
+    """So that a mutant never comes to know what judges it."""
+    assert "conformance.suite.session" in set(_imports(ROOT / "conformance/mutants/matrix.py"))
+    wrong = {
+        f"{_name(path)} imports {module}"
+        for path in SOURCES
+        if _name(path) not in MATRIX
+        for module in _imports(path)
+        if module.startswith(("conformance.mutants.matrix", "conformance.mutants.__main__"))
     }
     assert wrong == set()
 

@@ -42,7 +42,7 @@ SYMPTOM_OF: Mapping[str, frozenset[str]] = {
     "BEST-006": frozenset({"NAME-006"}),
 }
 # What a NaN that became the watermark leads to.
-_SHOWN_BY_NAN = frozenset({"BEST-001", "BEST-003", "BEST-004", "BEST-006", "CADENCE-005"})
+_SHOWN_BY_NAN = frozenset(f"BEST-00{number}" for number in (1, 3, 4, 6, 8)) | {"CADENCE-005"}
 # Where one of these breaks, periodic checkpoints repeat the watermark that it shows.
 _OF_THE_WATERMARK = frozenset(f"BEST-00{number}" for number in (1, 3, 4, 5, 6, 7, 8))
 
@@ -68,6 +68,8 @@ def is_symptom(rule: str, finding: Finding, chain: Chain, failing: Mapping[str, 
     """Whether a broken rule only shows what another broken one does."""
     if rule in ("BEST-003", "BEST-004") and len(chain) > 1 and "BEST-008" in failing:
         return True  # it takes a resume to show it
+    if rule == "BEST-003" and "BEST-002" in failing and not _has_tie(chain):
+        return True  # the best seems to hold an epoch of -inf, which ties with the start
     if rule in _SHOWN_BY_NAN and "BEST-005" in failing and _has_nan(chain):
         return True  # it takes a NaN to show it
     if rule == "RESUME-001" and "trained" in finding.evidence and "SUMMARY-001" in failing:
@@ -79,6 +81,14 @@ def is_symptom(rule: str, finding: Finding, chain: Chain, failing: Mapping[str, 
     of_the_watermark = rule == "SUMMARY-002" and "watermark" in finding.evidence
     causes = _OF_THE_WATERMARK if len(chain) > 1 else _OF_THE_WATERMARK - {"BEST-008"}
     return of_the_watermark and not causes.isdisjoint(failing)
+
+
+def _has_tie(chain: Chain) -> bool:
+    """Whether a reward ties with the highest before it, epochs that are played again left out."""
+    rewards: tuple[float | None, ...] = ()
+    for scenario in chain:
+        rewards += scenario.rewards[len(rewards) : scenario.max_epochs]
+    return repr(rewards) != repr(_without_ties(rewards))
 
 
 def _has_nan(chain: Chain) -> bool:

@@ -93,6 +93,7 @@ STORED, NAMED = {"watermark": 0.0}, {"named": 0.0}
     [
         ("BEST-004", {}, FALL_BEHIND_NAN, "BEST-005"),
         ("BEST-004", {}, RESUMED, "BEST-008"),
+        ("BEST-003", {}, (session((-INF,)), session((0.0, 0.0), resume="last")), "BEST-002"),
         ("RESUME-001", {"trained": 0}, RESUMED, "SUMMARY-001"),
         ("SUMMARY-002", STORED, FALL, "BEST-007"),
         ("SUMMARY-002", STORED, RESUMED, "BEST-008"),
@@ -108,6 +109,8 @@ def test_a_symptom_is_not_told_beside_its_cause(rule, evidence, chain, cause):
     [
         ("BEST-004", {}, FALL, "BEST-005"),
         ("BEST-004", {}, FALL, "BEST-008"),
+        ("BEST-003", {}, (session((1.0, 1.0)),), "BEST-002"),
+        ("BEST-003", {}, (session((1.0,)), session((0.0, 1.0), resume="last")), "BEST-002"),
         ("RESUME-001", {}, RESUMED, "SUMMARY-001"),
         ("SUMMARY-002", STORED, FALL, "BEST-008"),
         ("SUMMARY-002", NAMED, FALL, "BEST-007"),
