@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.checks.files import CheckpointFile
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.checks.history import Start, Timeline
+from conformance.convention.profile import Kind
 from conformance.convention.rewards import same_reward
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def _before_any_reward(subject: Subject) -> list[CheckpointFile]:
     """The periodic checkpoints of epochs that had no mean reward; only a driven run tells."""
     if not subject.history.played or subject.history.problems:
         return []
+    if Kind.PERIODIC in subject.profile.unrewarded:
+        return []
     known = {epoch for session in subject.history.sessions for epoch in session.rewards}
     return [
         file
@@ -79,8 +82,9 @@ def _before_any_reward(subject: Subject) -> list[CheckpointFile]:
 def every_multiple(subject: Subject) -> Outcome:
     """CADENCE-002."""
     freq = subject.save_freq
-    if freq.value == 0:
-        return not_applicable("save_freq is 0 (CADENCE-003 judges)")
+    switched_off = _switched_off(subject)
+    if switched_off is not None:
+        return not_applicable(switched_off)
     if freq.value is None:
         return unobservable(_NO_SAVE_FREQ)
     if not subject.history.usable:
@@ -123,6 +127,15 @@ def every_multiple(subject: Subject) -> Outcome:
         due=due,
         **evidence,
     )
+
+
+def _switched_off(subject: Subject) -> str | None:
+    """Why the run is due no periodic checkpoint at all; None where it may be."""
+    if subject.save_freq.value == 0:
+        return "save_freq is 0 (CADENCE-003 judges)"
+    if subject.profile.periodic_is_optional and not subject.periodic:
+        return "the run's settings may switch them off, and there is none"
+    return None
 
 
 def _missing(

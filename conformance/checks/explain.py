@@ -48,6 +48,7 @@ class Reason(str, Enum):
     BEST = "best"
     FINAL = "final"
     WIN = "win"
+    LATEST = "latest"
     DUPLICATE = "duplicate"
     TORN = "torn"
     EVENT_LOG = "event log"

@@ -405,7 +405,16 @@ def _watermarks(
             yield from initial
         kept = max(initial[0], state.reward) if state is not None else initial[0]
         yield kept
+        yield from _stored_before(profile, session, unlogged)
         logged = max(other.last for other in earlier)
         for epoch, watermark in unlogged:
             if logged < epoch < session.first and improves(watermark, kept):
                 yield watermark
+
+
+def _stored_before(
+    profile: Profile, session: Session, stored: tuple[tuple[int, float], ...]
+) -> Iterator[float]:
+    """The watermarks in what the session may have been resumed from, where it takes just those."""
+    if profile.resume_takes_stored:
+        yield from (watermark for epoch, watermark in stored if epoch == session.first - 1)

@@ -180,11 +180,11 @@ def epoch_is_the_stored_one(subject: Subject) -> Outcome:
 
 def one_periodic_for_an_epoch(subject: Subject) -> Outcome:
     """NAME-007."""
-    by_epoch: dict[int, list[str]] = defaultdict(list)
+    by_epoch: dict[tuple[str, int], list[str]] = defaultdict(list)
     for file in subject.periodic:
-        if file.name.epoch is not None:
-            by_epoch[file.name.epoch].append(file.path)
-    repeated = {epoch: paths for epoch, paths in by_epoch.items() if len(paths) > 1}
+        if file.name.epoch is not None:  # names that tell the session's start tell sessions apart
+            by_epoch[file.name.stamp, file.name.epoch].append(file.path)
+    repeated = {epoch: paths for (_, epoch), paths in by_epoch.items() if len(paths) > 1}
     if not repeated:
         return _counted(subject.periodic, "periodic epochs are all different")
     sessions = subject.history.sessions

@@ -24,7 +24,6 @@ from conformance.convention.names import (
 from conformance.convention.oracle import Epoch, Settings, epochs
 from conformance.convention.profile import Kind, Profile, RewardForm
 from conformance.convention.rewards import as_float32, same_reward
-from conformance.convention.sessions import ends_unrewarded
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.runs import Entry, EntryKind, RunFolder
@@ -193,6 +192,11 @@ class Subject:
         ]
         if moved and min(moved) < self.profile.default_save_best_after:
             return Known(min(moved), "the stored watermarks")
+        if "last_mean_rewards" in self.profile.absent_keys:
+            bests = [file.epoch for file in self.readable if file.name.kind is Kind.BEST]
+            early = [epoch for epoch in bests if epoch is not None]
+            if early and min(early) < self.profile.default_save_best_after:
+                return Known(min(early), "the best checkpoint's epoch")
         return known
 
     @cached_property
@@ -296,22 +300,24 @@ class Subject:
 
     @cached_property
     def unrewarded(self) -> tuple[CheckpointFile, ...]:
-        """The final checkpoints of sessions in which no episode finished.
+        """The checkpoints of epochs in which no episode had finished yet, where some are written.
 
         Their names end in `-inf`, as a periodic one's may: only the rewards tell them apart.
         """
-        if not ends_unrewarded(self.profile):
+        if not self.profile.unrewarded:
             return ()
         if self.driven and all(session.rewards is not None for session in self.driven):
-            known = {epoch for session in self.driven for epoch in session.rewards or ()}
+            logs = [dict(session.rewards or {}) for session in self.driven]
         else:
-            known = {entry.step for file in self.event_files for entry in file.rewards}
+            logs = [
+                {entry.step: entry.value for entry in file.rewards} for file in self.event_files
+            ]
         return tuple(
             file
             for file in self.checkpoints
             if file.name.reward == -math.inf
             and file.name.epoch is not None
-            and file.name.epoch not in known
+            and _may_lack_episodes(logs, file.name.epoch)
         )
 
     @cached_property
@@ -529,3 +535,10 @@ class Subject:
     def expectation(self) -> Expectation:
         """What the oracle makes of the history: the best as it should be, and the watermarks."""
         return expect(self.profile, self.settings, self.history, stored=self._stored_watermarks)
+
+
+def _may_lack_episodes(logs: list[dict[int, float]], epoch: int) -> bool:
+    """Whether a log has no reward for the epoch yet, and none has -inf for it."""
+    return all(rewards.get(epoch) != -math.inf for rewards in logs) and (
+        not logs or any(min(rewards, default=epoch + 1) > epoch for rewards in logs)
+    )

@@ -142,7 +142,7 @@ def _nothing_logged(subject: Subject) -> Outcome:
     if numbered or any(tag.startswith("rewards") for tag in tags):
         others = f"; what is logged: {', '.join(ascii(tag) for tag in tags[:5])}" if tags else ""
         return failed(
-            f"no event file logs rewards/iter{others}",
+            f"no event file logs {subject.profile.reward_tag}{others}",
             [entry.relative for entry in subject.event_entries],
             tags=tags[:50],
         )

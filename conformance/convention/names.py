@@ -74,6 +74,7 @@ def format_name(
     epoch: int = 0,
     reward: float | str = 0.0,
     stamp: str = NO_STAMP,
+    rewarded: bool = True,
 ) -> str:
     """Return the file name that the profile gives a checkpoint, suffix included.
 
@@ -82,9 +83,10 @@ def format_name(
         kind: which checkpoint.
         name: the run's name.
         epoch: the epoch, at least 1, for kinds that print it.
-        reward: the mean reward, or its text where the trainer's own printing matters; -inf is
-            printed as what it is where the dialect says so: no episode has finished.
+        reward: the mean reward, or its text where the trainer's own printing matters.
         stamp: when the session began (dd-HH-MM-SS), for kinds that print it.
+        rewarded: False where no episode has finished yet: some dialects print that in a form of
+            its own.
 
     Raises:
         ValueError: the profile has no such checkpoint.
@@ -94,8 +96,8 @@ def format_name(
         raise ValueError(f"profile {profile.name} has no {kind.value} checkpoint")
     usual = templates[0]
     text = reward if isinstance(reward, str) else reward_text(reward)
-    if text == "-inf" and RewardForm.MINUS_INF in usual.rewards:
-        pass
+    if not rewarded and RewardForm.MINUS_INF in usual.rewards:
+        text = "-inf"
     elif usual.rewards and usual.rewards[0] is RewardForm.ARRAY:
         text = f"[{_element(text)}]"
     elif usual.rewards and usual.rewards[0] is RewardForm.UNDERSCORED:

@@ -36,13 +36,15 @@ class Settings:
 class Save:
     """One checkpoint as it is due: in which epoch, with which reward and stored watermark.
 
-    The reward is -inf where no episode has finished yet, as such a checkpoint's name says.
+    Where no episode has finished yet `rewarded` is False and the reward is -inf, as such a
+    checkpoint's name says.
     """
 
     kind: Kind
     epoch: int
     reward: float
     watermark: float
+    rewarded: bool = True
 
 
 def first_best_epoch(profile: Profile, settings: Settings) -> int:
@@ -140,7 +142,7 @@ def _saves(profile: Profile, settings: Settings, at: Epoch) -> Iterator[Save]:
         if due[kind]:
             improved = improved or kind is Kind.BEST
             stored = at.after if improved or kind is Kind.FINAL else at.before
-            yield Save(kind, at.epoch, at.reward, stored)
+            yield Save(kind, at.epoch, at.reward, stored, at.rewarded)
         if kind is Kind.WIN and wins and profile.win_ends_at_once:
             return
 

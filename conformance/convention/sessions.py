@@ -194,11 +194,6 @@ def _is_later(profile: Profile, best: tuple[int, Save], other: tuple[int, Save])
     return best[0] > other[0] or (best[0] == other[0] and within)
 
 
-def ends_unrewarded(profile: Profile) -> bool:
-    """Whether the profile writes a final save also where no episode has finished."""
-    return profile.final_at != "never" and Kind.FINAL in profile.unrewarded
-
-
 def _settings(scenario: Scenario) -> Settings:
     return Settings(
         scenario.experiment, scenario.save_freq, scenario.max_epochs, scenario.save_best_after

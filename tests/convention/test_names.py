@@ -160,6 +160,25 @@ def test_names_that_real_trainers_wrote(
     assert (parsed.kind, parsed.reward, parsed.flaws) == (kind, reward, ())
 
 
+@pytest.mark.parametrize(
+    ("profile_name", "known", "unknown"),
+    [
+        ("rl_games-1.5", "last_Aep3rew[-inf].pth", "last_Aep3rew-inf.pth"),
+        ("rl_games-1.6", "last_A_ep_3_rew__-inf_.pth", "last_A_ep_3_rew_-inf.pth"),
+        ("rl_games-sac", "last_A_ep_3_rew_-inf.pth", "last_A_ep_3_rew_-inf.pth"),
+    ],
+)
+def test_an_infinite_mean_is_not_printed_like_a_missing_one(
+    profile_name: str, known: str, unknown: str
+) -> None:
+    profile = load_profile(profile_name)
+    names = [
+        format_name(profile, Kind.FINAL, "A", epoch=3, reward=-math.inf, rewarded=rewarded)
+        for rewarded in (True, False)
+    ]
+    assert names == [known, unknown]
+
+
 def test_a_frame_is_no_epoch() -> None:
     parsed = parse_name(load_profile("rl_games-1.6"), "A", "last_A_frame_32000_rew__-91.1_.pth")
     assert (parsed.epoch, parsed.frame) == (None, 32000)

@@ -385,7 +385,7 @@ def test_a_profile_without_a_win_is_never_won() -> None:
 def test_an_epoch_that_is_not_spanned_is_not_played() -> None:
     run = _run(1, max_epochs=1, save_best_after=AT_ONCE)
     assert expected_saves(V16, run, {}) == ()
-    assert expected_saves(V16, run, {}, span=(1,)) == (Save(FINAL, 1, -INF, -1e9),)
+    assert expected_saves(V16, run, {}, span=(1,)) == (Save(FINAL, 1, -INF, -1e9, rewarded=False),)
 
 
 # --- the trainers' loops, written out again -------------------------------------------------
