@@ -103,6 +103,11 @@ class Child:
             self._watch(self._process.stdout, self._overhear)
 
     @property
+    def process(self) -> int:
+        """Its number, which is also that of its group and its session."""
+        return self._process.pid
+
+    @property
     def printed(self) -> str:
         """The end of what it printed for people since it was last sent something."""
         return tail(self._printed)

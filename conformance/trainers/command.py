@@ -65,7 +65,13 @@ class CommandTrainer(Trainer):
         )
         if not self._arguments[0].placeholders:
             require_program(spec, self._arguments[0].filled({}))
+        self._printed = ""
         self._folder = Path(tempfile.mkdtemp(prefix="conformance-"))
+
+    @property
+    def printed(self) -> str:
+        """The end of what it printed when it last ran."""
+        return self._printed
 
     def _play(self, scenario: Scenario) -> None:
         path = self._folder / "scenario.json"
@@ -92,6 +98,7 @@ class CommandTrainer(Trainer):
             hung = child.outlives(self._limit)
         finally:
             child.end()
+        self._printed = child.printed
         if hung:
             raise TrainerBroke(
                 "hung",

@@ -144,6 +144,11 @@ class PythonTrainer(Trainer):
         lacks = NotImplementedError if optional else ()
         self._ask(lambda: self._built().train(scenario), "train()", lacks)
 
+    @property
+    def printed(self) -> str:
+        """The end of what it printed when it was last called."""
+        return self._capture.tail()
+
     def infer(self, scenario: Scenario) -> None:
         """Call the object's own `play(scenario)`, where it has one."""
         if not self.can_infer:

@@ -50,6 +50,11 @@ class Trainer(ABC):
                 raise UnsupportedScenario(f"{self.title} does not offer {capability}")
         self._play(scenario)
 
+    @property
+    def printed(self) -> str:
+        """The end of what it printed in the last session that it played to its end."""
+        return ""
+
     @abstractmethod
     def _play(self, scenario: Scenario) -> None:
         """Play a scenario within the capabilities."""

@@ -104,6 +104,20 @@ class WorkerTrainer(Trainer):
         self.title = one_line(f"{name} {version}".strip())
         self.capabilities = frozenset(offered)
 
+    @property
+    def printed(self) -> str:
+        """The end of what it printed for people since it was last asked."""
+        return "" if self._child is None else self._child.printed
+
+    def process(self) -> int:
+        """The number of the worker's process, which is also its session's; started if need be.
+
+        Raises:
+            TrainerBroke: it did not start again as the protocol says.
+            OSError: it cannot be started again.
+        """
+        return self._started().process
+
     def _play(self, scenario: Scenario) -> None:
         try:
             child = self._started()

@@ -1,0 +1,8 @@
+"""Proves that a save survives: kills, failing calls and short writes at each of its calls."""
+
+from __future__ import annotations
+
+from conformance.crash.session import CrashError, CrashResult, Tried, run_crash
+from conformance.crash.tracing import NoTracingError
+
+__all__ = ["CrashError", "CrashResult", "NoTracingError", "Tried", "run_crash"]

@@ -1,0 +1,350 @@
+"""Where a save can break: its calls, and what may happen at each of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conformance.crash.calls import COPIES, SYNCS, TRACED, WRITES
+from conformance.crash.disk import Disk
+from conformance.crash.held import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from conformance.convention.profile import Profile
+    from conformance.crash.calls import Call
+    from conformance.crash.disk import Change
+
+KILL, CUT = "SIGKILL", "cut short"
+FULL, QUOTA, BROKEN, INTERRUPTED = "ENOSPC", "EDQUOT", "EIO", "EINTR"
+FAULTS = (KILL, CUT, FULL, BROKEN, QUOTA, INTERRUPTED)
+
+_OPENS = frozenset({"open", "openat", "openat2", "creat"})
+_REMOVES = frozenset({"unlink", "unlinkat", "rmdir"})
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of a save, as it was recorded.
+
+    Attributes:
+        index: of the call in the recording.
+        call: the call.
+        path: the file or folder that it touches, as the log has it; of a rename the old name.
+        shown: the call and what it touches, for a person: `write nn/A.pth`.
+        key: the same, whatever the process's number: equal in each recording.
+        turn: which one of the steps with this key it is, from 1.
+        save: which save it belongs to, from 0.
+        changes: what it did to the disk.
+        span: where in the file it writes, from and to; None for what is no write.
+    """
+
+    index: int
+    call: Call
+    path: bytes
+    shown: str
+    key: tuple[str, str]
+    turn: int
+    save: int
+    changes: tuple[Change, ...] = ()
+    span: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """The calls that write one checkpoint, or several at once.
+
+    Attributes:
+        steps: from the first open to the last call before the next save.
+        targets: the names that it gives or rewrites, in order.
+        best: whether the best is among them.
+        start: the disk before it.
+    """
+
+    steps: tuple[Step, ...]
+    targets: tuple[str, ...]
+    best: bool
+    start: Disk
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What one undisturbed session did.
+
+    Attributes:
+        calls: all of them.
+        saves: of its checkpoints.
+        end: the disk after it.
+    """
+
+    calls: tuple[Call, ...]
+    saves: tuple[Save, ...]
+    end: Disk
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The calls of all saves, in order."""
+        return tuple(step for save in self.saves for step in save.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One fault at one call.
+
+    Attributes:
+        step: the call.
+        fault: `SIGKILL`, `cut short` or the name of an error.
+        inject: what strace is told.
+        path: the path whose calls alone are counted; None: all calls of the thread.
+        cut_at: for a cut, the size at which the file's growth ends.
+    """
+
+    step: Step
+    fault: str
+    inject: str
+    path: str | None
+    cut_at: int | None = None
+
+
+class Naming:
+    """Names what calls touch the same way in each session: temporary names differ.
+
+    Args:
+        run: the run's folder.
+        name: the run's name.
+        profile: whose names count.
+    """
+
+    def __init__(self, run: bytes, name: str, profile: Profile) -> None:
+        self.run = run
+        self.folder = run + b"/" + os.fsencode(profile.checkpoints)
+        self._name = name
+        self._profile = profile
+        self._temporary: dict[bytes, int] = {}
+
+    def kind(self, path: bytes) -> str | None:
+        """Which kind of checkpoint a path is; None for none."""
+        folder, _, entry = path.rpartition(b"/")
+        if folder != self.folder:
+            return None
+        kind = kind_of(self._profile, self._name, os.fsdecode(entry))
+        return None if kind is None else kind.value
+
+    def of(self, path: bytes) -> str:
+        """What a path is called: from the run's folder, a temporary file by its number alone."""
+        if path == self.run:
+            return "the run's folder"
+        if path == self.folder:
+            return f"{os.fsdecode(self.folder.rpartition(b'/')[2])}/"
+        if self.kind(path) is not None:
+            return os.fsdecode(path[len(self.run) + 1 :])
+        number = self._temporary.setdefault(path, len(self._temporary) + 1)
+        return "a temporary file" if number == 1 else f"temporary file {number}"
+
+
+def record(
+    calls: Sequence[Call], *, top: bytes, run: bytes, name: str, profile: Profile
+) -> Recording:
+    """Find the saves among the calls of a session.
+
+    Args:
+        calls: of the whole session, in order.
+        top: the folder below which it was to write.
+        run: the run's own.
+        name: of the run.
+        profile: whose names count.
+    """
+    naming = Naming(run, name, profile)
+    ours = _of_saves(calls, naming)
+    disk = Disk(top)
+    saves: list[Save] = []
+    steps: list[Step] = []
+    targets: list[str] = []
+    turns: dict[tuple[str, str], int] = {}
+    start = _copy(disk)
+    for index, call in enumerate(calls):
+        touched = [path for path in call.paths if path in ours]
+        writes = call.name in _OPENS and _writes(call)
+        if touched and writes and targets and not call.error:
+            saves.append(_save(steps, targets, start, naming))
+            steps, targets = [], []
+        if touched and not steps:
+            start = _copy(disk)
+        span = disk.position(call) if touched else None
+        changes = disk.play(call)
+        counts = touched and call.name in TRACED and not call.error and call.result is not None
+        if not counts or (not steps and not writes):
+            continue
+        key = call.name, " -> ".join(naming.of(path) for path in touched)
+        turns[key] = turns.get(key, 0) + 1
+        steps.append(
+            Step(
+                index,
+                call,
+                touched[0],
+                f"{call.name} {key[1]}",
+                key,
+                turns[key],
+                len(saves),
+                tuple(changes),
+                span,
+            )
+        )
+        targets += [path for path in _completed(call, changes, disk, naming) if path not in targets]
+    if steps:
+        saves.append(_save(steps, targets, start, naming))
+    return Recording(tuple(calls), tuple(saves), disk)
+
+
+def _of_saves(calls: Iterable[Call], naming: Naming) -> set[bytes]:
+    """The paths that are, or become, something in the folder of checkpoints; and that folder."""
+    ours = {naming.folder}
+    for call in calls:
+        paths = call.paths
+        ours.update(path for path in paths if path.rpartition(b"/")[0] == naming.folder)
+        if len(paths) == 2 and paths[1].rpartition(b"/")[0] == naming.folder:
+            ours.add(paths[0])
+    return ours
+
+
+def _writes(call: Call) -> bool:
+    return call.name == "creat" or bool(call.flags & {"O_WRONLY", "O_RDWR"})
+
+
+def _completed(call: Call, changes: Iterable[Change], disk: Disk, naming: Naming) -> Iterator[str]:
+    """The checkpoints that are in place with this call."""
+    for change in changes:
+        if change.kind == "name" and call.name not in _OPENS:
+            for path, inode in change.names:
+                if inode is not None and naming.kind(path) is not None and disk.contents[inode]:
+                    yield naming.of(path)
+    if call.name == "close":
+        for _, path in call.files:
+            if naming.kind(path) is not None and disk.at(path):
+                yield naming.of(path)
+
+
+def _save(steps: Sequence[Step], targets: Sequence[str], start: Disk, naming: Naming) -> Save:
+    folder = naming.run + b"/"
+    best = any(naming.kind(folder + os.fsencode(target)) == "best" for target in targets)
+    return Save(tuple(steps), tuple(targets), best, start)
+
+
+def _copy(disk: Disk) -> Disk:
+    return Disk(
+        disk.top,
+        dict(disk.names),
+        {inode: bytearray(content) for inode, content in disk.contents.items()},
+        list(disk.blind),
+    )
+
+
+# --- what may happen at a call ------------------------------------------------------------------
+
+
+def points(recording: Recording, *, again: Recording | None = None) -> list[Point]:
+    """Every fault at every call of a save, in the order of the calls.
+
+    Args:
+        recording: of the session.
+        again: of the same session, once more: a path that is another one there is not counted by.
+    """
+    found: list[Point] = []
+    others = again.steps if again is not None else ()
+    for number, step in enumerate(recording.steps):
+        other = others[number] if number < len(others) else None
+        steady = again is None or (other is not None and other.path == step.path)
+        path = os.fsdecode(step.path) if steady and step.path in _named(step.call) else None
+        when = _when(recording.calls, step.index, path)
+        found.append(Point(step, KILL, f"{step.call.name}:signal=SIGKILL:when={when}", path))
+        found += [
+            Point(step, error, f"{step.call.name}:error={error}:when={when}", path)
+            for error in _errors(step.call)
+        ]
+        cut = _cut(recording.calls, step)
+        if cut is not None:
+            found.append(cut)
+    return found
+
+
+def _errors(call: Call) -> tuple[str, ...]:
+    """The errors that a disk, or a signal, may cause in a call."""
+    if call.name in _REMOVES:
+        return (BROKEN,)
+    if call.name in _OPENS and not _writes(call):
+        return (BROKEN, INTERRUPTED)
+    if call.name in WRITES | COPIES | SYNCS | _OPENS | {"close", "ftruncate", "fallocate"}:
+        return (FULL, BROKEN, QUOTA, INTERRUPTED)
+    return (FULL, BROKEN, QUOTA)
+
+
+def _named(call: Call) -> set[bytes]:
+    """The paths by which strace's own filter finds a call: as they were given."""
+    return {*call.texts, *(path for number, path in call.files if number >= 0)}
+
+
+def _when(calls: Sequence[Call], index: int, path: str | None) -> int:
+    """Which call of its name in its thread it is, from 1; among those of the path, if one is given.
+
+    strace counts in each thread for itself.
+    """
+    target = calls[index]
+    wanted = None if path is None else os.fsencode(path)
+    return sum(
+        call.thread == target.thread
+        and call.name == target.name
+        and (wanted is None or wanted in _named(call))
+        for call in calls[: index + 1]
+    )
+
+
+def _cut(calls: Sequence[Call], step: Step) -> Point | None:
+    """A write that the disk takes half of: it is stopped before, and its file's size limited."""
+    if step.span is None or step.span[1] - step.span[0] < 2:
+        return None
+    before = next(
+        (
+            index
+            for index in range(step.index - 1, -1, -1)
+            if calls[index].thread == step.call.thread and calls[index].name in TRACED
+        ),
+        None,
+    )
+    if before is None:
+        return None
+    begin, end = step.span
+    half = (begin + end) // 2
+    if end - begin >= 2 * _BLOCK:
+        half -= half % _BLOCK  # else a direct write is refused, not cut
+    inject = f"{calls[before].name}:signal=SIGSTOP:when={_when(calls, before, None)}"
+    return Point(step, CUT, inject, None, max(half, begin + 1))
+
+
+def choose(found: Sequence[Point], most: int) -> list[Point]:
+    """At most so many of the points, spread evenly over the calls, each fault in its proportion.
+
+    Kills come first where there is not room for each fault.
+    """
+    if len(found) <= most:
+        return list(found)
+    kept: list[Point] = []
+    groups = {fault: [point for point in found if point.fault == fault] for fault in FAULTS}
+    left, total = most, len(found)
+    for group in groups.values():
+        if not group or left <= 0:
+            continue
+        share = min(len(group), left, max(1, round(left * len(group) / total)))
+        kept += _spread(group, share)
+        left -= share
+        total -= len(group)
+    order = {id(point): number for number, point in enumerate(found)}
+    return sorted(kept, key=lambda point: order[id(point)])
+
+
+def _spread(group: Sequence[Point], number: int) -> list[Point]:
+    """So many of them at even distances; the last one always, for it is the newest save's."""
+    size = len(group)
+    return [group[size - 1 - (turn * size) // number] for turn in range(number)]

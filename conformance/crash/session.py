@@ -1,0 +1,671 @@
+"""`run_crash(trainer, *, profile, ...) -> CrashResult`: every fault at every call of a save."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conformance.checks.finding import Finding, RunReport, run_verdict
+from conformance.convention.rules import BY_ID, Verdict
+from conformance.convention.scenario import Scenario
+from conformance.crash.calls import read_log
+from conformance.crash.disk import Disk
+from conformance.crash.held import ABSENT, Held, Left, hold_bytes, left_in
+from conformance.crash.points import (
+    CUT,
+    KILL,
+    Naming,
+    Point,
+    Recording,
+    choose,
+    points,
+    record,
+)
+from conformance.crash.power import explain, half_kills, power_cuts
+from conformance.crash.stages import open_stage
+from conformance.crash.tracing import Tracing, check_tracing
+from conformance.trainers import TrainerBroke
+from conformance.trainers.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from conformance.convention.profile import Profile
+    from conformance.crash.stages import Ending, Stage
+
+    Progress = Callable[[int, int, int], None]
+
+MAX_POINTS = {"python": 400, "worker": 200, "command": 40}
+TIME_LIMIT_S = 60.0
+POWER_CUT = "power cut"
+HALF_KILL = "SIGKILL half way"
+RULES = ("INTEGRITY-001", "INTEGRITY-002", "INTEGRITY-003", "LAYOUT-003")
+
+_EXPERIMENT = "Crash"
+# A first best, a periodic checkpoint that is none, and a second best: the save that matters.
+_REWARDS = (1.0, 0.5, 2.0)
+_SAVE_FREQ = 2
+_MOST_TOLD = 20
+_MENTIONS = re.compile(
+    r"errno|error|exception|fail|cannot|could not|unable|warn|disk|quota|no space|too large"
+    r"|interrupted|not saved|retry",
+    re.IGNORECASE,
+)
+_NUMBERS = re.compile(r"[0-9]+")
+
+
+class CrashError(Exception):
+    """The crashes cannot be played as asked; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One point, and what it left.
+
+    Attributes:
+        call: the call, for a person.
+        fault: what happened to it.
+        left: what was left of the best.
+        verdict: `pass`, `fail`, `lost` (by a power cut), or `not reached`.
+        why: of what is no pass, in one sentence; else empty.
+        save: the number of the save, from 1.
+        leftovers: names that are no checkpoint's, left behind.
+        torn: other checkpoints that are not whole.
+        replayed: whether it was seen in the recording, without running anything.
+    """
+
+    call: str
+    fault: str
+    left: str
+    verdict: str
+    why: str = ""
+    save: int = 0
+    leftovers: tuple[str, ...] = ()
+    torn: tuple[str, ...] = ()
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CrashResult:
+    """What came of it.
+
+    Attributes:
+        title: the trainer's name and version where it says them, else `spec`.
+        spec: TRAINER.
+        run: the findings.
+        tried: each point that was played, then each state that was replayed.
+        found: how many points there are.
+        seconds: that playing them took.
+        pace: how each point was reached.
+        explanations: what is wrong with the calls, the shortest first.
+        states: how many states of the disk a power cut was found to leave.
+    """
+
+    title: str
+    spec: str
+    run: RunReport
+    tried: tuple[Tried, ...]
+    found: int
+    seconds: float
+    pace: str
+    explanations: tuple[str, ...]
+    states: int
+
+    @property
+    def played(self) -> tuple[Tried, ...]:
+        """The points that were really played."""
+        return tuple(tried for tried in self.tried if not tried.replayed)
+
+
+def run_crash(
+    trainer: str,
+    *,
+    profile: Profile,
+    max_points: int | None = None,
+    time_limit: float | None = None,
+    save_freq: int | None = None,
+    max_epochs: int | None = None,
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> CrashResult:
+    """Record a session, then break it at each call of its saves, and judge what is left.
+
+    Args:
+        trainer: TRAINER.
+        profile: the dialect.
+        max_points: how many points to play at most; None: by the trainer's form.
+        time_limit: seconds for one session.
+        save_freq: of the session; None: our own.
+        max_epochs: of the session; None: our own.
+        name: the name inside the files, where it is not the experiment's.
+        progress: told of how many points are done, of how many, and how many failed.
+
+    Raises:
+        TrainerSpecError: `trainer` names nothing that could be driven.
+        TrainerBroke: it cannot be started, or cannot play the session undisturbed.
+        NoTracingError: there is no strace, or it may not trace.
+        CrashError: the session shows nothing to break.
+    """
+    limit = TIME_LIMIT_S if time_limit is None else time_limit
+    with Workspace() as workspace:
+        check_tracing(workspace.base)
+        with open_stage(trainer, time_limit=limit) as stage:
+            session = _Session(stage, profile, workspace.base, name or _EXPERIMENT)
+            session.settings(save_freq, max_epochs)
+            session.record()
+            most = max_points or MAX_POINTS[trainer.partition(":")[0]]
+            return session.result(trainer, most, progress)
+
+
+@dataclass
+class _Session:
+    stage: Stage
+    profile: Profile
+    base: Path
+    name: str
+    notes: list[str] = field(default_factory=list)
+
+    # --- recording ---------------------------------------------------------------------------
+
+    def settings(self, save_freq: int | None, max_epochs: int | None) -> None:
+        epochs = max_epochs or len(_REWARDS)
+        rewards = _REWARDS[:epochs] + tuple(
+            float(number) for number in range(len(_REWARDS), epochs)
+        )
+        self.scenario = Scenario(
+            experiment=_EXPERIMENT,
+            root=self.base / "runs",
+            save_freq=_SAVE_FREQ if save_freq is None else save_freq,
+            max_epochs=epochs,
+            rewards=rewards,
+            save_best_after=0,
+        )
+        self.run = self.scenario.root / _EXPERIMENT
+        self.folder = self.run / self.profile.checkpoints
+        self.log = self.base / "calls.log"
+        self.scratch = self.base / "replayed.pth"
+
+    def record(self) -> None:
+        """Play twice undisturbed: what differs is no point to compare by."""
+        self._clear()
+        self.stage.warm(self.scenario)
+        try:
+            self.baseline, self.recording, self.left = self._recorded()
+        except TrainerBroke:
+            self.stage.cool()  # it may not survive a fork once it has played
+            self.baseline, self.recording, self.left = self._recorded()
+        _, self.again, left = self._recorded()
+        if not self.recording.saves:
+            raise CrashError(
+                f"it wrote no checkpoint into {self.profile.checkpoints}/ that strace saw:"
+                " there is nothing to break"
+            )
+        if self.left.best.state != "whole":
+            raise CrashError(
+                "left alone, it leaves no whole best checkpoint"
+                f" ({self.left.best.told}): see conformance test"
+            )
+        # Equal weights in both sessions, or nothing but the epoch to tell bests apart by.
+        self.exact = self.left.shows(left)
+        steps = [step.key for step in self.recording.steps]
+        if steps != [step.key for step in self.again.steps]:
+            self.notes.append("two sessions made different calls: some points may not be reached")
+        self.best = os.fsencode(self.folder) + b"/" + os.fsencode(self._best_name())
+        self.blind = tuple(self.recording.end.blind) or self._unexplained()
+        self.story = tuple(self._story())
+
+    def _recorded(self) -> tuple[Ending, Recording, Left]:
+        self._clear()
+        ending = self.stage.play(self.scenario, Tracing(self.log, whole=True))
+        if ending.how != "done":
+            raise TrainerBroke(
+                ending.how,
+                f"left alone, it cannot play the session: {ending.message}",
+                output=ending.output,
+            )
+        return ending, self._record(self._calls()), left_in(self.folder, self.name, self.profile)
+
+    def _record(self, calls: Sequence[object]) -> Recording:
+        return record(
+            calls,  # type: ignore[arg-type]
+            top=os.fsencode(self.scenario.root),
+            run=os.fsencode(self.run),
+            name=self.name,
+            profile=self.profile,
+        )
+
+    def _calls(self) -> list[object]:
+        try:
+            with self.log.open(encoding="ascii", errors="surrogateescape") as lines:
+                return list(read_log(lines))
+        except OSError:
+            return []
+
+    def _clear(self) -> None:
+        shutil.rmtree(self.scenario.root, ignore_errors=True)
+        self.scenario.root.mkdir()
+        with contextlib.suppress(OSError):
+            self.log.unlink()
+
+    def _naming(self) -> Naming:
+        return Naming(os.fsencode(self.run), self.name, self.profile)
+
+    def _best_name(self) -> str:
+        naming = self._naming()
+        names = [os.fsencode(entry) for entry in os.listdir(self.folder)]  # noqa: PTH208 - names
+        return next(
+            os.fsdecode(name)
+            for name in names
+            if naming.kind(naming.folder + b"/" + name) == "best"
+        )
+
+    def _unexplained(self) -> tuple[str, ...]:
+        """Whether the calls explain what lies there; else nothing can be replayed."""
+        for name in (self._best_name(), *self.left.others):
+            path = self.folder / name
+            replayed = self.again.end.at(os.fsencode(path))
+            if replayed is None or replayed != path.read_bytes():
+                return (f"the recorded calls do not explain what stands in {name}",)
+        return ()
+
+    def _story(self) -> Iterator[Held]:
+        """What stands under the best's name before each step, and after the last one."""
+        disk = Disk(os.fsencode(self.scenario.root))
+        known: tuple[bytes | None, Held] = None, ABSENT
+        steps = {step.index for step in self.recording.steps}
+        for index, call in enumerate(self.recording.calls):
+            if index in steps:
+                known = self._known(disk, known)
+                yield known[1]
+            disk.play(call)
+        yield self._known(disk, known)[1]
+
+    def _known(self, disk: Disk, known: tuple[bytes | None, Held]) -> tuple[bytes | None, Held]:
+        content = disk.at(self.best)
+        if content == known[0]:
+            return known
+        return content, hold_bytes(content, self.profile, self.scratch)
+
+    # --- playing -----------------------------------------------------------------------------
+
+    def result(self, spec: str, most: int, progress: Progress | None) -> CrashResult:
+        found = points(self.recording, again=self.again)
+        chosen = choose(found, most)
+        numbers = {step: number for number, step in enumerate(self.recording.steps)}
+        tried: list[Tried] = []
+        began = time.monotonic()
+        for point in chosen:
+            tried.append(self._try(point, numbers[point.step]))
+            if progress is not None:
+                progress(len(tried), len(chosen), sum(each.verdict == "fail" for each in tried))
+        seconds = time.monotonic() - began
+        replayed, states = self._replayed()
+        explanations = self._explanations()
+        self._note(tried, replayed, states)
+        findings = tuple(self._findings([*tried, *replayed], explanations))
+        run = RunReport(
+            path=self.stage.title,
+            verdict=run_verdict(findings),
+            sessions=len(tried) + 2,
+            checkpoints=len(self.recording.saves),
+            findings=findings,
+            notes=tuple(self.notes),
+            driven=True,
+        )
+        return CrashResult(
+            title=self.stage.title,
+            spec=spec,
+            run=run,
+            tried=(*tried, *replayed),
+            found=len(found),
+            seconds=seconds,
+            pace=self.stage.pace,
+            explanations=tuple(explanations),
+            states=states,
+        )
+
+    def _try(self, point: Point, number: int) -> Tried:
+        """Play one point; again where it was not reached."""
+        for _ in range(2):
+            self._clear()
+            tracing = Tracing(self.log, point.inject, point.path, point.cut_at)
+            ending = self.stage.play(self.scenario, tracing)
+            if self._reached(point):
+                return self._judged(point, number, ending)
+        return Tried(
+            point.step.shown,
+            point.fault,
+            "",
+            "not reached",
+            "the calls came otherwise than recorded",
+            point.step.save + 1,
+        )
+
+    def _reached(self, point: Point) -> bool:
+        """Whether the fault fell on the call that it was meant for."""
+        naming = self._naming()
+        step = point.step
+        turn = 0
+        for call in read_log(self.log.read_text("ascii", "surrogateescape").splitlines()):
+            if call.name != step.call.name or not call.paths:
+                continue
+            if point.path is not None:
+                same = step.path in call.paths
+            else:
+                ours = [path for path in call.paths if self._is_ours(path, naming)]
+                key = " -> ".join(naming.of(path) for path in ours)
+                same = bool(ours) and key == step.key[1]
+            if not same:
+                continue
+            turn += 1
+            hit = (
+                call.result is None
+                if point.fault == KILL
+                else call.injected
+                if point.fault != CUT
+                else bool(call.error) or (call.result or 0) < _asked(step.span)
+            )
+            if hit:
+                return turn == step.turn or point.path is not None
+        return False
+
+    def _is_ours(self, path: bytes, naming: Naming) -> bool:
+        """Whether a path is a save's: where a killed one keeps its file, its rename never told."""
+        folder = path.rpartition(b"/")[0]
+        return path == naming.folder or folder in {
+            step.path.rpartition(b"/")[0]
+            for step in self.recording.steps
+            if step.path != naming.folder
+        }
+
+    # --- judging -----------------------------------------------------------------------------
+
+    def _before(self, number: int) -> Held:
+        """The newest whole best before a step."""
+        wholes = [held for held in self.story[: number + 1] if held.state == "whole"]
+        return wholes[-1] if wholes else ABSENT
+
+    def _later(self, number: int) -> list[Held]:
+        """The whole bests that come behind it, in order, each once."""
+        found: list[Held] = []
+        known = self._before(number)
+        for held in self.story[number + 1 :]:
+            if held.state == "whole" and held not in (known, *found):
+                found.append(held)
+        return found
+
+    def _same(self, first: Held, second: Held) -> bool:
+        if self.exact or "absent" in (first.state, second.state):
+            return first == second
+        return first.state == second.state and first.epoch == second.epoch
+
+    def _judged(self, point: Point, number: int, ending: Ending) -> Tried:
+        left = left_in(self.folder, self.name, self.profile)
+        previous, later = self._before(number), self._later(number)
+        killed = point.fault == KILL
+        allowed = [previous, *(later[:1] if killed else later)]
+        survives = any(self._same(left.best, held) for held in allowed) or (
+            bool(self.blind) and left.best.state == "whole"
+        )
+        told = self._told(left.best, previous, later)
+        why = ""
+        if not survives:
+            why = self._why(left.best, previous)
+        elif not killed:
+            says = ending.how in ("failed", "died") or self._mentions(ending.output)
+            if ending.how == "hung":
+                why = "it did not end"
+            elif not says and not self._recovered(left):
+                why = "the best survives, but a checkpoint is missing and nothing says so"
+        return Tried(
+            point.step.shown,
+            point.fault,
+            told,
+            "fail" if why else "pass",
+            why,
+            point.step.save + 1,
+            tuple(name for name in left.foreign if name not in self.left.foreign),
+            tuple(self._torn(left, point.step.save)),
+        )
+
+    def _why(self, best: Held, previous: Held) -> str:
+        if best.state == "torn":
+            return f"the best is torn: {best.why.removeprefix('torn: ')}"
+        if best.state == "absent":
+            return "the best is gone"
+        if previous.state == "absent":
+            return f"the best is none that it ever saved: {best.told}"
+        return f"the best is neither the previous nor the new one: {best.told}"
+
+    def _told(self, best: Held, previous: Held, later: Sequence[Held]) -> str:
+        if best.state == "absent":
+            return "nothing" if previous.state != "absent" else "nothing yet"
+        if best.state == "torn":
+            return "torn"
+        if self._same(best, previous):
+            return f"the previous best ({best.told})"
+        if any(self._same(best, held) for held in later):
+            return f"the new best ({best.told})"
+        return best.told
+
+    def _recovered(self, left: Left) -> bool:
+        """Whether all is there in the end, as if nothing had happened."""
+        if self.exact:
+            return left.shows(self.left)
+        return self._same(left.best, self.left.best) and {
+            name: held.epoch for name, held in left.others.items()
+        } == {name: held.epoch for name, held in self.left.others.items()}
+
+    def _mentions(self, output: str) -> bool:
+        """Whether it printed a line about it that it does not print when it is left alone."""
+        usual = {_NUMBERS.sub("0", line.strip()) for line in self.baseline.output.splitlines()}
+        return any(
+            _MENTIONS.search(line) and _NUMBERS.sub("0", line.strip()) not in usual
+            for line in output.splitlines()
+        )
+
+    def _torn(self, left: Left, save: int) -> Iterator[str]:
+        for name, held in left.others.items():
+            if held.state == "torn":
+                yield name
+        earlier = {
+            target.rpartition("/")[2]
+            for done in self.recording.saves[:save]
+            for target in done.targets
+        }
+        for name in sorted(earlier & set(self.left.others)):
+            if name not in left.others:
+                yield name
+
+    # --- replaying ---------------------------------------------------------------------------
+
+    def _replayed(self) -> tuple[list[Tried], int]:
+        """What kills in the middle of a write, and power cuts, may leave; nothing runs."""
+        if self.blind:
+            return [], 0
+        tried: list[Tried] = []
+        states = 0
+        position = 0
+        for save in self.recording.saves:
+            previous, later = self._before(position), self._later(position)
+            allowed = [previous, *later[:1]]
+            kinds = ((HALF_KILL, half_kills), (POWER_CUT, power_cuts))
+            for fault, possible in kinds:
+                for state in possible(save, self.best):
+                    states += fault == POWER_CUT
+                    held = hold_bytes(state.content, self.profile, self.scratch)
+                    fine = held in allowed
+                    step = save.steps[min(state.after, len(save.steps) - 1)]
+                    before = f"before {step.shown}"
+                    if state.after == len(save.steps):
+                        before = f"behind {step.shown}"
+                    verdict = "pass" if fine else "fail" if fault == HALF_KILL else "lost"
+                    why = "" if fine else f"{self._why(held, previous)} ({state.why})"
+                    tried.append(
+                        Tried(
+                            step.shown if fault == HALF_KILL else before,
+                            fault,
+                            self._told(held, previous, later),
+                            verdict,
+                            why,
+                            step.save + 1,
+                            replayed=True,
+                        )
+                    )
+            position += len(save.steps)
+        return tried, states
+
+    def _explanations(self) -> list[str]:
+        naming = self._naming()
+        found: dict[str, None] = {}
+        for save in self.recording.saves:
+            if save.best:
+                kills, cuts = explain(save, self.best, naming.of(self.best))
+                found.update(dict.fromkeys([*kills, *cuts]))
+        return sorted(found, key=lambda text: ("(allowed)" in text, len(text)))
+
+    def _note(self, tried: Sequence[Tried], replayed: Sequence[Tried], states: int) -> None:
+        missed = sum(each.verdict == "not reached" for each in tried)
+        if missed:
+            self.notes.append(
+                f"{missed} point(s) not repeatable: the calls came otherwise than recorded;"
+                " they count as neither passed nor failed"
+            )
+        if not self.exact:
+            self.notes.append(
+                "two sessions wrote different weights: bests are told apart by their epoch alone"
+            )
+        if self.blind:
+            self.notes.append(f"no power cut was replayed: {'; '.join(self.blind)}")
+            return
+        lost = [each for each in replayed if each.fault == POWER_CUT and each.verdict == "lost"]
+        if lost:
+            self.notes.append(
+                f"a power cut may lose the best: {len(lost)} of {states} states of the disk,"
+                f" first {lost[0].call}: {lost[0].why}"
+            )
+        else:
+            self.notes.append(f"a power cut loses nothing: {states} states of the disk audited")
+
+    # --- findings ----------------------------------------------------------------------------
+
+    def _findings(self, tried: Sequence[Tried], explanations: Sequence[str]) -> Iterator[Finding]:
+        kills = [each for each in tried if each.fault in (KILL, HALF_KILL)]
+        faults = [each for each in tried if each.fault not in (KILL, HALF_KILL, POWER_CUT)]
+        reached = [each for each in tried if each.verdict in ("pass", "fail")]
+        torn = [each for each in reached if each.torn]
+        dirty = [each for each in faults if each.leftovers]
+        names = sorted({name for each in torn for name in each.torn})
+        shown = [f"{self.profile.checkpoints}/{name}" for name in names]
+        if torn:
+            yield self._finding(
+                "INTEGRITY-001",
+                Verdict.FAIL,
+                f"{len(torn)} of {len(reached)} points leave another checkpoint torn or gone under"
+                f" its final name, first {_at(torn[0])}",
+                torn,
+                shown,
+            )
+        else:
+            yield self._finding(
+                "INTEGRITY-001",
+                *_passes(reached, "leave every other checkpoint whole"),
+                [],
+                [],
+            )
+        shortest = next((text for text in explanations if "(allowed)" not in text), "")
+        best = [os.fsdecode(self.best[len(os.fsencode(self.run)) + 1 :])]
+        for rule, group, kept in (
+            ("INTEGRITY-002", kills, "kills leave the previous or the new best"),
+            ("INTEGRITY-003", faults, "failing calls leave a best, and are told of or mended"),
+        ):
+            failed = [each for each in group if each.verdict == "fail"]
+            done = [each for each in group if each.verdict in ("pass", "fail")]
+            if not failed:
+                yield self._finding(rule, *_passes(done, kept), group, [])
+                continue
+            cause = f"{shortest}: " if shortest and "rename" not in shortest else ""
+            what = "kills" if rule == "INTEGRITY-002" else "failing calls"
+            yield self._finding(
+                rule,
+                Verdict.FAIL,
+                f"{cause}{len(failed)} of {len(done)} {what} are not survived, first"
+                f" {_at(failed[0])}: {failed[0].why}",
+                failed,
+                best,
+            )
+        leftovers = sorted({name for each in dirty for name in each.leftovers})
+        if dirty:
+            yield self._finding(
+                "LAYOUT-003",
+                Verdict.FAIL,
+                f"{len(dirty)} of {len(faults)} failing calls leave a temporary file behind, first"
+                f" {_at(dirty[0])}",
+                dirty,
+                [f"{self.profile.checkpoints}/{name}" for name in leftovers],
+            )
+        else:
+            yield self._finding(
+                "LAYOUT-003",
+                *_passes(
+                    [each for each in faults if each.verdict != "not reached"],
+                    "failing calls leave no temporary file",
+                ),
+                [],
+                [],
+            )
+
+    def _finding(
+        self,
+        rule: str,
+        verdict: Verdict,
+        message: str,
+        points_: Sequence[Tried],
+        paths: Iterable[str],
+    ) -> Finding:
+        known = BY_ID[rule]
+        return Finding(
+            rule=rule,
+            level=known.level,
+            verdict=verdict,
+            message=message,
+            paths=tuple(paths),
+            evidence=_evidence(points_),
+            fix=known.fix if verdict is Verdict.FAIL else "",
+        )
+
+
+def _passes(done: Sequence[Tried], kept: str) -> tuple[Verdict, str]:
+    if not done:
+        return Verdict.UNOBSERVABLE, "no point of it was reached"
+    return Verdict.PASS, f"all {len(done)} {kept}"
+
+
+def _evidence(tried: Sequence[Tried]) -> Mapping[str, object]:
+    counted = Counter((each.fault, each.verdict) for each in tried)
+    return {
+        "points": {f"{fault}: {verdict}": number for (fault, verdict), number in counted.items()},
+        "rows": [
+            {"call": each.call, "fault": each.fault, "left": each.left, "verdict": each.verdict}
+            for each in tried
+            if each.verdict != "pass"
+        ][:_MOST_TOLD],
+    }
+
+
+def _at(tried: Tried) -> str:
+    where = "in the middle of" if tried.fault == HALF_KILL else "at"
+    fault = "killed" if tried.fault in (KILL, HALF_KILL) else tried.fault
+    return f"{fault} {where} {tried.call} of save {tried.save}"
+
+
+def _asked(span: tuple[int, int] | None) -> float:
+    return math.inf if span is None else span[1] - span[0]
