@@ -1200,7 +1200,6 @@ class FormatsTheReward(Trainer):
 
     rule = "NAME-005"
     epochs = 1
-    also = frozenset({"CADENCE-002"})  # once resumed, its name may be an earlier file's
 
     def text(self, reward: float) -> str:
         return f"{reward:.2f}"
@@ -1211,7 +1210,6 @@ class FormatsSixDecimals(Trainer):
 
     rule = "NAME-005"
     epochs = 1
-    also = frozenset({"CADENCE-002"})  # once resumed, its name may be an earlier file's
 
     def text(self, reward: float) -> str:
         return f"{reward:f}"
@@ -1233,7 +1231,6 @@ class RoundsTheReward(Trainer):
     rule = "NAME-005"
     epochs = 1
     examples = 100
-    also = frozenset({"CADENCE-002"})  # once resumed, its name may be an earlier file's
 
     def text(self, reward: float) -> str:
         return str(round(reward, 2))
@@ -1288,7 +1285,7 @@ class PrintsADecimalComma(Trainer):
     rule = "NAME-005"
     epochs = 1
     # Once resumed, its name may be an earlier file's; for the comma.
-    also = frozenset({"CADENCE-002", "NAME-008"})
+    also = frozenset({"NAME-008"})
 
     def text(self, reward: float) -> str:
         return super().text(reward).replace(".", ",")
@@ -1330,7 +1327,6 @@ class NamesThePreviousReward(Trainer):
 
     rule = "SUMMARY-002"
     epochs = 1
-    also = frozenset({"CADENCE-002"})  # once resumed, its name may be an earlier file's
     previous = 0.0
 
     def save_due(self, reward: float) -> None:
@@ -1346,7 +1342,6 @@ class NamesTheWatermark(Trainer):
 
     rule = "SUMMARY-002"
     epochs = 1
-    also = frozenset({"CADENCE-002"})  # once resumed, its name may be an earlier file's
 
     def text(self, reward: float) -> str:
         return super().text(max(self.watermark, reward))

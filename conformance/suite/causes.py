@@ -47,6 +47,9 @@ _SHOWN_BY_NAN = frozenset(f"BEST-00{number}" for number in (1, 3, 4, 6, 8)) | {"
 _OF_THE_WATERMARK = frozenset(f"BEST-00{number}" for number in (1, 3, 4, 5, 6, 7, 8))
 
 
+_OF_THE_NAME = frozenset({"NAME-005", "SUMMARY-002"})
+
+
 def without(rule: str, chain: Chain) -> Iterator[Chain]:
     """The chain without what the rule is about: without ties, without NaN, without a resume."""
     if rule == "BEST-003":
@@ -72,6 +75,8 @@ def is_symptom(rule: str, finding: Finding, chain: Chain, failing: Mapping[str, 
         return True  # the best seems to hold an epoch of -inf, which ties with the start
     if rule in _SHOWN_BY_NAN and "BEST-005" in failing and _has_nan(chain):
         return True  # it takes a NaN to show it
+    if rule == "CADENCE-002" and len(chain) > 1 and not _OF_THE_NAME.isdisjoint(failing):
+        return True  # the reward in a name may be that of an earlier session's file
     if rule == "RESUME-001" and "trained" in finding.evidence and "SUMMARY-001" in failing:
         return True  # it trained, and did not log it
     if not SYMPTOM_OF.get(rule, frozenset()).isdisjoint(failing):
