@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conformance.checks.explain import Explanation
+    from conformance.checks.files import Readings
     from conformance.convention.profile import Profile
     from conformance.evidence.runs import RunFolder
 
@@ -75,6 +76,7 @@ def audit(
     selected: frozenset[str] | None = None,
     watch: Callable[[int, int], None] | None = None,
     explaining: bool = False,
+    readings: Readings | None = None,
 ) -> RunReport:
     """Judge a run: from its files alone, or with what is known of a trainer that was driven.
 
@@ -86,12 +88,13 @@ def audit(
         selected: ids of the rules to judge; None: all.
         watch: told how many of the checkpoints are read, and of how many.
         explaining: whether to explain each of the run's files too.
+        readings: what was read of its files already; more is kept there.
 
     Returns:
         One finding for each selected rule. A check that fails itself yields `error`, never a
         failure of the trainer.
     """
-    subject = Subject(folder, profile, options or Options(), driven)
+    subject = Subject(folder, profile, options or Options(), driven, readings=readings)
     if watch is not None:
         for number, file in enumerate(subject.checkpoints, start=1):
             _ = file.contents  # read now, kept for the checks

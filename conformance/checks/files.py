@@ -16,26 +16,57 @@ from conformance.evidence.checkpoint import (
     scan_non_finite,
 )
 from conformance.evidence.runs import EntryKind
+from conformance.evidence.summaries import read_rewards
 
 if TYPE_CHECKING:
     from conformance.convention.names import CheckpointName
     from conformance.convention.profile import Profile
     from conformance.evidence.checkpoint import NonFinite
     from conformance.evidence.runs import Entry
+    from conformance.evidence.summaries import EventFile
 
 _LARGEST_EPOCH = 10**18
+
+
+class Readings:
+    """What was read of a run's files, kept for subjects that hold it against several profiles."""
+
+    def __init__(self) -> None:
+        self._contents: dict[tuple[str, frozenset[str]], Checkpoint] = {}
+        self._logs: dict[tuple[str, str, str], EventFile] = {}
+
+    def contents(self, entry: Entry, allowed: frozenset[str]) -> Checkpoint:
+        """What a checkpoint holds, where these globals are allowed."""
+        key = entry.relative, allowed
+        if key not in self._contents:
+            self._contents[key] = read_checkpoint(entry.path, allowed=allowed)
+        return self._contents[key]
+
+    def log(self, entry: Entry, tag: str, epoch_tag: str) -> EventFile:
+        """What an event file holds, as `read_rewards` has it."""
+        key = entry.relative, tag, epoch_tag
+        if key not in self._logs:
+            self._logs[key] = read_rewards(entry.path, tag=tag, epoch_tag=epoch_tag)
+        return self._logs[key]
 
 
 class CheckpointFile:
     """One checkpoint of a run: its entry, what its name says, and, read on demand, its contents."""
 
     def __init__(
-        self, entry: Entry, name: CheckpointName, profile: Profile, *, misplaced: bool = False
+        self,
+        entry: Entry,
+        name: CheckpointName,
+        profile: Profile,
+        *,
+        misplaced: bool = False,
+        readings: Readings | None = None,
     ) -> None:
         self.entry = entry
         self.name = name
         self.misplaced = misplaced
         self._profile = profile
+        self._readings = readings or Readings()
 
     @property
     def path(self) -> str:
@@ -52,7 +83,7 @@ class CheckpointFile:
         """What the file holds; None where there is nothing to read (LAYOUT-004's matter)."""
         if not self.is_file:
             return None
-        return read_checkpoint(self.entry.path, allowed=self._profile.allowed_globals)
+        return self._readings.contents(self.entry, self._profile.allowed_globals)
 
     @cached_property
     def damaged(self) -> bool:

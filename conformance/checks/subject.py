@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from conformance.checks.driven import played_history
-from conformance.checks.files import CheckpointFile, is_temporary
+from conformance.checks.files import CheckpointFile, Readings, is_temporary
 from conformance.checks.history import Expectation, History, build_history, expect
 from conformance.checks.inference import infer_save_freq, step_shift
 from conformance.checks.writes import Order, order
@@ -27,7 +27,7 @@ from conformance.convention.rewards import as_float32, same_reward
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.runs import Entry, EntryKind, RunFolder
-from conformance.evidence.summaries import EventFile, is_event_file_name, read_rewards
+from conformance.evidence.summaries import EventFile, is_event_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,11 +67,14 @@ class Subject:
         profile: Profile,
         options: Options,
         driven: tuple[DrivenSession, ...] = (),
+        *,
+        readings: Readings | None = None,
     ) -> None:
         self.folder = folder
         self.profile = profile
         self.options = options
         self.driven = driven
+        self._readings = readings or Readings()
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -223,7 +226,11 @@ class Subject:
             if direct and not self._is_checkpoint(entry, name):
                 foreign.append(entry)
                 continue
-            checkpoints.append(CheckpointFile(entry, name, self.profile, misplaced=not direct))
+            checkpoints.append(
+                CheckpointFile(
+                    entry, name, self.profile, misplaced=not direct, readings=self._readings
+                )
+            )
         return tuple(checkpoints), tuple(foreign)
 
     def _is_misplaced(self, entry: Entry) -> bool:
@@ -482,7 +489,7 @@ class Subject:
         """The event files, read."""
         profile = self.profile
         return tuple(
-            read_rewards(entry.path, tag=profile.reward_tag, epoch_tag=profile.epoch_tag)
+            self._readings.log(entry, profile.reward_tag, profile.epoch_tag)
             for entry in self.event_entries
         )
 

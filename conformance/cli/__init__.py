@@ -182,8 +182,9 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--profile",
         default="isaacgymenvs",
-        metavar="NAME|FILE.toml",
-        help="the dialect to hold the runs against (default: %(default)s)",
+        metavar="NAME|FILE.toml|auto",
+        help="the dialect to hold the runs against; auto chooses by what lies in each (default:"
+        " %(default)s)",
     )
     parser.add_argument("--name", help="the run's name, where it is not the folder's")
     parser.add_argument("--save-freq", type=_count, metavar="N", help="epochs between saves")
@@ -250,7 +251,7 @@ def _add_ls(commands: _Commands) -> None:
     which = ls.add_mutually_exclusive_group()
     which.add_argument("--best", action="store_true", help="print the best checkpoint's path alone")
     which.add_argument("--latest", action="store_true", help="print the latest one's path alone")
-    ls.add_argument("--profile", default="isaacgymenvs", metavar="NAME|FILE.toml")
+    ls.add_argument("--profile", default="isaacgymenvs", metavar="NAME|FILE.toml|auto")
     ls.add_argument("--name", help="the run's name, where it is not the folder's")
     ls.add_argument("--format", choices=("text", "json"), default="text")
 

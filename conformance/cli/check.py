@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance import __version__
 from conformance.checks import audit
+from conformance.checks.dialect import AUTO, choose
 from conformance.checks.subject import Options
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.output import Outputs, Progress
@@ -22,15 +23,16 @@ from conformance.report import Report
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from conformance.checks import RunReport
+    from conformance.checks.dialect import Choice
     from conformance.waivers import Waiver
 
 
 def check(options: argparse.Namespace) -> int:
     """Audit the runs under `options.paths` and return the exit code."""
-    profile = profile_of(options.profile)
+    profile = None if options.profile == AUTO else profile_of(options.profile)
     selected = selected_of(options.select, options.ignore)
     waivers = waivers_of(options.waivers)
     outputs = Outputs.plan(options.outputs, options.explanation)
@@ -47,19 +49,22 @@ def check(options: argparse.Namespace) -> int:
         save_best_after=options.save_best_after,
         model=model_of(options.model),
     )
-    runs, unusable = find_all(options.paths, profile)
+    runs, unusable = find_all(options.paths, profile or load_profile())
     if not runs:
         return Exit.USAGE
     progress = Progress(len(runs))
     reports = []
+    choices: dict[Path, Choice] = {}
     for path in runs:
-        folder = scan_run(path, follow=(profile.checkpoints, profile.summaries))
+        folder = scan_run(path, follow=_followed(profile))
         unusable |= "" in folder.unlisted
         progress.starts(folder.experiment)
+        if profile is None:
+            choices[path] = choose(folder, known)
         reports.append(
             audit(
                 folder,
-                profile,
+                profile or choices[path].profile,
                 known,
                 selected=selected,
                 watch=progress.reads,
@@ -68,13 +73,37 @@ def check(options: argparse.Namespace) -> int:
         )
     progress.ends()
     judged = waived(reports, waivers)
-    report = Report(__version__, profile.name, judged)
+    name, how = _held_against(profile, choices)
+    report = Report(__version__, name, judged, chosen=how)
     outputs.write(report, verbose=options.verbose, explained=options.explain_files)
+    tell_choices(choices)
     for run in judged:
         for note in run.notes:
             complain(f"{run.path}: {note}")
     code = of_verdict(report.verdict, strict=options.strict)
     return Exit.USAGE if unusable else code
+
+
+def _followed(profile: Profile | None) -> tuple[str, str]:
+    """The folders of a run that may be links."""
+    followed = profile or load_profile()
+    return followed.checkpoints, followed.summaries
+
+
+def _held_against(profile: Profile | None, choices: Mapping[Path, Choice]) -> tuple[str, str]:
+    """The name of the profile, or those of all that were chosen, and how they were."""
+    if profile is not None:
+        return profile.name, ""
+    names = sorted({choice.profile.name for choice in choices.values()})
+    told = {choice.told for choice in choices.values()}
+    how = told.pop() if len(told) == 1 else "each run by what lies in it"
+    return ", ".join(names), f"auto: {how}"
+
+
+def tell_choices(choices: Mapping[Path, Choice]) -> None:
+    """Say on standard error which profile was chosen for each run, and why."""
+    for path, choice in choices.items():
+        complain(f"{path}: profile {choice.profile.name}, {choice.told}")
 
 
 def find_all(paths: list[str], profile: Profile) -> tuple[list[Path], bool]:

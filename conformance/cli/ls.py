@@ -7,12 +7,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.checks.dialect import AUTO, choose
 from conformance.checks.load import unsafe_globals
 from conformance.checks.subject import Options, Subject
-from conformance.cli.check import find_all, profile_of
+from conformance.cli.check import find_all, profile_of, tell_choices
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.streams import complain, emit
-from conformance.convention.profile import Kind
+from conformance.convention.profile import Kind, load_profile
 from conformance.evidence.checkpoint import FaultKind
 from conformance.evidence.runs import scan_run
 from conformance.report.printable import printable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+    from conformance.checks.dialect import Choice
     from conformance.checks.files import CheckpointFile
 
 
@@ -37,12 +39,17 @@ class _Listed:
 
 def ls(options: argparse.Namespace) -> int:
     """List the runs under `options.paths`, or print one path alone."""
-    profile = profile_of(options.profile)
-    runs, unusable = find_all(options.paths, profile)
-    listed = []
+    profile = None if options.profile == AUTO else profile_of(options.profile)
+    followed = profile or load_profile()
+    runs, unusable = find_all(options.paths, followed)
+    listed, known = [], Options(name=options.name)
+    choices: dict[Path, Choice] = {}
     for path in runs:
-        folder = scan_run(path, follow=(profile.checkpoints, profile.summaries))
-        listed.append(_list(Subject(folder, profile, Options(name=options.name))))
+        folder = scan_run(path, follow=(followed.checkpoints, followed.summaries))
+        if profile is None:
+            choices[path] = choose(folder, known)
+        listed.append(_list(Subject(folder, profile or choices[path].profile, known)))
+    tell_choices(choices)
     if options.best or options.latest:
         if listed:
             _print_one(listed, best=options.best)

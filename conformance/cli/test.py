@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance import __version__
+from conformance.checks.dialect import AUTO
 from conformance.checks.subject import Options
 from conformance.cli.check import model_of, profile_of, selected_of, waived, waivers_of
 from conformance.cli.exits import Exit, UsageError, of_verdict
@@ -36,6 +37,11 @@ _REDRAW_S = 0.1
 
 def test(options: argparse.Namespace) -> int:
     """Drive `options.trainer` and return the exit code."""
+    if options.profile == AUTO:
+        raise UsageError(
+            "--profile auto chooses by what lies in a run; here name the dialect that"
+            " the trainer is to keep"
+        )
     profile = profile_of(options.profile)
     if options.save_best_after is not None and not profile.has_save_best_after:
         raise UsageError(f"--save-best-after: the profile {profile.name!a} has none")

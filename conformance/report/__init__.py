@@ -23,10 +23,11 @@ class Report:
 
     Attributes:
         version: the harness's version.
-        profile: the name of the profile held against.
+        profile: the name of the profile held against; the names of all, where they differ.
         runs: one report for each run.
         failures: for `test`: the shrunken scenarios that break a rule.
         driven: for `test`: how the trainer was driven.
+        chosen: how the profile was chosen, where nobody named one.
     """
 
     version: str
@@ -34,6 +35,12 @@ class Report:
     runs: tuple[RunReport, ...]
     failures: tuple[dict[str, Any], ...] = ()
     driven: Driven | None = None
+    chosen: str = ""
+
+    @property
+    def held_against(self) -> str:
+        """The profile for people: its name, and how it was chosen."""
+        return f"{self.profile} ({self.chosen})" if self.chosen else self.profile
 
     @property
     def verdict(self) -> str:

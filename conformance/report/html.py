@@ -70,7 +70,8 @@ def to_html(report: Report) -> str:
     """
     body = [
         f"<h1>Checkpoint conformance: {_word(report.verdict)}</h1>",
-        f'<p class="dim">profile {_code(report.profile)}, conformance {_text(report.version)}</p>',
+        f'<p class="dim">profile {_code(report.held_against)},'
+        f" conformance {_text(report.version)}</p>",
     ]
     if report.driven is not None:
         body.append(f'<p class="dim">{_text(report.driven.summary)}</p>')

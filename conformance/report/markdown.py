@@ -42,7 +42,10 @@ def to_markdown(report: Report) -> str:
 
     Source: the GitHub Flavored Markdown Spec, sections on tables and on character references.
     """
-    blocks = [f"## Checkpoint conformance: {report.verdict}", f"Profile {_code(report.profile)}."]
+    blocks = [
+        f"## Checkpoint conformance: {report.verdict}",
+        f"Profile {_code(report.held_against)}.",
+    ]
     if report.driven is not None:
         blocks.append(f"{_text(report.driven.summary)}.")
     scenarios = shrunken(report)

@@ -58,7 +58,7 @@ def to_text(report: Report, style: Style | None = None, *, verbose: bool = False
 
 
 def _header(report: Report) -> str:
-    line = f"profile {printable(report.profile)}"
+    line = f"profile {printable(report.held_against)}"
     if report.driven is None:
         return line
     seed = "" if report.driven.seed is None else f", seed {report.driven.seed}"
