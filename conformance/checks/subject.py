@@ -423,7 +423,9 @@ class Subject:
             (
                 file
                 for file in self.readable
-                if file.epoch == limit and file.name.epoch in (None, limit)
+                if file.epoch == limit
+                and file.name.epoch in (None, limit)
+                and file not in self.unrewarded
             ),
             None,
         )

@@ -390,9 +390,6 @@ def test_rl_games_conforms_to_its_own_profile(
     _holds(trainer, watcher, tmp_path_factory.mktemp("runs"), sessions)
 
 
-@pytest.mark.xfail(
-    reason="the final name rew_-inf is also a periodic name's, and is read as one", strict=True
-)
 @pytest.mark.parametrize(
     "sessions",
     [
