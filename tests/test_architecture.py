@@ -32,6 +32,7 @@ ALLOWED = {
     "fixtures": {"convention", "evidence", "checks"},
     "mutants": {"convention", "evidence", "fixtures"},
     "trainers": {"convention", "evidence"},  # the adapter of rl_games finds what to resume from
+    "crash": {"convention", "evidence", "checks", "report", "trainers"},
 }
 # These drive the mutants that stand beside them, as any trainer is driven.
 MATRIX = {"conformance/mutants/matrix.py", "conformance/mutants/__main__.py"}

@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_check(commands)
     _add_test(commands)
+    _add_crash(commands)
     _add_ls(commands)
     _add_rules(commands)
     _add_fixtures(commands)
@@ -177,6 +178,55 @@ def _add_test(commands: _Commands) -> None:
     test.set_defaults(run=run)
 
 
+def _add_crash(commands: _Commands) -> None:
+    crash = commands.add_parser(
+        "crash",
+        help="kill a trainer and fail its writes at each call of a save, and audit what is left",
+        description="Records the system calls of a trainer's saves (Linux, strace), then plays them"
+        " again: killed at each call, with each call failing, with writes cut short. Judges"
+        " INTEGRITY-002 and INTEGRITY-003, and replays what power cuts may leave.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    crash.add_argument("trainer", metavar="TRAINER", help="what to crash, as for `test`")
+    crash.add_argument(
+        "--profile",
+        default="isaacgymenvs",
+        metavar="NAME|FILE.toml",
+        help="the dialect that it writes (default: %(default)s)",
+    )
+    crash.add_argument("--name", help="the name inside the files, where it is not the experiment's")
+    crash.add_argument("--save-freq", type=_count, metavar="N", help="epochs between saves")
+    crash.add_argument("--max-epochs", type=_positive, metavar="N", help="epochs of the session")
+    crash.add_argument(
+        "--max-points",
+        type=_positive,
+        metavar="N",
+        help="faults to play (default: 400; of a worker: 200; of a command: 40)",
+    )
+    crash.add_argument(
+        "--time-limit",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long a session may take (default: 60)",
+    )
+    crash.add_argument(
+        "--durable", action="store_true", help="what a power cut may lose is a failure too"
+    )
+    crash.add_argument("--strict", action="store_true", help="exit 3 where evidence is missing")
+    crash.add_argument(
+        "--verbose", action="store_true", help="also list the calls that were survived"
+    )
+    add_output_options(crash)
+
+    def run(options: argparse.Namespace) -> int:
+        from conformance.cli.crash import crash  # noqa: PLC0415 - only this command pays for it
+
+        return crash(options)
+
+    crash.set_defaults(run=run)
+
+
 def add_audit_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `check` and `test` share."""
     parser.add_argument(
@@ -212,6 +262,11 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--waivers", metavar="FILE", help="findings accepted for a while (TOML)")
     parser.add_argument("--strict", action="store_true", help="exit 3 where evidence is missing")
+    add_output_options(parser)
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is written, and where to."""
     parser.add_argument(
         "--format",
         action=_Pair,

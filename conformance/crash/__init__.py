@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.crash.session import CrashError, CrashResult, Tried, run_crash
+from conformance.crash.findings import Tried
+from conformance.crash.session import CrashError, CrashResult, run_crash
 from conformance.crash.tracing import NoTracingError
 
 __all__ = ["CrashError", "CrashResult", "NoTracingError", "Tried", "run_crash"]

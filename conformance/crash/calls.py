@@ -150,31 +150,35 @@ def read_log(lines: Iterable[str]) -> Iterator[Call]:
     """
     started: dict[int, str] = {}
     for line in lines:
+        if not line.strip():
+            continue
         match = _LINE.fullmatch(line.rstrip("\n"))
         if match is None:
-            if not line.strip():
-                continue
             raise TraceError(f"no line of strace's: {line[:80]!a}")
-        thread, rest = int(match[1]), match[2]
-        if rest.startswith(("+++", "---", "????")):
-            continue
-        if rest.endswith(_UNFINISHED):
-            started[thread] = rest.removesuffix(_UNFINISHED)
-            continue
-        resumed = _RESUMED.fullmatch(rest)
-        if resumed is not None:
-            before = started.pop(thread, None)
-            if before is None:
-                continue  # begun before we came
-            # What strace had to print at the call's end stands behind what it printed at its begin.
-            rest = before + resumed[2]
-        call = _call(thread, rest)
+        thread = int(match[1])
+        whole = _joined(thread, match[2], started)
+        call = None if whole is None else _call(thread, whole)
         if call is not None:
             yield call
     for thread, rest in started.items():
         call = _call(thread, f"{rest}) = ?")
         if call is not None:
             yield call
+
+
+def _joined(thread: int, text: str, started: dict[int, str]) -> str | None:
+    """A call in one piece; None for a signal, an exit, or a call that has only begun."""
+    if text.startswith(("+++", "---", "????")):
+        return None
+    if text.endswith(_UNFINISHED):
+        started[thread] = text.removesuffix(_UNFINISHED)
+        return None
+    resumed = _RESUMED.fullmatch(text)
+    if resumed is None:
+        return text
+    before = started.pop(thread, None)  # None: begun before we came
+    # What strace prints at a call's end stands behind what it printed at its begin.
+    return None if before is None else before + resumed[2]
 
 
 def _call(thread: int, text: str) -> Call | None:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 _OPENS = frozenset({"open", "openat", "openat2", "creat"})
 _FSYNCS = frozenset({"fsync", "fdatasync"})
+_NAMING = frozenset(
+    {"rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat"}
+    | {"unlink", "unlinkat"}
+)
 _SYNCHRONOUS = frozenset({"O_SYNC", "O_DSYNC"})
 _ALLOCATES_ONLY = "FALLOC_FL_KEEP_SIZE"
 _PUNCHES = ("FALLOC_FL_PUNCH_HOLE", "FALLOC_FL_ZERO_RANGE", "FALLOC_FL_COLLAPSE_RANGE")
@@ -130,20 +134,6 @@ class Disk:
             return self._opened(call, paths[0])
         if name in WRITES or name in COPIES:
             return self._written(call, paths)
-        if name in ("rename", "renameat", "renameat2"):
-            return self._renamed(call)
-        if name in ("link", "linkat"):
-            source, target = call.paths
-            inode = self.names.get(source)
-            if inode is None:
-                return self._foreign(target)
-            return [Change("name", names=((target, inode),))]
-        if name in ("unlink", "unlinkat"):
-            gone = [path for path in paths if path in self.names]
-            return [Change("name", names=((path, None),)) for path in gone]
-        if name in ("symlink", "symlinkat"):
-            self._miss("it makes symbolic links")
-            return []
         if name in _FSYNCS:
             inode = self._inode(call)
             if inode is not None:
@@ -151,15 +141,35 @@ class Disk:
             return [Change("folder", names=((paths[0], None),))]
         if name in ("truncate", "ftruncate", "fallocate"):
             return self._sized(call, paths[0])
-        if name == "mmap":
-            if "MAP_SHARED" in call.flags and "PROT_WRITE" in call.flags:
-                self._miss("it writes through a mapping, which strace does not see")
-            return []
-        if name == "lseek":
-            self._sought(call)
-        elif name == "close" and call.files:
-            self._open.pop(call.files[0][0], None)
+        if name in _NAMING:
+            return self._named(call, paths)
+        self._noted(call)
         return []
+
+    def _named(self, call: Call, paths: list[bytes]) -> list[Change]:
+        """A name that comes, goes or moves."""
+        if call.name.startswith("rename"):
+            return self._renamed(call)
+        if call.name.startswith("link"):
+            source, target = call.paths
+            inode = self.names.get(source)
+            if inode is None:
+                return self._foreign(target)
+            return [Change("name", names=((target, inode),))]
+        if call.name.startswith("symlink"):
+            self._miss("it makes symbolic links")
+            return []
+        gone = [path for path in paths if path in self.names]
+        return [Change("name", names=((path, None),)) for path in gone]
+
+    def _noted(self, call: Call) -> None:
+        """What changes no file, and yet matters to later calls."""
+        if call.name == "lseek":
+            self._sought(call)
+        elif call.name == "close" and call.files:
+            self._open.pop(call.files[0][0], None)
+        elif call.name == "mmap" and {"MAP_SHARED", "PROT_WRITE"} <= call.flags:
+            self._miss("it writes through a mapping, which strace does not see")
 
     def _opened(self, call: Call, path: bytes) -> list[Change]:
         flags = call.flags

@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.convention.names import parse_name
@@ -20,6 +19,7 @@ from conformance.evidence.checkpoint import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from conformance.convention.profile import Profile
     from conformance.evidence.checkpoint import Checkpoint

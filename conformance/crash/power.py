@@ -1,4 +1,4 @@
-"""What a power cut may leave of a save: the recorded changes, as a journaling file system keeps them.
+"""What a power cut may leave of a save: its changes, as a journaling file system keeps them.
 
 In the spirit of ALICE (Pillai et al., OSDI 2014). Names come to the disk in the order in which they
 were changed, those before an fsync of their folder for certain. Data come when they like, those
@@ -8,11 +8,11 @@ or there as zeros. All that a save found when it began is taken to have come to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from conformance.crash.disk import Change
     from conformance.crash.points import Save
@@ -106,31 +106,36 @@ def _contents(save: Save, changes: Sequence[Change], inode: int) -> Iterator[tup
         if change.kind in ("data", "size"):
             pending.append(change)
         elif change.kind == "synced":
-            for certain in pending:
-                content = _applied(content, certain)
-            pending = []
-    yield content, "no unsynced data came to the disk" if pending else "all is on the disk"
-    full = content
-    for change in pending:
-        full = _applied(full, change)
+            content, pending = _all(content, pending), []
     if not pending:
+        yield content, "all is on the disk"
         return
+    full = _all(content, pending)
+    yield content, "no unsynced data came to the disk"
     yield full, "all data came to the disk"
-    shown = pending[:_MOST_PENDING]
-    before = content
-    for number, change in enumerate(shown, start=1):
+    yield from ((part, "the data came to the disk in part") for part in _parts(content, pending))
+    holes = [change for change in pending[:_MOST_PENDING] if change.kind == "data"]
+    for zeroed in (*(_zeroed(content, pending, hole) for hole in holes), bytes(len(full))):
+        yield zeroed, "the file has its size but not its data"
+
+
+def _parts(content: bytes, pending: Sequence[Change]) -> Iterator[bytes]:
+    """The content with the first of the changes, and half of the next one."""
+    for number, change in enumerate(pending[:_MOST_PENDING], start=1):
         if change.kind == "data":
             half = len(change.data) // 2
             if half > _BLOCK:
                 half -= half % _BLOCK
-            yield _applied(before, change, half), "the data came to the disk in part"
-        before = _applied(before, change)
+            yield _applied(content, change, half)
+        content = _applied(content, change)
         if number < len(pending):
-            yield before, "the data came to the disk in part"
-    for change in shown:
-        if change.kind == "data":
-            yield _zeroed(content, pending, change), "the file has its size but not its data"
-    yield bytes(len(full)), "the file has its size but not its data"
+            yield content
+
+
+def _all(content: bytes, changes: Iterable[Change]) -> bytes:
+    for change in changes:
+        content = _applied(content, change)
+    return content
 
 
 def _applied(content: bytes, change: Change, length: int | None = None) -> bytes:
@@ -176,39 +181,61 @@ def explain(save: Save, path: bytes, shown: str) -> tuple[list[str], list[str]]:
     Returns:
         What a kill may lose, and what a power cut may lose; a sentence each.
     """
-    kills: list[str] = []
-    cuts: list[str] = []
-    names = dict(save.start.names)
-    old = names.get(path)
-    unsynced: set[int] = set()
-    folder_lags = False
+    reading = _Reading(path, dict(save.start.names))
     for step in save.steps:
         for change in step.changes:
-            if change.kind in ("data", "size"):
-                unsynced.add(change.inode)
-                if names.get(path) == change.inode:
-                    emptied = change.kind == "size" and change.offset == 0
-                    how = "emptied, then written in place" if emptied else "written in place"
-                    if not any("in place" in known for known in kills):
-                        kills.append(f"{shown} is {how}")
-            elif change.kind == "synced":
-                unsynced.discard(change.inode)
-            elif change.kind == "folder":
-                folder_lags = folder_lags and change.names[0][0] != path.rpartition(b"/")[0]
-            elif change.kind == "name":
-                target = dict(change.names).get(path, old)
-                if path in dict(change.names):
-                    folder_lags = True
-                    if target is None and names.get(path) is not None:
-                        kills.append(f"{shown} is removed before the new one has its name")
-                    if target is not None and target != old and target in unsynced:
-                        cuts.append("no fsync of the file before rename")
-                _rename(names, change)
-    if folder_lags and not kills:
+            reading.take(change)
+    kills, cuts = [], []
+    if reading.emptied or reading.written:
+        how = "emptied, then written in place" if reading.emptied else "written in place"
+        kills.append(f"{shown} is {how}")
+    if reading.removed:
+        kills.append(f"{shown} is removed before the new one has its name")
+    if reading.too_early:
+        cuts.append("no fsync of the file before rename")
+    if reading.folder_lags and not kills:
         cuts.append(
             "no fsync of the folder after rename: the new one may be lost, the old one stays"
             " (allowed)"
         )
-    if kills and unsynced:
-        cuts.append("no fsync at all")
+    if kills and reading.unsynced:
+        cuts.append("no fsync of the file")
     return kills, cuts
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What a save's changes tell of how one name comes to its content."""
+
+    path: bytes
+    names: dict[bytes, int]
+    unsynced: set[int] = field(default_factory=set)
+    emptied: bool = False
+    written: bool = False
+    removed: bool = False
+    too_early: bool = False
+    folder_lags: bool = False
+
+    def take(self, change: Change) -> None:
+        """Take the next change into account."""
+        if change.kind in ("data", "size"):
+            self.unsynced.add(change.inode)
+            if self.names.get(self.path) == change.inode:
+                self.written = True
+                self.emptied = self.emptied or (change.kind == "size" and change.offset == 0)
+        elif change.kind == "synced":
+            self.unsynced.discard(change.inode)
+        elif change.kind == "folder":
+            done = change.names[0][0] == self.path.rpartition(b"/")[0]
+            self.folder_lags = self.folder_lags and not done
+        else:
+            self._named(dict(change.names))
+            _rename(self.names, change)
+
+    def _named(self, given: Mapping[bytes, int | None]) -> None:
+        if self.path not in given:
+            return
+        new, old = given[self.path], self.names.get(self.path)
+        self.folder_lags = True
+        self.removed = self.removed or (new is None and old is not None)
+        self.too_early = self.too_early or new in self.unsynced

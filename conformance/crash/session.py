@@ -8,16 +8,14 @@ import os
 import re
 import shutil
 import time
-from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Finding, RunReport, run_verdict
-from conformance.convention.rules import BY_ID, Verdict
+from conformance.checks.finding import RunReport, run_verdict
 from conformance.convention.scenario import Scenario
 from conformance.crash.calls import read_log
 from conformance.crash.disk import Disk
+from conformance.crash.findings import HALF_KILL, POWER_CUT, Tried, crash_findings
 from conformance.crash.held import ABSENT, Held, Left, hold_bytes, left_in
 from conformance.crash.points import (
     CUT,
@@ -36,7 +34,8 @@ from conformance.trainers import TrainerBroke
 from conformance.trainers.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from conformance.convention.profile import Profile
     from conformance.crash.stages import Ending, Stage
@@ -45,15 +44,11 @@ if TYPE_CHECKING:
 
 MAX_POINTS = {"python": 400, "worker": 200, "command": 40}
 TIME_LIMIT_S = 60.0
-POWER_CUT = "power cut"
-HALF_KILL = "SIGKILL half way"
-RULES = ("INTEGRITY-001", "INTEGRITY-002", "INTEGRITY-003", "LAYOUT-003")
 
 _EXPERIMENT = "Crash"
 # A first best, a periodic checkpoint that is none, and a second best: the save that matters.
 _REWARDS = (1.0, 0.5, 2.0)
 _SAVE_FREQ = 2
-_MOST_TOLD = 20
 _MENTIONS = re.compile(
     r"errno|error|exception|fail|cannot|could not|unable|warn|disk|quota|no space|too large"
     r"|interrupted|not saved|retry",
@@ -64,33 +59,6 @@ _NUMBERS = re.compile(r"[0-9]+")
 
 class CrashError(Exception):
     """The crashes cannot be played as asked; one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """One point, and what it left.
-
-    Attributes:
-        call: the call, for a person.
-        fault: what happened to it.
-        left: what was left of the best.
-        verdict: `pass`, `fail`, `lost` (by a power cut), or `not reached`.
-        why: of what is no pass, in one sentence; else empty.
-        save: the number of the save, from 1.
-        leftovers: names that are no checkpoint's, left behind.
-        torn: other checkpoints that are not whole.
-        replayed: whether it was seen in the recording, without running anything.
-    """
-
-    call: str
-    fault: str
-    left: str
-    verdict: str
-    why: str = ""
-    save: int = 0
-    leftovers: tuple[str, ...] = ()
-    torn: tuple[str, ...] = ()
-    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +73,8 @@ class CrashResult:
         found: how many points there are.
         seconds: that playing them took.
         pace: how each point was reached.
-        explanations: what is wrong with the calls, the shortest first.
+        explanations: what is wrong with the calls: what a kill may lose, then what a power cut
+            may; the shortest first.
         states: how many states of the disk a power cut was found to leave.
     """
 
@@ -134,6 +103,7 @@ def run_crash(
     save_freq: int | None = None,
     max_epochs: int | None = None,
     name: str | None = None,
+    durable: bool = False,
     progress: Progress | None = None,
 ) -> CrashResult:
     """Record a session, then break it at each call of its saves, and judge what is left.
@@ -146,6 +116,7 @@ def run_crash(
         save_freq: of the session; None: our own.
         max_epochs: of the session; None: our own.
         name: the name inside the files, where it is not the experiment's.
+        durable: whether what a power cut may lose breaks INTEGRITY-002 too.
         progress: told of how many points are done, of how many, and how many failed.
 
     Raises:
@@ -158,7 +129,7 @@ def run_crash(
     with Workspace() as workspace:
         check_tracing(workspace.base)
         with open_stage(trainer, time_limit=limit) as stage:
-            session = _Session(stage, profile, workspace.base, name or _EXPERIMENT)
+            session = _Session(stage, profile, workspace.base, name or _EXPERIMENT, durable)
             session.settings(save_freq, max_epochs)
             session.record()
             most = max_points or MAX_POINTS[trainer.partition(":")[0]]
@@ -171,6 +142,7 @@ class _Session:
     profile: Profile
     base: Path
     name: str
+    durable: bool
     notes: list[str] = field(default_factory=list)
 
     # --- recording ---------------------------------------------------------------------------
@@ -308,10 +280,17 @@ class _Session:
                 progress(len(tried), len(chosen), sum(each.verdict == "fail" for each in tried))
         seconds = time.monotonic() - began
         replayed, states = self._replayed()
-        explanations = self._explanations()
+        by_kill, by_cut = self._explanations()
         self._note(tried, replayed, states)
-        findings = tuple(self._findings([*tried, *replayed], explanations))
-        run = RunReport(
+        run = os.fsencode(self.run) + b"/"
+        findings = crash_findings(
+            [*tried, *replayed],
+            best=os.fsdecode(self.best[len(run) :]),
+            folder=self.profile.checkpoints,
+            causes=[*by_kill, *(by_cut if self.durable else ())],
+            durable=self.durable,
+        )
+        report = RunReport(
             path=self.stage.title,
             verdict=run_verdict(findings),
             sessions=len(tried) + 2,
@@ -323,12 +302,12 @@ class _Session:
         return CrashResult(
             title=self.stage.title,
             spec=spec,
-            run=run,
+            run=report,
             tried=(*tried, *replayed),
             found=len(found),
             seconds=seconds,
             pace=self.stage.pace,
-            explanations=tuple(explanations),
+            explanations=(*by_kill, *by_cut),
             states=states,
         )
 
@@ -507,7 +486,8 @@ class _Session:
                     before = f"before {step.shown}"
                     if state.after == len(save.steps):
                         before = f"behind {step.shown}"
-                    verdict = "pass" if fine else "fail" if fault == HALF_KILL else "lost"
+                    counts = fault == HALF_KILL or self.durable
+                    verdict = "pass" if fine else "fail" if counts else "lost"
                     why = "" if fine else f"{self._why(held, previous)} ({state.why})"
                     tried.append(
                         Tried(
@@ -523,14 +503,20 @@ class _Session:
             position += len(save.steps)
         return tried, states
 
-    def _explanations(self) -> list[str]:
+    def _explanations(self) -> tuple[list[str], list[str]]:
+        """What kills may lose, and what power cuts may, by the calls alone; the shortest first."""
         naming = self._naming()
-        found: dict[str, None] = {}
+        kills: set[str] = set()
+        cuts: set[str] = set()
         for save in self.recording.saves:
             if save.best:
-                kills, cuts = explain(save, self.best, naming.of(self.best))
-                found.update(dict.fromkeys([*kills, *cuts]))
-        return sorted(found, key=lambda text: ("(allowed)" in text, len(text)))
+                by_kill, by_cut = explain(save, self.best, naming.of(self.best))
+                kills.update(by_kill)
+                cuts.update(by_cut)
+        # That it writes in place says less than that it empties the old one for it.
+        emptied = any("is emptied" in text for text in kills)
+        told = [text for text in kills if not (emptied and "is written" in text)]
+        return sorted(told, key=len), sorted(cuts, key=len)
 
     def _note(self, tried: Sequence[Tried], replayed: Sequence[Tried], states: int) -> None:
         missed = sum(each.verdict == "not reached" for each in tried)
@@ -546,7 +532,7 @@ class _Session:
         if self.blind:
             self.notes.append(f"no power cut was replayed: {'; '.join(self.blind)}")
             return
-        lost = [each for each in replayed if each.fault == POWER_CUT and each.verdict == "lost"]
+        lost = [each for each in replayed if each.fault == POWER_CUT and each.verdict != "pass"]
         if lost:
             self.notes.append(
                 f"a power cut may lose the best: {len(lost)} of {states} states of the disk,"
@@ -554,117 +540,6 @@ class _Session:
             )
         else:
             self.notes.append(f"a power cut loses nothing: {states} states of the disk audited")
-
-    # --- findings ----------------------------------------------------------------------------
-
-    def _findings(self, tried: Sequence[Tried], explanations: Sequence[str]) -> Iterator[Finding]:
-        kills = [each for each in tried if each.fault in (KILL, HALF_KILL)]
-        faults = [each for each in tried if each.fault not in (KILL, HALF_KILL, POWER_CUT)]
-        reached = [each for each in tried if each.verdict in ("pass", "fail")]
-        torn = [each for each in reached if each.torn]
-        dirty = [each for each in faults if each.leftovers]
-        names = sorted({name for each in torn for name in each.torn})
-        shown = [f"{self.profile.checkpoints}/{name}" for name in names]
-        if torn:
-            yield self._finding(
-                "INTEGRITY-001",
-                Verdict.FAIL,
-                f"{len(torn)} of {len(reached)} points leave another checkpoint torn or gone under"
-                f" its final name, first {_at(torn[0])}",
-                torn,
-                shown,
-            )
-        else:
-            yield self._finding(
-                "INTEGRITY-001",
-                *_passes(reached, "leave every other checkpoint whole"),
-                [],
-                [],
-            )
-        shortest = next((text for text in explanations if "(allowed)" not in text), "")
-        best = [os.fsdecode(self.best[len(os.fsencode(self.run)) + 1 :])]
-        for rule, group, kept in (
-            ("INTEGRITY-002", kills, "kills leave the previous or the new best"),
-            ("INTEGRITY-003", faults, "failing calls leave a best, and are told of or mended"),
-        ):
-            failed = [each for each in group if each.verdict == "fail"]
-            done = [each for each in group if each.verdict in ("pass", "fail")]
-            if not failed:
-                yield self._finding(rule, *_passes(done, kept), group, [])
-                continue
-            cause = f"{shortest}: " if shortest and "rename" not in shortest else ""
-            what = "kills" if rule == "INTEGRITY-002" else "failing calls"
-            yield self._finding(
-                rule,
-                Verdict.FAIL,
-                f"{cause}{len(failed)} of {len(done)} {what} are not survived, first"
-                f" {_at(failed[0])}: {failed[0].why}",
-                failed,
-                best,
-            )
-        leftovers = sorted({name for each in dirty for name in each.leftovers})
-        if dirty:
-            yield self._finding(
-                "LAYOUT-003",
-                Verdict.FAIL,
-                f"{len(dirty)} of {len(faults)} failing calls leave a temporary file behind, first"
-                f" {_at(dirty[0])}",
-                dirty,
-                [f"{self.profile.checkpoints}/{name}" for name in leftovers],
-            )
-        else:
-            yield self._finding(
-                "LAYOUT-003",
-                *_passes(
-                    [each for each in faults if each.verdict != "not reached"],
-                    "failing calls leave no temporary file",
-                ),
-                [],
-                [],
-            )
-
-    def _finding(
-        self,
-        rule: str,
-        verdict: Verdict,
-        message: str,
-        points_: Sequence[Tried],
-        paths: Iterable[str],
-    ) -> Finding:
-        known = BY_ID[rule]
-        return Finding(
-            rule=rule,
-            level=known.level,
-            verdict=verdict,
-            message=message,
-            paths=tuple(paths),
-            evidence=_evidence(points_),
-            fix=known.fix if verdict is Verdict.FAIL else "",
-        )
-
-
-def _passes(done: Sequence[Tried], kept: str) -> tuple[Verdict, str]:
-    if not done:
-        return Verdict.UNOBSERVABLE, "no point of it was reached"
-    return Verdict.PASS, f"all {len(done)} {kept}"
-
-
-def _evidence(tried: Sequence[Tried]) -> Mapping[str, object]:
-    counted = Counter((each.fault, each.verdict) for each in tried)
-    return {
-        "points": {f"{fault}: {verdict}": number for (fault, verdict), number in counted.items()},
-        "rows": [
-            {"call": each.call, "fault": each.fault, "left": each.left, "verdict": each.verdict}
-            for each in tried
-            if each.verdict != "pass"
-        ][:_MOST_TOLD],
-    }
-
-
-def _at(tried: Tried) -> str:
-    where = "in the middle of" if tried.fault == HALF_KILL else "at"
-    fault = "killed" if tried.fault in (KILL, HALF_KILL) else tried.fault
-    return f"{fault} {where} {tried.call} of save {tried.save}"
 
 
 def _asked(span: tuple[int, int] | None) -> float:

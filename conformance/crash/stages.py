@@ -89,7 +89,7 @@ class Stage(ABC):
         with contextlib.suppress(TrainerBroke, UnsupportedScenario, OSError):
             self.play(scenario, None)
 
-    def cool(self) -> None:
+    def cool(self) -> None:  # noqa: B027 - most are not warmed for good
         """Undo `warm`, where it may be the reason for a failure."""
 
     def __enter__(self) -> Self:

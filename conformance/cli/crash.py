@@ -1,0 +1,102 @@
+"""`conformance crash`: kills a trainer and fails its writes, tells what was left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from conformance import __version__
+from conformance.cli.check import profile_of
+from conformance.cli.exits import UsageError, of_verdict
+from conformance.cli.output import Outputs, terminal_style, write_report
+from conformance.cli.streams import complain, emit
+from conformance.crash import CrashError, NoTracingError, run_crash
+from conformance.crash.table import summary, to_table
+from conformance.report import Report
+from conformance.report.driven import Driven
+from conformance.report.text import Style, to_text
+from conformance.trainers import TrainerBroke, TrainerSpecError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from conformance.cli.exits import Exit
+    from conformance.crash import CrashResult
+
+_REDRAW_S = 0.1
+
+
+def crash(options: argparse.Namespace) -> Exit:
+    """Crash `options.trainer` at each call of its saves and return the exit code."""
+    if options.profile == "auto":
+        raise UsageError("--profile auto: nothing lies there yet to choose by; name the profile")
+    profile = profile_of(options.profile)
+    if not profile.has_best:
+        raise UsageError(f"--profile {profile.name}: it has no best checkpoint that could be lost")
+    outputs = Outputs.plan(options.outputs)
+    progress = _Progress()
+    try:
+        result = run_crash(
+            options.trainer,
+            profile=profile,
+            max_points=options.max_points,
+            time_limit=options.time_limit,
+            save_freq=options.save_freq,
+            max_epochs=options.max_epochs,
+            name=options.name,
+            durable=options.durable,
+            progress=progress.shows,
+        )
+    except (TrainerSpecError, NoTracingError, CrashError) as error:
+        raise UsageError(str(error)) from error
+    except TrainerBroke as broke:
+        for line in broke.output.splitlines():
+            complain(f"  | {line}")
+        raise UsageError(f"the trainer broke: {broke.message} ({broke.code})") from broke
+    finally:
+        progress.ends()
+    driven = Driven(trainer=result.spec, summary=summary(result).partition(";")[0])
+    report = Report(__version__, profile.name, (result.run,), driven=driven)
+    _write(outputs, report, result, verbose=options.verbose)
+    return of_verdict(report.verdict, strict=options.strict)
+
+
+def _write(outputs: Outputs, report: Report, result: CrashResult, *, verbose: bool) -> None:
+    """Write each report; those for people begin with the table."""
+    for kind, file in outputs.pairs:
+        if kind != "text":
+            Outputs(((kind, file),)).write(report, verbose=verbose)
+            continue
+        style = terminal_style() if file is None else Style()
+        text = f"{to_table(result, verbose=verbose)}\n{to_text(report, style, verbose=verbose)}"
+        if file is None:
+            emit(text)
+        else:
+            write_report(file, text)
+
+
+class _Progress:
+    """One line on a terminal, redrawn ten times a second at most; silent elsewhere."""
+
+    def __init__(self) -> None:
+        self._wanted = sys.stderr.isatty()
+        self._began = time.monotonic()
+        self._drawn = 0.0
+
+    def shows(self, done: int, of: int, failing: int) -> None:
+        """So many points are done."""
+        now = time.monotonic()
+        if not self._wanted or now - self._drawn < _REDRAW_S:
+            return
+        self._drawn = now
+        failed = f"  {failing} not survived" if failing else ""
+        speed = done / (now - self._began)
+        sys.stderr.write(f"\r\x1b[K{done}/{of} points  {speed:.1f}/s{failed}")
+        sys.stderr.flush()
+
+    def ends(self) -> None:
+        """Take the line away."""
+        if self._drawn:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
