@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from conformance.checks import Options, audit
 from conformance.checks.dialect import Certainty, choose
 from conformance.convention.oracle import Settings
-from conformance.convention.profile import Kind, builtin_profiles, load_profile
+from conformance.convention.profile import DEFAULT_PROFILE, Kind, builtin_profiles, load_profile
 from conformance.evidence.runs import scan_run
-from conformance.fixtures.case import ordinary
+from conformance.fixtures.case import Side, ordinary
+from conformance.fixtures.cases import CASES
 from conformance.fixtures.play import Session, play
 
 LAYOUTS = ("", "+isaaclab")
@@ -118,6 +119,16 @@ def test_dialects_side_by_side_are_a_mixture():
     assert choice.mixture == ("rl_games-1.5", "rl_games-1.0")
     assert "a mixture: names of rl_games-1.5 and of rl_games-1.0 stand side by side" in choice.told
     assert chosen(run).mixture == ()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.side is Side.CONFORMING and case.profile != DEFAULT_PROFILE],
+    ids=lambda case: case.name,
+)
+def test_what_wrote_a_published_run_is_among_what_fits(case):
+    choice = chosen(case.build(), Options(**case.options))
+    assert case.profile in {choice.profile.name, *choice.equals}, choice.told
 
 
 @st.composite

@@ -1,0 +1,95 @@
+"""`--profile auto`: each run is held against its own dialect; the reader is told which and why."""
+
+import json
+from dataclasses import astuple
+
+import pytest
+
+from conformance.convention.oracle import Settings
+from conformance.convention.profile import load_profile
+from conformance.fixtures.case import ordinary
+from conformance.fixtures.play import Session, play
+
+
+def written(root, profile, experiment):
+    settings = Settings("Ant", 2, 4, save_best_after=0)
+    sessions = [Session((57.25, 56.5, 61.5, 61.25))]
+    return play(settings, sessions, profile=load_profile(profile), experiment=experiment).write(
+        root
+    )
+
+
+@pytest.fixture
+def run(command):
+    """Return the command, which returns exit code, standard output and standard error."""
+    return lambda *arguments: astuple(command(*arguments))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A root with a run of rl_games 1.5, one of 1.6.0 and one of the default dialect."""
+    written(tmp_path, "rl_games-1.5", "A_14-09-26-53")
+    written(tmp_path, "rl_games-1.6.0", "B_14-09-26-54")
+    ordinary().write(tmp_path)
+    return tmp_path
+
+
+def test_each_run_is_judged_by_its_own_dialect(run, root):
+    code, out, err = run("check", str(root), "--profile", "auto", "--format", "json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["profile"] == "isaacgymenvs, rl_games-1.5, rl_games-1.6.0"
+    assert {entry["verdict"] for entry in report["runs"]} == {"conforms"}
+    told = [line for line in err.splitlines() if ": profile " in line]
+    assert len(told) == 3
+    assert "A_14-09-26-53: profile rl_games-1.5, likely: " in told[0]
+    assert "B_14-09-26-54: profile rl_games-1.6.0, certain: " in told[1]
+
+
+def test_under_one_profile_some_of_them_fail(run, root):
+    code, _, _ = run("check", str(root), "--profile", "rl_games-1.5")
+    assert code == 1
+
+
+def test_the_heading_says_what_decided(run, root):
+    code, out, _ = run("check", str(root / "A_14-09-26-53"), "--profile", "auto")
+    assert code == 0
+    assert out.splitlines()[0].startswith("profile rl_games-1.5 (auto: likely: ")
+    _, several, _ = run("check", str(root), "--profile", "auto")
+    assert several.splitlines()[0].endswith("(auto: each run by what lies in it)")
+
+
+def test_json_names_the_profile_alone(run, root):
+    _, out, _ = run("check", str(root / "A_14-09-26-53"), "--profile", "auto", "--format", "json")
+    assert json.loads(out)["profile"] == "rl_games-1.5"
+
+
+def test_a_violation_is_found_under_the_chosen_profile(run, root):
+    torn = root / "A_14-09-26-53" / "nn" / "Ant.pth"
+    torn.write_bytes(torn.read_bytes()[:-30])
+    code, out, _ = run("check", str(torn.parents[1]), "--profile", "auto")
+    assert code == 1
+    assert "INTEGRITY-001" in out
+
+
+def test_ls_lists_each_run_by_its_own_dialect(run, root):
+    code, out, err = run("ls", str(root), "--profile", "auto")
+    assert code == 0
+    assert err.count(": profile ") == 3
+    assert out.count("Ant.pth") == 2
+    code, out, _ = run("ls", str(root / "B_14-09-26-54"), "--profile", "auto", "--latest")
+    assert (code, out.rpartition("/")[2]) == (0, "last_Ant_ep_4_rew__61.25_.pth\n")
+
+
+def test_test_needs_a_dialect_to_hold_the_trainer_against(run):
+    code, out, err = run("test", "python:conformance.mutants:Trainer", "--profile", "auto")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "name the dialect that the trainer is to keep" in err
+
+
+@pytest.mark.parametrize("subcommand", ["check", "ls"])
+def test_a_path_without_a_run_is_an_error_of_one_line(run, tmp_path, subcommand):
+    code, out, err = run(subcommand, str(tmp_path), "--profile", "auto")
+    assert (code, out) == (2, "")
+    assert "no run found" in err
