@@ -1,4 +1,4 @@
-"""What the audit makes of a check that fails itself, of folders it could not list, and of no run."""
+"""What the audit makes of a check that fails itself, and of folders it could not list."""
 
 from __future__ import annotations
 
