@@ -1,0 +1,322 @@
+"""What is said of contents that cannot be read, in part or at all, and where a limit lies."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from dataclasses import replace
+
+import pytest
+import torch
+
+from conformance.checks import Options, audit
+from conformance.checks.files import is_temporary
+from conformance.convention.oracle import Settings
+from conformance.convention.profile import load_profile
+from conformance.convention.rules import Verdict
+from conformance.evidence.runs import scan_run
+from conformance.fixtures.archive import (
+    Array,
+    Call,
+    Global,
+    Storage,
+    floats,
+    legacy_checkpoint,
+    zip_checkpoint,
+)
+from conformance.fixtures.case import ordinary, trained
+from conformance.fixtures.play import Session, play, weights
+
+OF_MODELS = {f"LOAD-00{number}" for number in (2, 5, 6, 7, 8, 9)}
+PASS, FAIL, NONE, UNKNOWN = (
+    Verdict.PASS,
+    Verdict.FAIL,
+    Verdict.NOT_APPLICABLE,
+    Verdict.UNOBSERVABLE,
+)
+
+
+@pytest.fixture
+def verdicts(tmp_path):
+    """A function that returns what the rules of the contents say of a run."""
+
+    def judge(run, *, model=None):
+        found = audit(scan_run(run.write(tmp_path)), load_profile(), Options(model=model))
+        return {
+            finding.rule: finding.verdict
+            for finding in found.findings
+            if finding.rule.startswith(("LOAD-", "SAFETY-", "INTEGRITY-001", "INTEGRITY-004"))
+        }
+
+    return judge
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+# --- nothing to read ------------------------------------------------------------------------
+
+
+def test_without_a_checkpoint_there_is_nothing_to_load(verdicts):
+    found = verdicts(trained(float("nan"), save_freq=0))
+    assert set(found.values()) == {NONE}
+
+
+def test_where_each_archive_is_damaged_its_own_rule_says_so_and_the_others_are_left_open(verdicts):
+    found = verdicts(ordinary().each(lambda run, file: run.damaged(file, cut)))
+    assert {rule for rule, verdict in found.items() if verdict is FAIL} == {"INTEGRITY-001"}
+    assert {rule for rule, verdict in found.items() if verdict is UNKNOWN} == {
+        *OF_MODELS,
+        *("LOAD-001", "SAFETY-001"),
+    }
+
+
+def test_one_damaged_archive_leaves_the_others_to_be_judged(verdicts):
+    run = ordinary()
+    found = verdicts(run.damaged(run.best, cut))
+    assert {rule for rule, verdict in found.items() if verdict is FAIL} == {"INTEGRITY-001"}
+    assert {rule for rule, verdict in found.items() if verdict is PASS} == {
+        *(OF_MODELS | {"LOAD-001", "LOAD-003", "SAFETY-001", "INTEGRITY-004"}),
+    }
+
+
+def test_a_damaged_file_of_the_old_format_does_not_load(verdicts):
+    """It is no archive, so that no other rule says so."""
+    run = ordinary()
+    old = run.encoded(run.best, legacy_checkpoint)
+    assert verdicts(old)["LOAD-001"] is PASS
+
+
+def test_a_file_of_the_old_format_that_ends_early_does_not_load(verdicts):
+    run = ordinary()
+    old = run.encoded(run.best, lambda values: legacy_checkpoint(values)[:-40])
+    found = verdicts(old)
+    assert {rule for rule, verdict in found.items() if verdict is FAIL} == {"LOAD-001"}
+
+
+def test_forbidden_globals_are_the_matter_of_one_rule(verdicts):
+    hook = Call(Global("posix", "system"), ("true",))
+    run = ordinary()
+    one = run.storing(run.best, hook=hook)
+    found = verdicts(one)
+    assert {rule for rule, verdict in found.items() if verdict is FAIL} == {"SAFETY-001"}
+    assert found["LOAD-001"] is PASS
+
+
+def test_where_each_file_names_a_forbidden_global_nothing_is_loaded(verdicts):
+    hook = Call(Global("posix", "system"), ("true",))
+    found = verdicts(ordinary().each(lambda run, file: run.storing(file, hook=hook)))
+    assert found["SAFETY-001"] is FAIL
+    assert found["LOAD-001"] is NONE
+    assert {rule for rule, verdict in found.items() if verdict is FAIL} == {"SAFETY-001"}
+
+
+def test_a_file_without_a_state_dict_is_the_matter_of_one_rule(verdicts):
+    found = verdicts(ordinary().each(lambda run, file: run.holding(file, {"epoch": file.epoch})))
+    assert {rule for rule, verdict in found.items() if verdict is FAIL} == {"LOAD-002"}
+    assert {found[f"LOAD-00{number}"] for number in (3, 4, 5, 6, 8, 9)} == {NONE}
+
+
+@pytest.mark.parametrize(
+    ("model", "verdict"),
+    [
+        ({}, FAIL),
+        ([], FAIL),
+        (OrderedDict({"actor.bias": 1.0}), FAIL),
+        (OrderedDict({1: floats(1.0)}), FAIL),
+        (OrderedDict({"actor.bias": floats(1.0)}), PASS),
+    ],
+)
+def test_a_state_dict_maps_texts_to_tensors(verdicts, model, verdict):
+    run = ordinary().each(lambda run, file: run.storing(file, model=model))
+    assert verdicts(run)["LOAD-002"] is verdict
+
+
+# --- LOAD-003: the sessions -----------------------------------------------------------------
+
+
+def two_sessions(*, layer_in):
+    """Two sessions of which one checkpoint, or the second session, has a layer more."""
+    run = play(
+        Settings("A", 1, 4),
+        [Session((1.0, 2.0)), Session((5.0, 6.0), first=3, resumed=True)],
+    )
+
+    def grow(run, file):
+        if file.epoch not in layer_in:
+            return run
+        grown = OrderedDict({**weights(file.epoch), "critic.weight": floats(0.5)})
+        return run.storing(file, model=grown)
+
+    return run.each(grow)
+
+
+@pytest.mark.parametrize(
+    ("layer_in", "verdict"), [({3, 4}, PASS), ({4}, FAIL), ({1}, FAIL), (set(), PASS)]
+)
+def test_checkpoints_of_one_session_agree_and_sessions_may_differ(verdicts, layer_in, verdict):
+    assert verdicts(two_sessions(layer_in=layer_in))["LOAD-003"] is verdict
+
+
+def test_one_checkpoint_of_each_session_leaves_nothing_to_compare(verdicts):
+    run = play(Settings("A", 2, 4), [Session((1.0, 2.0)), Session((0.0, 0.5), first=3)])
+    run = run.without(run.best)
+    assert verdicts(run)["LOAD-003"] is NONE
+
+
+# --- LOAD-004: a model ----------------------------------------------------------------------
+
+
+class Policy(torch.nn.Module):
+    """The module whose state_dict the runs hold."""
+
+    def __init__(self, actions=2):
+        super().__init__()
+        self.actor = torch.nn.Linear(2, actions)
+
+
+def test_a_model_is_judged_by_what_can_be_loaded(verdicts):
+    assert verdicts(ordinary(), model=Policy)["LOAD-004"] is PASS
+
+
+def test_a_model_of_another_shape_is_refused(verdicts):
+    assert verdicts(ordinary(), model=lambda: Policy(3))["LOAD-004"] is FAIL
+
+
+@pytest.mark.parametrize("change", ["damaged", "forbidden", "without a model"])
+def test_without_a_loadable_file_a_model_is_left_open(verdicts, change):
+    hook = Call(Global("posix", "system"), ("true",))
+    steps = {
+        "damaged": lambda run, file: run.damaged(file, cut),
+        "forbidden": lambda run, file: run.storing(file, hook=hook),
+        "without a model": lambda run, file: run.holding(file, {"epoch": file.epoch}),
+    }
+    assert verdicts(ordinary().each(steps[change]), model=Policy)["LOAD-004"] is UNKNOWN
+
+
+# --- LOAD-005 -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict"),
+    [
+        ("module.actor.bias", FAIL),
+        ("_orig_mod.actor.bias", FAIL),
+        ("actor._orig_mod.bias", FAIL),
+        ("actor.module.bias", PASS),
+        ("actor_orig_mod.bias", PASS),
+        ("modules.bias", PASS),
+    ],
+)
+def test_a_wrapper_is_told_by_where_its_prefix_stands(verdicts, key, verdict):
+    run = ordinary().each(
+        lambda run, file: run.storing(file, model=OrderedDict({key: floats(1.0)}))
+    )
+    assert verdicts(run)["LOAD-005"] is verdict
+
+
+# --- LOAD-007: the limit --------------------------------------------------------------------
+
+
+def of_size(addressed, dragged):
+    """A run whose best has tensors of so many bytes, in a storage of so many more."""
+    run = trained(1.0, save_freq=0)
+    view = Array(Storage("float32", bytes(addressed + dragged)), (addressed // 4,))
+    return run.storing(run.best, model=OrderedDict({"actor.bias": view}))
+
+
+@pytest.mark.parametrize("addressed", [4, 40_000])
+def test_a_file_may_be_a_quarter_and_64_kib_larger_than_its_tensors(verdicts, addressed):
+    limit = 1.25 * addressed + 64 * 1024
+    bare = len(zip_checkpoint(of_size(addressed, 0).best.values))
+    # Whole pages, as the archive aligns its records.
+    fits = int(limit - bare) // 64 * 64 - 64
+    for dragged, verdict in ((fits, PASS), (fits + 256, FAIL)):
+        run = replace(of_size(addressed, dragged), experiment=verdict.value)
+        assert (len(run.best.data) > limit) == (verdict is FAIL)
+        assert verdicts(run)["LOAD-007"] is verdict
+
+
+# --- LOAD-008 -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ({}, PASS),
+        ({"epoch": 2.0}, PASS),
+        ({"epoch": 2.5}, FAIL),
+        ({"epoch": "2"}, FAIL),
+        ({"epoch": 10**18}, FAIL),
+        ({"epoch": 10**18 - 1}, PASS),
+        ({"epoch": None}, FAIL),
+        ({"last_mean_rewards": "2.0"}, FAIL),
+        ({"last_mean_rewards": True}, FAIL),
+        ({"last_mean_rewards": 2}, PASS),
+        ({"last_mean_rewards": floats(2.0)}, PASS),
+        ({"last_mean_rewards": floats(2.0, 3.0)}, FAIL),
+        ({"optimizer": None}, FAIL),
+        ({"optimizer": {}}, FAIL),
+        ({"optimizer": [1]}, FAIL),
+        ({"optimizer": {"state": {}}}, PASS),
+    ],
+)
+def test_what_a_resume_needs_has_its_type(verdicts, values, verdict):
+    run = ordinary()
+    assert verdicts(run.storing(run.best, **values))["LOAD-008"] is verdict
+
+
+@pytest.mark.parametrize("key", ["epoch", "optimizer", "last_mean_rewards"])
+def test_each_key_that_a_resume_needs_is_missed(verdicts, key):
+    run = ordinary()
+    held = {name: value for name, value in run.best.values.items() if name != key}
+    assert verdicts(run.holding(run.best, held))["LOAD-008"] is FAIL
+
+
+# --- files that are no checkpoints ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (".A", True),
+        ("A.tmp", True),
+        ("A.TMP", True),
+        ("A.tmp.1", True),
+        ("A.temp", True),
+        ("A.part", True),
+        ("A.partial", True),
+        ("A.swp", True),
+        ("A.lock", True),
+        ("A~", True),
+        ("tmpA1", True),
+        ("TempA", True),
+        ("A", False),
+        ("A.temporal", False),
+        ("attempt", False),
+        ("A.party", False),
+    ],
+)
+def test_a_temporary_file_is_told_by_its_name(name, expected):
+    assert is_temporary(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"), [("model", {"NAME-002"}), ("tmpmodel", set()), ("A.tmp.7", set())]
+)
+def test_a_checkpoint_under_a_temporary_name_is_a_foreign_file(tmp_path, name, broken):
+    run = ordinary()
+    folder = run.with_other(f"nn/{name}", run.periodic(2).data).write(tmp_path)
+    found = audit(scan_run(folder), load_profile()).findings
+    failed = {finding.rule for finding in found if finding.verdict is FAIL}
+    assert failed == (broken or {"LAYOUT-003"})
+
+
+def test_a_pipe_under_a_checkpoint_s_name_is_not_opened(tmp_path):
+    folder = ordinary().write(tmp_path)
+    os.mkfifo(folder / "nn" / "model")
+    os.mkfifo(folder / "nn" / "other.pth")
+    found = {finding.rule: finding for finding in audit(scan_run(folder), load_profile()).findings}
+    assert found["LAYOUT-004"].paths == ("nn/other.pth",)
+    assert found["LAYOUT-003"].paths == ("nn/model",)
