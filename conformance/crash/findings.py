@@ -82,7 +82,7 @@ def _bests(rule: str, group: Sequence[Tried], best: str, causes: Sequence[str]) 
     failed = [each for each in group if each.verdict == "fail"]
     done = [each for each in group if each.verdict in ("pass", "fail")]
     if not failed:
-        return _passes(rule, done, kept)
+        return _passes(rule, [each for each in group if each.verdict != "lost"], kept)
     cause = f"{causes[0]}: " if causes else ""
     return _finding(
         rule,
@@ -98,7 +98,7 @@ def _others(tried: Sequence[Tried], folder: str) -> Finding:
     done = [each for each in tried if each.verdict in ("pass", "fail")]
     torn = [each for each in done if each.torn]
     if not torn:
-        return _passes("INTEGRITY-001", done, "points leave every other checkpoint whole")
+        return _passes("INTEGRITY-001", tried, "points leave every other checkpoint whole")
     return _finding(
         "INTEGRITY-001",
         Verdict.FAIL,
@@ -113,7 +113,7 @@ def _leftovers(faults: Sequence[Tried], folder: str) -> Finding:
     done = [each for each in faults if each.verdict in ("pass", "fail")]
     dirty = [each for each in done if each.leftovers]
     if not dirty:
-        return _passes("LAYOUT-003", done, "failing calls leave no temporary file")
+        return _passes("LAYOUT-003", faults, "failing calls leave no temporary file")
     # A process's number in a name makes each another one; one of them is enough.
     alike = {_NUMBERS.sub("", name): name for each in dirty for name in each.leftovers}
     return _finding(
@@ -136,9 +136,13 @@ def at(tried: Tried) -> str:
     return f"{fault} at {tried.call} of save {tried.save}"
 
 
-def _passes(rule: str, done: Sequence[Tried], kept: str) -> Finding:
-    if not done:
-        return _finding(rule, Verdict.UNOBSERVABLE, "no point of it was reached", (), ())
+def _passes(rule: str, tried: Sequence[Tried], kept: str) -> Finding:
+    """No point failed: that is a pass only where each was reached."""
+    done = [each for each in tried if each.verdict in ("pass", "fail")]
+    if not done or len(done) < len(tried):
+        missed = f"{len(tried) - len(done)} of {len(tried)} points were not reached"
+        why = f"{missed}: the calls came otherwise than recorded" if tried else "there is no point"
+        return _finding(rule, Verdict.UNOBSERVABLE, why, tried, ())
     return _finding(rule, Verdict.PASS, f"all {len(done)} {kept}", done, ())
 
 

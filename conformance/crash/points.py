@@ -11,7 +11,7 @@ from conformance.crash.disk import Disk
 from conformance.crash.held import kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from conformance.convention.profile import Profile
     from conformance.crash.calls import Call
@@ -116,14 +116,26 @@ class Naming:
         run: the run's folder.
         name: the run's name.
         profile: whose names count.
+        folders: other folders where a save's files wait for their names.
     """
 
-    def __init__(self, run: bytes, name: str, profile: Profile) -> None:
+    def __init__(
+        self, run: bytes, name: str, profile: Profile, folders: Iterable[bytes] = ()
+    ) -> None:
         self.run = run
         self.folder = run + b"/" + os.fsencode(profile.checkpoints)
         self._name = name
         self._profile = profile
         self._temporary: dict[bytes, int] = {}
+        self._folders = {self.folder, *folders}
+
+    def is_ours(self, path: bytes) -> bool:
+        """Whether a path is a save's: in the folder of checkpoints, or where files wait."""
+        return path == self.folder or path.rpartition(b"/")[0] in self._folders
+
+    def all_of(self, paths: Iterable[bytes]) -> str:
+        """What several paths are called, in order."""
+        return " -> ".join(map(self.of, paths))
 
     def kind(self, path: bytes) -> str | None:
         """Which kind of checkpoint a path is; None for none."""
@@ -143,6 +155,27 @@ class Naming:
             return os.fsdecode(path[len(self.run) + 1 :])
         number = self._temporary.setdefault(path, len(self._temporary) + 1)
         return "a temporary file" if number == 1 else f"temporary file {number}"
+
+
+def turn_of_hit(
+    calls: Iterable[Call], step: Step, hit: Callable[[Call], bool], naming: Naming
+) -> int:
+    """Which call of a step's kind a fault fell on, from 1; 0 where it fell on none of them.
+
+    Args:
+        calls: of the session that was broken.
+        step: the call that the fault was meant for.
+        hit: whether a call of that name is the one that it fell on.
+        naming: a new one.
+    """
+    turn = 0
+    for call in calls:
+        touched = [path for path in call.paths if naming.is_ours(path)]
+        if touched and (call.name, naming.all_of(touched)) == step.key:
+            turn += 1
+            if hit(call):
+                return turn
+    return 0
 
 
 def record(
@@ -175,11 +208,13 @@ def record(
             start = _copy(disk)
         span = disk.position(call) if touched else None
         changes = disk.play(call)
-        counts = touched and call.name in TRACED and not call.error and call.result is not None
-        if not counts or (not steps and not writes):
+        if not touched or call.name not in TRACED:
             continue
-        key = call.name, " -> ".join(naming.of(path) for path in touched)
+        # Those that fail by themselves are no points, but are counted: so that each has its turn.
+        key = call.name, naming.all_of(touched)
         turns[key] = turns.get(key, 0) + 1
+        if call.error or call.result is None or (not steps and not writes):
+            continue
         steps.append(
             Step(
                 index,
@@ -257,7 +292,9 @@ def points(recording: Recording, *, again: Recording | None = None) -> list[Poin
     for number, step in enumerate(recording.steps):
         other = others[number] if number < len(others) else None
         steady = again is None or (other is not None and other.path == step.path)
-        path = os.fsdecode(step.path) if steady and step.path in _named(step.call) else None
+        # Of two paths, strace's filter looks at the first alone with some calls.
+        steady = steady and len(step.call.paths) == 1 and step.path in _named(step.call)
+        path = os.fsdecode(step.path) if steady else None
         when = _when(recording.calls, step.index, path)
         found.append(Point(step, KILL, f"{step.call.name}:signal=SIGKILL:when={when}", path))
         found += [

@@ -198,7 +198,7 @@ def explain(save: Save, path: bytes, shown: str) -> tuple[list[str], list[str]]:
             "no fsync of the folder after rename: the new one may be lost, the old one stays"
             " (allowed)"
         )
-    if kills and reading.unsynced:
+    if kills and reading.unsynced and not cuts:
         cuts.append("no fsync of the file")
     return kills, cuts
 

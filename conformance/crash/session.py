@@ -26,6 +26,7 @@ from conformance.crash.points import (
     choose,
     points,
     record,
+    turn_of_hit,
 )
 from conformance.crash.power import explain, half_kills, power_cuts
 from conformance.crash.stages import open_stage
@@ -34,10 +35,11 @@ from conformance.trainers import TrainerBroke
 from conformance.trainers.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from conformance.convention.profile import Profile
+    from conformance.crash.calls import Call
     from conformance.crash.stages import Ending, Stage
 
     Progress = Callable[[int, int, int], None]
@@ -205,16 +207,16 @@ class _Session:
             )
         return ending, self._record(self._calls()), left_in(self.folder, self.name, self.profile)
 
-    def _record(self, calls: Sequence[object]) -> Recording:
+    def _record(self, calls: Sequence[Call]) -> Recording:
         return record(
-            calls,  # type: ignore[arg-type]
+            calls,
             top=os.fsencode(self.scenario.root),
             run=os.fsencode(self.run),
             name=self.name,
             profile=self.profile,
         )
 
-    def _calls(self) -> list[object]:
+    def _calls(self) -> list[Call]:
         try:
             with self.log.open(encoding="ascii", errors="surrogateescape") as lines:
                 return list(read_log(lines))
@@ -227,8 +229,8 @@ class _Session:
         with contextlib.suppress(OSError):
             self.log.unlink()
 
-    def _naming(self) -> Naming:
-        return Naming(os.fsencode(self.run), self.name, self.profile)
+    def _naming(self, folders: Iterable[bytes] = ()) -> Naming:
+        return Naming(os.fsencode(self.run), self.name, self.profile, folders)
 
     def _best_name(self) -> str:
         naming = self._naming()
@@ -330,40 +332,24 @@ class _Session:
 
     def _reached(self, point: Point) -> bool:
         """Whether the fault fell on the call that it was meant for."""
-        naming = self._naming()
         step = point.step
-        turn = 0
-        for call in read_log(self.log.read_text("ascii", "surrogateescape").splitlines()):
-            if call.name != step.call.name or not call.paths:
-                continue
-            if point.path is not None:
-                same = step.path in call.paths
-            else:
-                ours = [path for path in call.paths if self._is_ours(path, naming)]
-                key = " -> ".join(naming.of(path) for path in ours)
-                same = bool(ours) and key == step.key[1]
-            if not same:
-                continue
-            turn += 1
-            hit = (
-                call.result is None
-                if point.fault == KILL
-                else call.injected
-                if point.fault != CUT
-                else bool(call.error) or (call.result or 0) < _asked(step.span)
-            )
-            if hit:
-                return turn == step.turn or point.path is not None
-        return False
 
-    def _is_ours(self, path: bytes, naming: Naming) -> bool:
-        """Whether a path is a save's: where a killed one keeps its file, its rename never told."""
-        folder = path.rpartition(b"/")[0]
-        return path == naming.folder or folder in {
-            step.path.rpartition(b"/")[0]
-            for step in self.recording.steps
-            if step.path != naming.folder
+        def hit(call: Call) -> bool:
+            if point.fault == KILL:
+                return call.result is None
+            if point.fault == CUT:
+                return bool(call.error) or (call.result or 0) < _asked(step.span)
+            return call.injected
+
+        calls = self._calls()
+        if point.path is not None:  # strace itself counted no other path's calls
+            return any(hit(call) for call in calls if call.name == step.call.name)
+        folders = {
+            other.path.rpartition(b"/")[0]
+            for other in self.recording.steps
+            if other.path != os.fsencode(self.folder)
         }
+        return turn_of_hit(calls, step, hit, self._naming(folders)) == step.turn
 
     # --- judging -----------------------------------------------------------------------------
 
@@ -403,7 +389,7 @@ class _Session:
             if ending.how == "hung":
                 why = "it did not end"
             elif not says and not self._recovered(left):
-                why = "the best survives, but a checkpoint is missing and nothing says so"
+                why = "a checkpoint is missing, and nothing says so"
         return Tried(
             point.step.shown,
             point.fault,
@@ -516,6 +502,8 @@ class _Session:
         # That it writes in place says less than that it empties the old one for it.
         emptied = any("is emptied" in text for text in kills)
         told = [text for text in kills if not (emptied and "is written" in text)]
+        if told:  # then the old one does not stay
+            cuts = {text for text in cuts if "(allowed)" not in text}
         return sorted(told, key=len), sorted(cuts, key=len)
 
     def _note(self, tried: Sequence[Tried], replayed: Sequence[Tried], states: int) -> None:

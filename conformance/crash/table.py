@@ -67,11 +67,16 @@ def _rows(tried: Iterable[Tried]) -> Iterator[tuple[str, ...]]:
         faults = sorted({each.fault for each in alike}, key=_ORDER.index)
         saves = sorted({each.save for each in alike})
         why = next((each.why for each in alike if each.why and each.left), "")
+        shown = left
+        if left == "torn":
+            shown = why.removeprefix("the best is ")
+        elif why and not why.startswith("the best is "):
+            shown = f"{left}; {why}"
         yield (
             ", ".join(map(str, saves)),
             printable(call),
             ", ".join(faults),
-            printable(why.removeprefix("the best is ") if left == "torn" else left),
+            printable(shown),
             "FAIL" if verdict == "fail" else verdict,
         )
 
