@@ -71,6 +71,8 @@ def _is_due(subject: Subject) -> tuple[bool | None, str]:
         for file in subject.periodic
         if file.name.reward is not None and improves(file.name.reward, initial)
     ]
+    if subject.was_killed_unlogged:
+        return None, "no rewards are logged: a session that is killed early loses its log"
     if named and not subject.profile.has_save_best_after:
         return True, f"the reward in {named[0]!a} improves on the initial watermark"
     return None, "no rewards are logged"
@@ -213,7 +215,10 @@ def lost_watermarks(subject: Subject) -> list[CheckpointFile]:
     return [
         file
         for file in subject.periodic
-        if file.watermark is not None and not _explains(kept, file) and _explains(reset, file)
+        if file.watermark is not None
+        and not any(history.hides(epoch) for epoch in file.epochs)
+        and not _explains(kept, file)
+        and _explains(reset, file)
     ]
 
 

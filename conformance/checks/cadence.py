@@ -146,8 +146,6 @@ def _missing(
     due: dict[int, float | None] = {
         at.epoch: at.reward for at in timeline.surely_periodic(subject.profile, save_freq)
     }
-    if subject.history.may_be_interrupted(session, subject.max_epochs.value):
-        due.pop(session.last, None)  # between the log and the save, as far as one can tell
     if subject.history.count == 1 and not subject.profile.legacy_guard:
         due.update(_saved_after_the_log(subject, session.last, save_freq))
     absent = [
@@ -157,6 +155,11 @@ def _missing(
     ]
     if len(absent) == len(due) and _restarted_after(subject, timeline):
         return 0, []  # the folder was cleaned for a later fresh session
+    if session.last in absent and subject.history.may_be_interrupted(
+        session, subject.max_epochs.value
+    ):
+        absent.remove(session.last)  # between the log and the save, as far as one can tell
+        return len(due) - 1, absent
     return len(due), absent
 
 

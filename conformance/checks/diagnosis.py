@@ -103,7 +103,12 @@ def _diagnose_file(subject: Subject) -> Diagnosis:
         )
     if _is_expected(subject, epoch, best.watermark):
         return _right_epoch(subject, best, epoch)
-    return _wrong_epoch(subject, best, epoch)
+    found = _wrong_epoch(subject, best, epoch)
+    if found.blame is not None and subject.history.hides(epoch):
+        return Diagnosis(
+            unknown=f"a killed session that did not log epoch {epoch} may have written it"
+        )
+    return found
 
 
 def poisoned(subject: Subject) -> Diagnosis:

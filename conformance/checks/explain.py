@@ -21,10 +21,10 @@ from conformance.checks.files import is_temporary
 from conformance.checks.history import Start, is_unreadable
 from conformance.convention.oracle import is_periodic
 from conformance.convention.profile import Kind
-from conformance.convention.rewards import is_rounding_of, reward_text, same_reward
+from conformance.convention.rewards import improves, is_rounding_of, reward_text, same_reward
 from conformance.convention.rules import Verdict
 from conformance.evidence.checkpoint import MISSING, FaultKind
-from conformance.evidence.runs import CONFIG_NAME, EntryKind
+from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def explain(subject: Subject) -> Explanation:
 _GROUPS = (
     {Reason.CONFIG},
     {Reason.EVENT_LOG},
-    {Reason.PERIODIC, Reason.BEST, Reason.FINAL, Reason.WIN, Reason.DUPLICATE, Reason.TORN},
+    {Reason(kind.value) for kind in Kind} | {Reason.DUPLICATE, Reason.TORN},
     {Reason.TEMPORARY, Reason.FOREIGN},
     {Reason.UNEXPLAINED},
 )
@@ -161,6 +161,10 @@ class _Explainer:
         self._epochs: tuple[Mapping[int, tuple[Epoch, ...]], ...] = tuple(
             _by_epoch(timeline) for timeline in self._timelines
         )
+        after = subject.save_best_after
+        self._guard_is_known = not subject.profile.has_save_best_after or (
+            after.source.startswith("--") or after.source == subject.config_name
+        )
         freq = subject.save_freq.value
         self._strays = set(strays(subject, freq)) if freq and subject.history.usable else set()
 
@@ -183,6 +187,8 @@ class _Explainer:
                 continue
             if entry.relative in logs:
                 yield self._log(entry, logs[entry.relative])
+            elif entry.relative == subject.config_name:
+                yield ExplainedFile(entry.relative, Reason.CONFIG, (), None, "the run's settings")
             else:
                 yield _other(entry)
 
@@ -264,8 +270,9 @@ class _Explainer:
         return ExplainedFile(file.path, Reason.BEST, (session.index + 1,), epoch, evidence)
 
     def _unrewarded(self, file: CheckpointFile) -> ExplainedFile:
-        evidence = "its name says reward -inf: written at the end, no episode had finished"
-        return ExplainedFile(file.path, Reason.FINAL, (), file.name.epoch, evidence)
+        evidence = "its name says reward -inf: no episode had finished"
+        reason = Reason.FINAL if file.name.kind is None else Reason(file.name.kind.value)
+        return ExplainedFile(file.path, reason, (), file.name.epoch, evidence)
 
     def _numbered(self, file: CheckpointFile, kind: Kind, epoch: int | None) -> ExplainedFile:
         """A checkpoint whose name tells an epoch, or that stores one."""
@@ -283,7 +290,7 @@ class _Explainer:
                 file.path, reason, (), epoch, f"{why}; no rewards are logged to tell its session"
             )
         match = self._match(file, kind, epoch)
-        if not match.sessions:
+        if match.against:
             return _unexplained(file, epoch, "; ".join(match.against) + flaws)
         return ExplainedFile(file.path, reason, match.sessions, epoch, match.evidence + flaws)
 
@@ -303,9 +310,9 @@ class _Explainer:
         if found:
             numbers = tuple(session.index + 1 for session in found)
             return _Match(numbers, (), _told(file, epoch, found[-1]))
-        behind = self._behind_a_log(epoch)
-        if behind is not None:
-            return behind
+        hidden = self._unrewarded_by(kind, epoch) or self._unlogged(epoch)
+        if hidden is not None:
+            return hidden
         against = [
             f"session {session.index + 1} {self._problem(file, kind, session, readings)}"
             for session, readings in reached[-_MOST_AGAINST:]
@@ -325,32 +332,49 @@ class _Explainer:
             if file in self._strays:
                 return f"saves at multiples of {self._subject.save_freq.value}"
             # What the cadence is was settled above; every epoch divides by 1.
-            if not any(is_periodic(self._subject.profile, 1, reading) for reading in readings):
+            if self._guard_is_known and not any(
+                is_periodic(self._subject.profile, 1, reading) for reading in readings
+            ):
                 return f"reached a new best in epoch {at.epoch}: no periodic checkpoint is due"
         if kind is Kind.FINAL and at.epoch != session.last:
             return f"went on to epoch {session.last}"
         watermark = file.watermark
         stored = {value for reading in readings for value in (reading.before, reading.after)}
         if watermark is not None and not any(same_reward(value, watermark) for value in stored):
+            if self._subject.history.lags and improves(watermark, min(stored)):
+                return None  # reached by a killed session that did not log it any more
             return (
                 f"had the watermark {reward_text(at.before)} in epoch {at.epoch}, and the file"
                 f" stores {reward_text(watermark)}"
             )
         return None
 
-    def _behind_a_log(self, epoch: int) -> _Match | None:
+    def _unrewarded_by(self, kind: Kind, epoch: int) -> _Match | None:
+        """The sessions that save before any episode has finished, and had no reward by then."""
+        if kind not in self._subject.profile.unrewarded:
+            return None
+        before = [s for s in self._subject.history.sessions if epoch < s.first]
+        fresh = tuple(s.index + 1 for s in before if Start.FRESH in s.starts)
+        return _Match(fresh, (), f"no episode had finished by epoch {epoch}") if fresh else None
+
+    def _unlogged(self, epoch: int) -> _Match | None:
         """The sessions that may have reached the epoch without a log of it."""
         history = self._subject.history
-        if history.covers(epoch) or history.played:
+        behind = tuple(session for session in history.sessions if session.last < epoch)
+        if history.played or (not behind and history.count == len(history.sessions)):
             return None
-        behind = [session for session in history.sessions if session.last < epoch]
-        if behind:
-            ends = ", ".join(f"{session.index + 1} at epoch {session.last}" for session in behind)
-            evidence = (
-                f"the log ends before epoch {epoch}, as a killed session's does: session {ends}"
-            )
-            return _Match(tuple(session.index + 1 for session in behind), (), evidence)
-        return None
+        numbers = tuple(session.index + 1 for session in behind)
+        if history.count > len(history.sessions):
+            how = "a session that logged no reward wrote it"
+            if behind:
+                how += f", or one whose log ends before epoch {epoch}"
+            return _Match(numbers, (), how)
+        ends = ", ".join(f"{session.index + 1} at epoch {session.last}" for session in behind)
+        return _Match(
+            numbers,
+            (),
+            f"the log ends before epoch {epoch}, as a killed session's does: session {ends}",
+        )
 
     def _surplus(
         self,
@@ -449,10 +473,8 @@ def _unexplained(file: CheckpointFile, epoch: int | None, evidence: str) -> Expl
 
 
 def _other(entry: Entry) -> ExplainedFile:
-    """A file that is neither a checkpoint nor an event file where event files belong."""
+    """A file that is neither checkpoint nor config, nor an event file where those belong."""
     path = entry.relative
-    if path == CONFIG_NAME:
-        return ExplainedFile(path, Reason.CONFIG, (), None, "the run's settings")
     if is_temporary(entry.name):
         return ExplainedFile(path, Reason.TEMPORARY, (), None, "its name says so")
     if is_event_file_name(entry.name):

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from conformance.evidence.summaries import EventFile, Reward
 
 _MOST_STATES = 32
-# A fresh session whose first episodes end in this epoch or before stands behind some periodic
-# checkpoint too often for that to mean anything.
-_LATE_START = 4
 
 
 class Start(str, Enum):
@@ -117,11 +114,34 @@ class History:
         )
 
     def may_be_interrupted(self, session: Session, max_epochs: int | None) -> bool:
-        """Whether a session may have ended between the log of its last epoch and the save."""
-        if self.played:
+        """Whether a session may have ended between the log of its last epoch and the save.
+
+        The last session of a run that logged the training's last epoch went on to the end.
+        """
+        if self.played or self._is_continued(session):
             return False
-        continued = any(other.first == session.last + 1 for other in self.sessions)
-        return max_epochs is not None and session.last < max_epochs and not continued
+        if session.index < len(self.sessions) - 1 or self.count > len(self.sessions):
+            return True
+        return max_epochs is not None and session.last < max_epochs
+
+    def _is_continued(self, session: Session) -> bool:
+        """Whether a later session goes on right where the log of this one alone ends."""
+        for later in self.sessions[session.index + 1 :]:
+            if later.first == session.last + 1:
+                return True
+            if session.last in later.rewards:
+                return False
+        return False
+
+    def hides(self, epoch: int) -> bool:
+        """Whether a killed session may have reached the epoch without a log of it."""
+        return not self.played and (
+            self.count > len(self.sessions)
+            or any(
+                session.last < epoch and not self._is_continued(session)
+                for session in self.sessions
+            )
+        )
 
     def covers(self, epoch: int) -> bool:
         """Whether no session can have reached the epoch without a log of it."""
@@ -142,16 +162,11 @@ class _Segment:
     rewards: dict[int, float]
 
 
-def build_history(files: Iterable[EventFile], *, saved: frozenset[int] = frozenset()) -> History:
-    """Order the event files by the time of their first records and join them into sessions.
-
-    Args:
-        files: the run's event files.
-        saved: the epochs of its periodic checkpoints: what a session may have been resumed from.
-    """
+def build_history(files: Iterable[EventFile]) -> History:
+    """Order the event files by the time of their first records and join them into sessions."""
     files = tuple(files)
     problems = [f"{file.path.name!a}: {file.problem}" for file in files if is_unreadable(file)]
-    segments: list[_Segment] = []
+    segments: list[tuple[_Segment, bool]] = []  # with whether a session without a log came before
     ordered = sorted(
         (file for file in files if file.first_wall_time is not None),
         key=lambda file: (file.first_wall_time, file.path.name),
@@ -159,11 +174,11 @@ def build_history(files: Iterable[EventFile], *, saved: frozenset[int] = frozens
     silent = 0
     for file in ordered:
         found = list(_segments(file, problems))
-        segments.extend(found)
+        segments.extend((segment, silent > 0) for segment in found)
         silent += not found
     sessions: list[Session] = []
-    for segment in segments:
-        if sessions and _is_rotation(sessions[-1], segment, segments):
+    for segment, unlogged in segments:
+        if sessions and _is_rotation(sessions[-1], segment, [other for other, _ in segments]):
             previous = sessions.pop()
             sessions.append(
                 Session(
@@ -174,7 +189,7 @@ def build_history(files: Iterable[EventFile], *, saved: frozenset[int] = frozens
                 )
             )
             continue
-        starts = _starts(sessions, segment, saved)
+        starts = _starts(sessions, segment, unlogged=unlogged)
         sessions.append(Session(len(sessions), (segment.file,), segment.rewards, starts))
     return History(tuple(sessions), len(sessions) + silent, tuple(problems))
 
@@ -246,22 +261,21 @@ def _is_rotation(session: Session, segment: _Segment, segments: list[_Segment]) 
     )
 
 
-def _starts(earlier: list[Session], segment: _Segment, saved: frozenset[int]) -> tuple[Start, ...]:
+def _starts(earlier: list[Session], segment: _Segment, *, unlogged: bool) -> tuple[Start, ...]:
     """The ways in which a session with these epochs may have begun.
 
+    `unlogged` says that one before it left no log: it may go on from that one's checkpoint.
+
     A resumed session goes on at the epoch after its checkpoint's. A fresh one whose first episodes
-    take long starts late too, but only by chance right behind a checkpoint.
+    take long starts late too, now and then right behind a checkpoint: only a log of its epochs
+    (`info/epochs`) tells it from a resumed one that does not go on where the last one ended.
     """
     first = min(segment.rewards)
-    if first == 1 or segment.first_epoch == 1 or not earlier:
+    if first == 1 or segment.first_epoch == 1:
         return (Start.FRESH,)
     if all(session.first >= first for session in earlier):
-        return (Start.FRESH,)
+        return (Start.RESUMED, Start.FRESH) if unlogged else (Start.FRESH,)
     if segment.first_epoch is not None or first == earlier[-1].last + 1:
-        return (Start.RESUMED,)
-    behind_the_best = any(first - 1 == session.best_epoch for session in earlier)
-    behind_a_periodic = first - 1 in saved and first > _LATE_START
-    if (behind_the_best or behind_a_periodic) and earlier[0].first == 1:
         return (Start.RESUMED,)
     return (Start.RESUMED, Start.FRESH)
 
@@ -340,11 +354,10 @@ def expect(
     for session in history.sessions:
         following: set[Written | None] = set()
         readings: dict[float, tuple[Epoch, ...]] = {}
-        earlier = history.sessions[: session.index]
         interrupted = history.may_be_interrupted(session, settings.max_epochs)
         for state in states:
             for watermark in _watermarks(
-                profile, session, earlier, state, unlogged, resume_resets=resume_resets
+                profile, session, timelines, state, unlogged, resume_resets=resume_resets
             ):
                 if watermark not in readings:
                     readings[watermark] = tuple(
@@ -381,7 +394,7 @@ def _newest_and_highest(states: set[Written | None]) -> set[Written | None]:
 def _watermarks(
     profile: Profile,
     session: Session,
-    earlier: tuple[Session, ...],
+    earlier: list[Timeline],
     state: Written | None,
     unlogged: tuple[tuple[int, float], ...],
     *,
@@ -403,13 +416,29 @@ def _watermarks(
     if Start.RESUMED in session.starts:
         if resume_resets or not profile.resume_keeps_watermark:
             yield from initial
-        kept = max(initial[0], state.reward) if state is not None else initial[0]
-        yield kept
-        yield from _stored_before(profile, session, unlogged)
-        logged = max(other.last for other in earlier)
-        for epoch, watermark in unlogged:
-            if logged < epoch < session.first and improves(watermark, kept):
-                yield watermark
+        yield from _kept(profile, session, earlier, state, unlogged)
+
+
+def _kept(
+    profile: Profile,
+    session: Session,
+    earlier: list[Timeline],
+    state: Written | None,
+    unlogged: tuple[tuple[int, float], ...],
+) -> Iterator[float]:
+    """The watermarks that a resumed session may have kept."""
+    initial = profile.initial_watermarks[0]
+    kept = max(initial, state.reward) if state is not None else initial
+    yield kept
+    yield from _stored_before(profile, session, unlogged)
+    # The checkpoint of the epoch before may know of a best that a kill kept from being saved, or
+    # that a later session replaced.
+    before = (timeline.watermarks_at(session.first - 1) for timeline in earlier)
+    yield from (watermark for known in before for watermark in known if improves(watermark, kept))
+    logged = max((timeline.session.last for timeline in earlier), default=0)
+    for epoch, watermark in unlogged:
+        if logged < epoch < session.first and improves(watermark, kept):
+            yield watermark
 
 
 def _stored_before(

@@ -140,6 +140,7 @@ def _differs_from_log(subject: Subject, file: CheckpointFile) -> bool:
         reward is not None
         and Flaw.REWARD not in file.name.flaws
         and bool(logged)
+        and not any(subject.history.hides(epoch) for epoch in file.epochs)
         and not any(same_reward(value, reward) for value in logged)
     )
 

@@ -371,18 +371,36 @@ class Subject:
         So it is in a folder of several sessions if none of them logged the stored reward at the
         stored epoch, and the epoch is none that the best should hold.
         """
-        best, sessions = self.best, self.history.sessions
-        if self.history.played or len(sessions) < 2:
+        best, history = self.best, self.history
+        if history.played or best is None or best.epoch is None or best.watermark is None:
             return False
-        if best is None or best.epoch is None or best.watermark is None:
+        epoch, watermark = best.epoch, best.watermark
+        expected = [written for written in self.expectation.bests if written is not None]
+        if history.hides(epoch):
+            return not any(
+                written.epoch == epoch and same_reward(written.reward, watermark)
+                for written in expected
+            ) and not any(same_reward(reward, watermark) for reward in history.rewards_at(epoch))
+        if len(history.sessions) < 2 or any(written.epoch == epoch for written in expected):
             return False
-        watermark = best.watermark
-        expected = {written.epoch for written in self.expectation.bests if written is not None}
-        return best.epoch not in expected and not any(
+        return not any(
             same_reward(reward, watermark)
-            for session in sessions
+            for session in history.sessions
             for reward in session.rewards.values()
         )
+
+    @cached_property
+    def was_killed_unlogged(self) -> bool:
+        """Whether the event files hold nothing since no session lived long enough to flush one.
+
+        So it may be while no checkpoint is of the training's last epoch.
+        """
+        limit = self.max_epochs.value
+        if self.driven or limit is None or not self.event_files:
+            return False
+        if any(file.tags or file.rewards for file in self.event_files):
+            return False
+        return max((file.epoch or 0 for file in self.readable), default=0) < limit
 
     @cached_property
     def starts_before_the_log(self) -> bool:
@@ -505,8 +523,7 @@ class Subject:
     @cached_property
     def logged(self) -> History:
         """The sessions that the event files show."""
-        saved = frozenset(file.name.epoch for file in self.periodic if file.name.epoch is not None)
-        history = build_history(self.event_files, saved=saved)
+        history = build_history(self.event_files)
         shift = step_shift(history, self._rewards_told) if history.usable else 0
         if not shift:
             return history

@@ -138,7 +138,12 @@ def _played_other_rewards(subject: Subject) -> bool:
 
 def _nothing_logged(subject: Subject) -> Outcome:
     tags = sorted(set().union(*(file.tags for file in subject.event_files)))
-    numbered = [file.path for file in subject.checkpoints if file not in subject.unrewarded]
+    numbered = [file for file in subject.checkpoints if file not in subject.unrewarded]
+    if subject.was_killed_unlogged:
+        return unobservable(
+            "no event file logs anything, and no checkpoint is of the last epoch: a session that is"
+            " killed early loses its log"
+        )
     if numbered or any(tag.startswith("rewards") for tag in tags):
         others = f"; what is logged: {', '.join(ascii(tag) for tag in tags[:5])}" if tags else ""
         return failed(
@@ -259,6 +264,8 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
                 allowed |= timeline.watermarks_at(epoch)
     if not allowed or any(same_reward(value, watermark) for value in allowed):
         return None
+    if any(subject.history.hides(epoch) for epoch in file.epochs):
+        return None  # a killed session may have written it that did not log it any more
     if subject.history.lags and improves(watermark, min(allowed)):
         return None  # reached by a killed session that did not log it any more
     shown = " or ".join(repr(value) for value in sorted(allowed))

@@ -115,31 +115,30 @@ def test_a_log_that_is_no_reward_per_epoch_is_a_problem(steps, problem):
 
 
 @pytest.mark.parametrize(
-    ("earlier", "steps", "first_epoch", "saved", "expected"),
+    ("earlier", "steps", "first_epoch", "expected"),
     [
-        ([], [3, 4], None, (), _FRESH),  # nothing to resume from
-        ([[1, 2]], [1, 2], None, (), _FRESH),
-        ([[1, 2]], [3, 4], None, (), _RESUMED),  # goes on
-        ([[1, 2]], [3, 4], 1, (), _FRESH),  # epoch 1 was logged, its reward not known yet
-        ([[1, 2, 3, 4]], [3, 4], 3, (), _RESUMED),
-        ([[3, 4]], [3, 4], None, (), _FRESH),  # nothing that early
-        ([[3, 4]], [2, 3], None, (), _FRESH),
-        ([[3, 4, 5]], [4, 5], None, (3,), _EITHER),  # the first session started late as well
-        ([[1, (2, 0.0), (3, 0.0), 4, 5, 6]], [6, 7], None, (5,), _RESUMED),  # behind a periodic
-        ([[1, (2, 0.0), (3, 0.0), 4]], [3, 4], None, (2,), _EITHER),  # so early by chance as well
-        ([[1, (2, 9.0), 3, 4]], [3, 4], None, (), _RESUMED),  # behind the best
-        ([[1, (2, 9.0), (3, 9.0), (4, 9.0)]], [3, 4], None, (), _RESUMED),  # the first maximum
-        ([[1, 2, 3, (4, 9.0)]], [3, 4], None, (), _EITHER),
-        ([[1, (2, math.nan), (3, math.nan)]], [3, 4], None, (), _EITHER),
-        ([[1, 2], [1, 2, 3]], [4, 5], None, (), _RESUMED),
-        ([[1, 2, 3, 4], [1, 2]], [4, 5], None, (), _EITHER),  # not where the last one ended
+        ([], [3, 4], None, _FRESH),  # nothing to resume from
+        ([[1, 2]], [1, 2], None, _FRESH),
+        ([[1, 2]], [3, 4], None, _RESUMED),  # goes on
+        ([[1, 2]], [3, 4], 1, _FRESH),  # epoch 1 was logged, its reward not known yet
+        ([[1, 2, 3, 4]], [3, 4], 3, _RESUMED),
+        ([[3, 4]], [3, 4], None, _FRESH),  # nothing that early
+        ([[3, 4]], [2, 3], None, _FRESH),
+        ([[1, 2, 3, 4, 5]], [4, 5], None, _EITHER),
+        ([[1, (2, 9.0), 3, 4]], [3, 4], None, _EITHER),  # behind the best, maybe by chance
+        ([[1, (2, math.nan), (3, math.nan)]], [3, 4], None, _EITHER),
+        ([[1, 2], [1, 2, 3]], [4, 5], None, _RESUMED),
+        ([[1, 2, 3, 4], [1, 2]], [4, 5], None, _EITHER),  # not where the last one ended
+        ([[]], [3, 4], None, _EITHER),  # behind what a session without a log may have saved
+        ([[]], [1, 2], None, _FRESH),
+        ([[], [3, 4]], [2, 3], None, _EITHER),
     ],
 )
-def test_how_a_session_may_have_started(earlier, steps, first_epoch, saved, expected):
+def test_how_a_session_may_have_started(earlier, steps, first_epoch, expected):
     names = [f"events.out.tfevents.1.host.{process}.0" for process in range(9)]
     files = [log(part, name=names[number], at=float(number)) for number, part in enumerate(earlier)]
     files.append(log(steps, name=names[-1], at=9.0, first_epoch=first_epoch))
-    assert starts(build_history(files, saved=frozenset(saved)))[-1] == expected
+    assert starts(build_history(files))[-1] == expected
 
 
 def test_a_session_without_a_reward_counts_and_leaves_its_epochs_open():
