@@ -110,9 +110,14 @@ def played_history(driven: Iterable[DrivenSession], files: Iterable[CheckpointFi
         problem
         for session in driven
         if session.rewards is None
-        for problem in session.logged.problems
+        for problem in (session.logged.problems or _without_log(session))
     )
     return History(tuple(sessions), len(sessions), problems, played=True)
+
+
+def _without_log(session: DrivenSession) -> tuple[str, ...]:
+    """Rewards of the trainer's own that it logged nowhere are not known."""
+    return () if session.logged.sessions else ("no reward is logged",)
 
 
 def _rewards_of(session: DrivenSession, files: tuple[CheckpointFile, ...]) -> dict[int, float]:

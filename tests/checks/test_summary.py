@@ -1,0 +1,197 @@
+"""What a log is held against: other logs, checkpoints, or the rewards that were played."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from driving import failing, judged, session
+from played import Played
+
+from conformance import mutants
+from conformance.checks import audit
+from conformance.convention.profile import load_profile
+from conformance.convention.rules import Verdict
+from conformance.evidence.runs import scan_run
+from conformance.mutants.trainer import single
+
+NAN = math.nan
+REWARDS = (1.0, NAN, 2.0, 1.5)
+JOURNAL = "P1 B P2 P3 B P4"
+
+
+class LogsAnEpochWithoutAReward(mutants.Trainer):
+    """Logs a reward before an episode has finished."""
+
+    def play_epoch(self, reward):
+        """Log and save what is due."""
+        super().play_epoch(reward)
+        if reward is None:
+            self.log(0.5)
+
+
+# --- a driven trainer: its log against what was played ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trainer", "rule", "message"),
+    [
+        (mutants.LogsNanAsZero, "SUMMARY-002", "reward 0.0 is logged for epoch 2"),
+        (mutants.LogsTheHighest, "SUMMARY-002", "reward 1.0 is logged for epoch 2"),
+        (mutants.SkipsNanInTheLog, "SUMMARY-001", "no reward between the epochs 1 and 3"),
+        (mutants.LogsFromZero, "SUMMARY-001", "a reward at step 0"),
+        (mutants.LogsTwoRewards, "SUMMARY-001", "two rewards for epoch 1"),
+        (mutants.LogsNothing, "SUMMARY-001", "no event file logs rewards/iter"),
+        (mutants.LosesTheLastEpoch, "SUMMARY-001", "no reward is logged for epoch 4"),
+    ],
+)
+def test_a_log_that_is_not_what_was_played_is_told_by_one_rule(tmp_path, trainer, rule, message):
+    findings = judged(tmp_path, [session(REWARDS)], JOURNAL, trainer=trainer)
+    assert failing(findings) == {rule}
+    assert message in findings[rule].message
+    if rule == "SUMMARY-002":
+        assert findings["SUMMARY-001"].verdict is Verdict.NOT_APPLICABLE
+
+
+def test_an_epoch_without_a_reward_is_not_logged(tmp_path):
+    chain, journal = [session((None, 1.0))], "P2 B"
+    trainer = LogsAnEpochWithoutAReward
+    broken = judged(tmp_path / "it", chain, journal, trainer=trainer)
+    assert failing(broken) == {"SUMMARY-001"}
+    assert broken["SUMMARY-001"].evidence["epoch"] == 1
+    assert "it had none yet" in broken["SUMMARY-001"].message
+    kept = judged(tmp_path / "not", chain, journal)
+    assert failing(kept) == set()
+    assert kept["SUMMARY-001"].verdict is Verdict.PASS
+
+
+def test_a_session_without_any_reward_has_nothing_to_log(tmp_path):
+    found = judged(tmp_path, [session((None, None))], "")
+    assert failing(found) == set()
+    assert found["SUMMARY-001"].verdict is Verdict.NOT_APPLICABLE
+
+
+def test_the_log_of_an_earlier_session_that_is_lost_is_told(tmp_path):
+    chain = [session((1.0,)), session((1.0, 2.0), resume="last")]
+    found = judged(tmp_path, chain, "P2 B", lost_logs=("first", "second"))
+    assert failing(found) == {"SUMMARY-001"}
+    assert "'first'; and 1 more" in found["SUMMARY-001"].message
+
+
+# --- a driven trainer whose rewards are its own ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trainer", "broken"),
+    [
+        (mutants.Trainer, set()),
+        (mutants.LosesTheLastEpoch, {"SUMMARY-001"}),
+        (mutants.LogsNothing, {"SUMMARY-001"}),
+        (mutants.LogsTwoRewards, {"SUMMARY-001"}),
+    ],
+)
+def test_a_log_of_rewards_of_its_own_is_held_against_the_epochs(tmp_path, trainer, broken):
+    found = judged(tmp_path, [session((1.0, 2.0))], "P1 B P2 B", trainer=trainer, rewards=None)
+    assert failing(found) == broken
+    if not broken:
+        assert found["SUMMARY-001"].verdict is Verdict.PASS
+        assert found["SUMMARY-002"].verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("trainer", [mutants.LogsNothing, mutants.LogsTwoRewards])
+def test_without_a_log_that_tells_its_own_rewards_what_rests_on_them_is_open(tmp_path, trainer):
+    found = judged(tmp_path, [session((1.0, 2.0))], "P1 B P2 B", trainer=trainer, rewards=None)
+    for rule in ("BEST-002", "BEST-006", "CADENCE-002", "CADENCE-004", "SUMMARY-002"):
+        assert found[rule].verdict is Verdict.UNOBSERVABLE, rule
+    assert found["CADENCE-001"].verdict is Verdict.PASS
+
+
+# --- an audit of files ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """A function that returns the findings on a run, by rule."""
+
+    def of(trainer):
+        found = audit(scan_run(trainer.write(tmp_path)), load_profile()).findings
+        return {finding.rule: finding for finding in found}
+
+    return of
+
+
+def trained(rewards, save_freq=2, *, trainer=mutants.Trainer, name="A"):
+    played = Played(name, save_freq, len(rewards), trainer=trainer)
+    played.run(rewards)
+    return played
+
+
+def test_a_name_that_disagrees_with_the_log_is_told_with_its_like(judge):
+    played = trained([1.0, 2.0, 3.0, 4.0])
+    for epoch in (2, 4):
+        data = played.files.pop(f"nn/last_Aep{epoch}rew{epoch}.0.pth")
+        played.files[f"nn/last_Aep{epoch}rew{epoch}5.0.pth"] = data
+    found = judge(played)
+    assert failing(found) == {"SUMMARY-002"}
+    assert found["SUMMARY-002"].paths == ("nn/last_Aep2rew25.0.pth", "nn/last_Aep4rew45.0.pth")
+    assert "says reward 25.0, and the logs say 2.0" in found["SUMMARY-002"].message
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_second_file_for_an_epoch_is_surplus_only_beside_one_that_agrees(judge, kept):
+    played = trained([1.0, 2.0, 3.0, 4.0])
+    name = "nn/last_Aep2rew2.0.pth"
+    played.files["nn/last_Aep2rew25.0.pth"] = played.files[name]
+    if not kept:
+        played.files["nn/last_Aep2rew26.0.pth"] = played.files.pop(name)
+    expected = {"NAME-007"} if kept else {"NAME-007", "SUMMARY-002"}
+    assert failing(judge(played)) == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "broken"),
+    [
+        (3.0, set()),  # the watermark before epoch 4
+        (4.0, set()),  # and after it
+        (2.0, {"SUMMARY-002"}),
+        (5.0, {"SUMMARY-002"}),
+        (3.0000002384185791, {"SUMMARY-002"}),
+    ],
+)
+def test_a_periodic_checkpoint_stores_the_watermark_before_or_after_its_epoch(
+    judge, stored, broken
+):
+    class Stores(mutants.Trainer):
+        def state(self):
+            known = super().state()
+            is_it = self.epoch == 4 and not self.saving_best
+            return {**known, "last_mean_rewards": stored} if is_it else known
+
+    assert failing(judge(trained([1.0, 2.0, 3.0, 4.0], trainer=Stores))) == broken
+
+
+def test_a_wrong_watermark_beside_a_rounded_name_is_told_by_its_own_rule_too(judge):
+    class RoundsAndStoresAnother(mutants.RoundsTheReward):
+        def state(self):
+            known = super().state()
+            return known if self.saving_best else {**known, "last_mean_rewards": -7.0}
+
+    found = judge(trained([1.0, single(66.52648)], trainer=RoundsAndStoresAnother))
+    assert failing(found) == {"NAME-005", "SUMMARY-002"}
+
+
+def test_a_log_of_nothing_is_no_fault_where_nothing_was_saved(judge):
+    silent = judge(trained([None, None]))
+    assert silent["SUMMARY-001"].verdict is Verdict.UNOBSERVABLE
+    assert silent["SUMMARY-002"].verdict is Verdict.UNOBSERVABLE
+
+
+def test_a_log_of_nothing_is_a_fault_where_something_was_saved(judge):
+    found = judge(trained([1.0, 2.0], trainer=mutants.LogsNothing))
+    assert failing(found) == {"SUMMARY-001"}
+
+
+def test_a_log_under_another_tag_is_told_with_the_tags_that_are_there(judge):
+    found = judge(trained([1.0, 2.0], trainer=mutants.LogsUnderAnotherTag))
+    assert failing(found) == {"SUMMARY-001"}
+    assert "Train/mean_reward" in found["SUMMARY-001"].message
