@@ -350,7 +350,7 @@ def expect(
     """
     unlogged = tuple(stored)
     states: set[Written | None] = {None}
-    timelines = []
+    timelines: list[Timeline] = []
     for session in history.sessions:
         following: set[Written | None] = set()
         readings: dict[float, tuple[Epoch, ...]] = {}

@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_test(commands)
     _add_crash(commands)
     _add_ls(commands)
+    _add_diff(commands)
     _add_rules(commands)
     _add_fixtures(commands)
     return parser
@@ -316,6 +317,35 @@ def _add_ls(commands: _Commands) -> None:
         return ls(options)
 
     ls.set_defaults(run=run)
+
+
+def _add_diff(commands: _Commands) -> None:
+    diff = commands.add_parser(
+        "diff",
+        help="compare two runs: what a consumer of RUN_A would trip over in RUN_B",
+        epilog="exit codes: 0 the same for a consumer of RUN_A, 1 it trips over RUN_B, 2 wrong"
+        " usage or unreadable input, 4 the harness itself failed",
+    )
+    diff.add_argument("a", metavar="RUN_A", help="the run that consumers know")
+    diff.add_argument("b", metavar="RUN_B", help="the run that takes its place")
+    diff.add_argument(
+        "--profile",
+        default="auto",
+        metavar="NAME|FILE.toml|auto",
+        help="the dialect of both (default: %(default)s)",
+    )
+    diff.add_argument("--profile-b", metavar="NAME|FILE.toml|auto", help="the dialect of RUN_B")
+    diff.add_argument("--name", help="the name inside the files, where it is not the folders'")
+    diff.add_argument("--name-b", metavar="NAME", help="the name inside the files of RUN_B")
+    diff.add_argument("--format", choices=("text", "json"), default="text")
+    diff.add_argument("--output", metavar="FILE", help="where to write it to")
+
+    def run(options: argparse.Namespace) -> int:
+        from conformance.cli.diff import diff  # noqa: PLC0415 - only this command pays for it
+
+        return diff(options)
+
+    diff.set_defaults(run=run)
 
 
 def _add_rules(commands: _Commands) -> None:
