@@ -376,7 +376,8 @@ class Subject:
             return False
         epoch, watermark = best.epoch, best.watermark
         expected = [written for written in self.expectation.bests if written is not None]
-        if history.hides(epoch):
+        limit = self.max_epochs.value
+        if history.hides(epoch) and (limit is None or epoch <= limit):
             return not any(
                 written.epoch == epoch and same_reward(written.reward, watermark)
                 for written in expected
