@@ -1,4 +1,4 @@
-"""What holds for all tests: no example of Hypothesis is timed, since a busy machine is no defect."""
+"""What holds for all tests: no example of Hypothesis is timed; a busy machine is no defect."""
 
 from __future__ import annotations
 
