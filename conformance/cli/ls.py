@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from conformance.checks.dialect import Choice
     from conformance.checks.files import CheckpointFile
+    from conformance.convention.profile import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class _Listed:
 
     path: Path
     name: str
+    profile: Profile
     best: CheckpointFile | None
     latest: CheckpointFile | None
     checkpoints: int
@@ -52,7 +54,7 @@ def ls(options: argparse.Namespace) -> int:
     tell_choices(choices)
     if options.best or options.latest:
         if listed:
-            _print_one(listed, best=options.best)
+            _print_one(listed, best=options.best, as_json=options.format == "json")
     elif options.format == "json":
         document = {"runs": [_as_json(run) for run in listed]}
         emit(json.dumps(document, indent=2) + "\n")
@@ -66,7 +68,14 @@ def _list(subject: Subject) -> _Listed:
     best = next((file for file in usable if file.name.kind is Kind.BEST), None)
     # Of equal epochs the newest write; the best may be the only file of a run.
     latest = max(usable, key=_age, default=None)
-    return _Listed(subject.folder.path, subject.name, best, latest, len(subject.checkpoints))
+    return _Listed(
+        subject.folder.path,
+        subject.name,
+        subject.profile,
+        best,
+        latest,
+        len(subject.checkpoints),
+    )
 
 
 def _is_usable(file: CheckpointFile) -> bool:
@@ -88,17 +97,27 @@ def _age(file: CheckpointFile) -> tuple[int, int, str]:
     return (-1 if epoch is None else epoch, file.entry.modified, file.path)
 
 
-def _print_one(listed: list[_Listed], *, best: bool) -> None:
+def _print_one(listed: list[_Listed], *, best: bool, as_json: bool) -> None:
     which = "best" if best else "latest"
     if len(listed) > 1:
         raise UsageError(f"{len(listed)} runs found; --{which} prints one path: name one run")
     run = listed[0]
     file = run.best if best else run.latest
+    if file is None and best and not run.profile.has_best:
+        raise UsageError(
+            f"{str(run.path)!a}: profile {run.profile.name} has no best checkpoint; --latest prints"
+            " the latest"
+        )
     if file is None:
         raise UsageError(f"{str(run.path)!a} has no loadable {which} checkpoint")
+    if as_json:
+        emit(json.dumps(_file(file), indent=2) + "\n")
+        return
     path = str(file.entry.path)
     if printable(path) != path and not path.isprintable():
-        raise UsageError(f"{path!a} holds characters that no line of output can carry")
+        raise UsageError(
+            f"{path!a} holds characters that no line of output can carry; --format json can"
+        )
     emit(path + "\n")
 
 

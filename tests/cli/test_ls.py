@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance.convention.oracle import Settings
+from conformance.convention.profile import Kind, builtin_profiles, load_profile
+from conformance.evidence.checkpoint import read_checkpoint
 from conformance.fixtures.play import Session, play
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from conformance.fixtures.run import Run
 
 
 def test_the_best_and_the_latest_are_printed_alone(
@@ -167,3 +172,120 @@ def test_numpy_scalars_do_not_hide_a_checkpoint_and_a_shell_does(
     refused = command("ls", published / "SAFETY-001-runs-a-shell", "--best")
     assert (refused.code, refused.out) == (2, "")
     assert "posix.system" in refused.err
+
+
+# --- where consumers broke --------------------------------------------------------------------
+
+
+def _dialect(profile: str, rewards: tuple[float | None, ...], save_freq: int, **more: Any) -> Run:
+    settings = Settings("A", save_freq, more.pop("max_epochs", len(rewards)), 0)
+    session = Session(rewards, max_epochs=settings.max_epochs)
+    return play(settings, [session], profile=load_profile(profile), **more)
+
+
+@pytest.mark.parametrize("profile", builtin_profiles())
+def test_the_latest_of_any_dialect_is_by_number(
+    command: Callable[..., Any], root: Path, profile: str
+) -> None:
+    """Sorted as texts, ep_950 comes after ep_1000."""
+    rewards = tuple(1000.0 - epoch for epoch in range(1000))
+    run = _dialect(profile, rewards, 50).write(root)
+    result = command("ls", run, "--latest", "--profile", profile, "--name", "A")
+    assert result.code == 0, result.err
+    (line,) = result.out.splitlines()
+    contents = read_checkpoint(Path(line)).root
+    assert isinstance(contents, dict)
+    assert contents["epoch"] in (1000, 1001)  # one more where the training ends after it
+
+
+@pytest.mark.parametrize("profile", ["isaacgymenvs", "rl_games-1.5", "rl_games-1.6"])
+def test_rewards_of_any_text_change_neither_best_nor_latest(
+    command: Callable[..., Any], root: Path, profile: str
+) -> None:
+    """Scientific, negative, NaN and infinite ones: a NaN poisons a max(), 1.98e-15 is not 1.98."""
+    rewards = (-8461.007, 1.985146e-15, math.nan, -1e-7, -math.inf, 1e-16, -3.0, math.nan)
+    run = _dialect(profile, rewards, 1).write(root)
+    listed = json.loads(command("ls", run, "--profile", profile, "--format", "json").out)
+    (found,) = listed["runs"]
+    assert found["best"] == {"path": f"{run}/nn/A.pth", "epoch": 2}
+    assert found["latest"]["epoch"] == 8
+
+
+def test_a_final_before_any_episode_is_listed_as_the_latest_and_never_as_the_best(
+    command: Callable[..., Any], root: Path
+) -> None:
+    run = _dialect("rl_games-1.6", (None, None, None), 2).write(root)
+    assert "rew_-inf.pth" in command("ls", run, "--latest", "--profile", "rl_games-1.6").out
+    result = command("ls", run, "--best", "--profile", "rl_games-1.6")
+    assert (result.code, result.out) == (2, "")
+
+
+def test_a_final_named_by_its_frame_is_ranked_by_the_epoch_that_it_stores(
+    command: Callable[..., Any], root: Path
+) -> None:
+    run = _dialect("rl_games-1.6", (1.0, 3.0, 2.0), 2)
+    final = next(file for file in run.checkpoints.values() if file.kind is Kind.FINAL)
+    folder = run.renamed(final, "last_A_frame_98304000_rew__2._.pth").write(root)
+    result = command("ls", folder, "--latest", "--profile", "rl_games-1.6")
+    assert result.out.endswith("last_A_frame_98304000_rew__2._.pth\n")
+
+
+@pytest.mark.parametrize("folder", ["x[1]", "a*b", "{x}", "[!a]", "a?b"])
+def test_brackets_in_a_path_are_no_pattern(
+    command: Callable[..., Any], root: Path, folder: str
+) -> None:
+    run = play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, 4.0))]).write(root / folder)
+    assert command("ls", root, "--best").out == f"{run}/nn/A.pth\n"
+    assert command("ls", run, "--latest").out == f"{run}/nn/last_Aep4rew4.0.pth\n"
+
+
+def test_what_cannot_be_loaded_is_skipped_with_one_line_each(
+    command: Callable[..., Any], conforming: Path
+) -> None:
+    nn = conforming / "nn"
+    (nn / "last_Aep4rew4.0.pth").write_bytes(b"")
+    (nn / "last_Aep8rew4.0.pth").mkdir()
+    (nn / "last_Aep6rew4.0.pth").symlink_to("gone")
+    os.mkfifo(nn / "last_Aep10rew4.0.pth")
+    (nn / "A.pth").unlink()
+    result = command("ls", conforming, "--latest")
+    assert (result.code, result.out) == (0, f"{nn}/last_Aep2rew3.0.pth\n")
+    skipped = [line for line in result.err.splitlines() if ": skipped: " in line]
+    assert sorted(line.split("/nn/")[1].split(":")[0] for line in skipped) == [
+        f"last_Aep{epoch}rew4.0.pth" for epoch in (10, 4, 6, 8)
+    ]
+
+
+def test_what_may_not_be_read_is_skipped(process: Callable[..., Any], conforming: Path) -> None:
+    (conforming / "nn" / "last_Aep4rew4.0.pth").chmod(0)
+    (conforming / "nn" / "A.pth").chmod(0)
+    result = process("ls", conforming, "--latest")
+    assert (result.code, result.out) == (0, f"{conforming}/nn/last_Aep2rew3.0.pth\n")
+    assert result.err.count(": skipped: ") == 2
+
+
+def test_a_renamed_file_is_ranked_by_what_it_stores(
+    command: Callable[..., Any], conforming: Path
+) -> None:
+    nn = conforming / "nn"
+    (nn / "last_Aep2rew3.0.pth").rename(nn / "last_Aep99rew3.0.pth")
+    (nn / "A.pth").unlink()
+    assert command("ls", conforming, "--latest").out.endswith("last_Aep4rew4.0.pth\n")
+
+
+@pytest.mark.parametrize(("profile", "which"), [("amp", "best"), ("ase", "best")])
+def test_a_dialect_without_a_best_says_so(
+    command: Callable[..., Any], root: Path, profile: str, which: str
+) -> None:
+    run = _dialect(profile, (1.0, 3.0, 2.0, 4.0), 2).write(root)
+    result = command("ls", run, f"--{which}", "--profile", profile, "--name", "A")
+    assert (result.code, result.out) == (2, "")
+    assert f"profile {profile} has no best checkpoint" in result.err
+
+
+def test_one_path_as_json_carries_any_name(command: Callable[..., Any], root: Path) -> None:
+    run = play(Settings("a\nb", 2, 4), [Session((1.0, 3.0))]).unconfigured().write(root)
+    found = json.loads(command("ls", run, "--best", "--format", "json").out)
+    assert found == {"path": f"{run}/nn/a\nb.pth", "epoch": 2}
+    latest = json.loads(command("ls", run, "--latest", "--format", "json").out)
+    assert latest["epoch"] == 2
