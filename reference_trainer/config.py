@@ -60,6 +60,9 @@ class Settings(PpoSettings):
     seed: int = _setting(42, "of the weights, the starting states and the exploration")
     device: str = _setting("auto", "cpu, cuda, cuda:1, ...; auto is cuda where there is one")
     num_threads: int = _setting(1, "threads of torch on the CPU")
+    async_save: bool = _setting(
+        True, "write checkpoints behind the training, not before it goes on"
+    )
     checkpoint: str = _setting("", "go on from, or play: best, last or a path")
     test: bool = _setting(False, "play the checkpoint, by default the best, and write nothing")
     overwrite: bool = _setting(False, "start over: remove the run's checkpoints and logs")

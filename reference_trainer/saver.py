@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from reference_trainer.async_saver.disk import sync_folder
+
 FLOAT32 = r"-?(?:\d+\.\d+(?:e[+-]\d+)?|\d+e[+-]\d+|inf)|nan"  # what `str` prints for np.float32
-TEMPORARY = re.compile(r"\.saving-\d+\.tmp")
+TEMPORARY = re.compile(r"\.saving-\d+(?:-\d+)?\.tmp")
 
 
 class CheckpointError(Exception):
@@ -105,15 +107,6 @@ class RunFolder:
             file.unlink()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_durably(path: Path, content: bytes) -> None:
     """Replace `path` by `content` such that at any instant it is whole, the old or the new.
 
@@ -153,10 +146,19 @@ def portable(state: Any) -> Any:  # noqa: ANN401  # a state nests whatever optim
     return state
 
 
+def plain(state: Any) -> Any:  # noqa: ANN401  # a state nests whatever optimizers put in it
+    """Return `state` in plain containers, with the same tensors."""
+    if isinstance(state, Mapping):
+        return {key: plain(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(map(plain, state))
+    return state
+
+
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a portable `state` to `path`, durably and in one step; raise OSError if that fails."""
+    """Write a portable copy of `state` to `path`, durably; raise OSError if that fails."""
     archive = io.BytesIO()  # in memory first: a Python file is then the only thing that can fail
-    torch.save(dict(state), archive)
+    torch.save(portable(state), archive)
     write_durably(path, archive.getvalue())
 
 
@@ -280,7 +282,8 @@ class CheckpointKeeper:
         folder: the run; its `nn` folder is there.
         save_freq: epochs between periodic checkpoints; 0 for none.
         watermark: the best mean reward of earlier sessions.
-        save: writes one checkpoint and returns when it is safe.
+        save: writes one checkpoint, after those before it; it may return before it is safe, and
+            copy the tensors after that. By default it does neither.
     """
 
     def __init__(
@@ -316,7 +319,7 @@ class CheckpointKeeper:
     def after_epoch(
         self, epoch: int, mean_reward: float | None, state: Callable[[], Mapping[str, Any]]
     ) -> list[Path]:
-        """Write what is due after `epoch` and return the files, in the order of their writing.
+        """Save what is due after `epoch` and return the files, in the order of their writing.
 
         Args:
             epoch: counted from 1 over all sessions.
@@ -324,20 +327,20 @@ class CheckpointKeeper:
             state: returns what to save; asked only if something is due.
 
         Raises:
-            OSError: a write failed; what was there before it still is.
+            OSError: a write failed, of these or of earlier ones; what was there before still is.
         """
         periodic, best = self.due(epoch, mean_reward)
         if mean_reward is None or not (periodic or best):
             return []
         reward = float(as_float32(mean_reward))
-        snapshot = {**portable(state()), "epoch": epoch}
+        content = {**plain(state()), "epoch": epoch}
         written = []
         if periodic:
             path = self.folder.periodic(epoch, reward)
-            self._save(path, {**snapshot, "last_mean_rewards": self.watermark})
+            self._save(path, {**content, "last_mean_rewards": self.watermark})
             written.append(path)
         if best:
-            self._save(self.folder.best, {**snapshot, "last_mean_rewards": reward})
+            self._save(self.folder.best, {**content, "last_mean_rewards": reward})
             self.watermark = reward
             written.append(self.folder.best)
         return written

@@ -21,6 +21,7 @@ from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-unty
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
+from reference_trainer.async_saver import Saver
 from reference_trainer.config import Settings, SettingsError, run_config
 from reference_trainer.ppo import EpisodeStatistics, Ppo, StateError, UpdateSummary
 from reference_trainer.ranks import ALONE, Ranks
@@ -47,7 +48,7 @@ class EpochReport:
     watermark: float
     frames: int  # environment steps of this epoch
     seconds: float  # that it took, with its logs and saves
-    written: tuple[Path, ...]
+    written: tuple[Path, ...]  # with `async_save`: or soon to be
 
 
 MeanReward = Callable[[int, EpisodeStatistics], float | None]
@@ -289,6 +290,7 @@ class Recorder:
 
     keeper: CheckpointKeeper
     log: SummaryLog
+    saver: Saver | None = None
 
     def __init__(self, folder: RunFolder, settings: Settings, start: Start) -> None:
         self._folder = folder
@@ -311,7 +313,12 @@ class Recorder:
         if settings.overwrite:
             folder.clear()
         write_durably(folder.config, run_config(settings).encode())
-        self.keeper = CheckpointKeeper(folder, settings.save_freq, start.watermark)
+        saver = self.saver = self._opened.enter_context(Saver(background=settings.async_save))
+
+        def save(path: Path, state: Mapping[str, Any]) -> None:
+            saver.save(path, state, overlap=True)  # `play_epoch` waits before it learns
+
+        self.keeper = CheckpointKeeper(folder, settings.save_freq, start.watermark, save)
         if start.owes_best:
             self.keeper.catch_up(start.state)
         self.log = SummaryLog(folder.summaries)
@@ -321,7 +328,7 @@ class Recorder:
         """Log an epoch, then save what is due; `state` returns what a checkpoint holds.
 
         Raises:
-            OSError: a file could not be written.
+            OSError: a file could not be written, now or of an earlier epoch.
         """
         log, epoch, frame = self.log, played.epoch, played.frame
         seconds = time.perf_counter() - self._began
@@ -334,6 +341,8 @@ class Recorder:
         # The log never lags behind the checkpoints, also when the process is killed now.
         log.flush()
 
+        if self.saver is not None:
+            self.saver.check()
         written = self.keeper.after_epoch(epoch, played.mean_reward, state)
         return EpochReport(
             epoch=epoch,
@@ -344,8 +353,22 @@ class Recorder:
             written=tuple(written),
         )
 
+    def before_update(self) -> None:
+        """Wait until what is being saved has been copied: the weights may change from now on."""
+        if self.saver is not None:
+            self.saver.before_update()
+
+    def finish(self) -> None:
+        """Wait until all checkpoints are safe; raise OSError if one could not be written."""
+        if self.saver is not None:
+            self.saver.wait()
+
     def close(self) -> None:
-        """Let go of the run, if it was opened."""
+        """Let go of the run, if it was opened, once all checkpoints are safe.
+
+        Raises:
+            OSError: one could not be written.
+        """
         self._opened.close()
 
 
@@ -363,7 +386,7 @@ class Session:
         return {**self.ppo.state(), "episodes": self.statistics.state()}
 
     def play_epoch(self, epoch: int) -> EpochReport:
-        """Collect, learn, log and save, in this order.
+        """Collect, learn, log and save, in this order; the saves may go on behind the next epoch.
 
         Raises:
             TrainingError: the weights are no longer finite; nothing of this epoch was saved.
@@ -375,6 +398,7 @@ class Session:
         step_seconds = ppo.collect()
         statistics.add(*ppo.played())
         collected = time.perf_counter()
+        self.recorder.before_update()
         summary = ppo.update()
         updated = time.perf_counter()
         if not ppo.is_finite():
@@ -406,7 +430,7 @@ def train(
 
     Args:
         settings: what to train, where, and from which checkpoint.
-        on_epoch: called after each epoch, once its checkpoints are safe.
+        on_epoch: called after each epoch; without `async_save`, once its checkpoints are safe.
         stop: asked before each epoch whether to end early; one rank that says so is enough.
         warn: told of oddities that do not stop the session.
         mean_reward: what an epoch's mean reward is; measured by default.
@@ -420,7 +444,8 @@ def train(
         SettingsError: the settings cannot be met; nothing was written.
         CheckpointError: the checkpoint cannot be used; nothing was written.
         TrainingError: another session has the run, or the weights are no longer finite.
-        OSError: a file could not be written; the checkpoints before it are whole.
+        OSError: a file could not be written, known an epoch later at the soonest with `async_save`;
+            the checkpoints before it are whole.
         FailedElsewhereError: one of these came up on another rank.
         LostRankError: another rank has gone.
     """
@@ -447,4 +472,5 @@ def train(
                 break
             report = session.play_epoch(epoch)
             on_epoch(report)
+        ranks.first(recorder.finish)
     return report

@@ -101,7 +101,7 @@ class _Job:
     copied: threading.Event | None = None
     versions: list[int] = field(default_factory=list)
     events: list[torch.cuda.Event] = field(default_factory=list)
-    ready: "SimpleQueue[int | Exception | None]" = field(default_factory=SimpleQueue)
+    ready: "SimpleQueue[int | BaseException | None]" = field(default_factory=SimpleQueue)
     sealed: bool = False  # all that comes through `ready` has come
 
     def copy(self) -> None:
@@ -138,7 +138,7 @@ class _Job:
 
     def fill(self, *, copying: bool = False) -> None:
         """Copy what is to be copied and seal it; never raises, but says so in `ready`."""
-        outcome = None
+        outcome: BaseException | None = None
         try:
             try:
                 self.copy()
@@ -146,7 +146,7 @@ class _Job:
                 if self.copied is not None:
                     self.copied.set()
             self.seal(copying=copying)
-        except Exception as error:  # noqa: BLE001  # the thread that writes raises it again
+        except BaseException as error:  # noqa: BLE001  # the thread that writes raises it again
             outcome = error
         self.tensors = []  # they may go
         self.ready.put(outcome)
@@ -165,7 +165,7 @@ class _Job:
 
     def drain(self) -> None:
         """Wait until nobody works on the image any more."""
-        with suppress(Exception):
+        with suppress(BaseException):
             while not self.sealed:
                 for _ in self.ends():
                     pass
@@ -182,7 +182,7 @@ class _Pipeline:
         self.free: SimpleQueue[Image] = SimpleQueue()
         for _ in range(IMAGES):
             self.free.put(Image())
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.given_up = 0  # saves behind one that failed
         self._jobs: SimpleQueue[_Job | threading.Event | None] = SimpleQueue()
         self._writes: SimpleQueue[_Job | threading.Event | None] = SimpleQueue()
@@ -199,7 +199,6 @@ class _Pipeline:
 
     def submit(self, job: _Job) -> None:
         """Let the threads do everything about `job`."""
-        self.start()
         self._jobs.put(job)
 
     def submit_write(self, job: _Job) -> None:
@@ -244,7 +243,7 @@ class _Pipeline:
                 job.write()
             else:
                 self.given_up += 1
-        except Exception as error:  # noqa: BLE001  # raised again in the caller's thread
+        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
             self.failure = error
         finally:
             job.drain()
@@ -431,6 +430,8 @@ class Saver:
         Raises:
             OSError: the save that it was used for failed.
         """
+        if self._background:
+            self._pipeline.start()
         image = self._pipeline.free.get()
         try:
             self.check()

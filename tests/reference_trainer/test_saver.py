@@ -277,7 +277,13 @@ def test_an_interrupt_while_writing_leaves_no_temporary_file(
 
 
 def test_what_a_killed_session_left_is_cleared_away_and_nothing_else(folder: RunFolder) -> None:
-    for name in (".saving-123.tmp", "notes.tmp", ".saving-x.tmp", "last_Antep1rew1.0.pth"):
+    for name in (
+        ".saving-123.tmp",
+        ".saving-4-5.tmp",
+        "notes.tmp",
+        ".saving-x.tmp",
+        "last_Antep1rew1.0.pth",
+    ):
         (folder.nn / name).touch()
     folder.create()
     assert names(folder) == [".saving-x.tmp", "last_Antep1rew1.0.pth", "notes.tmp"]

@@ -14,12 +14,14 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from reference_trainer import async_saver
 from reference_trainer.config import Settings, SettingsError
 from reference_trainer.ppo import ActorCritic, EpisodeStatistics, Ppo, UpdateSummary
 from reference_trainer.saver import CheckpointError, RunFolder, load_checkpoint
 from reference_trainer.session import (
     EpochReport,
     MeanReward,
+    Recorder,
     SummaryLog,
     TrainingError,
     play,
@@ -422,3 +424,97 @@ def test_it_learns_to_balance_within_100_epochs(tmp_path: Path, seed: int, wante
     assert last.mean_reward > wanted
     _, mean = play(settings, pytest.fail)
     assert mean > wanted
+
+
+# --- saves behind the training ---
+
+
+@pytest.mark.parametrize("async_save", [True, False])
+def test_the_files_are_the_same_behind_the_training_and_before_it_goes_on(
+    small: Make, async_save: bool
+) -> None:
+    rewards = scripted(1.0, 3.0, 2.0, 4.0)
+    settings = small(async_save=async_save)
+    assert train(settings, mean_reward=rewards) is not None
+    assert checkpoints(settings) == [
+        "Small.pth",
+        "last_Smallep2rew3.0.pth",
+        "last_Smallep4rew4.0.pth",
+    ]
+    best = load_checkpoint(folder_of(settings).best)
+    assert (best["epoch"], best["last_mean_rewards"]) == (4, 4.0)
+    assert type(best["last_mean_rewards"]) is float
+    periodic = load_checkpoint(folder_of(settings).nn / "last_Smallep4rew4.0.pth")
+    assert periodic["last_mean_rewards"] == 3.0
+    for key, weights in best["model"].items():
+        assert torch.equal(weights, periodic["model"][key])
+
+
+def test_a_checkpoint_holds_the_weights_of_its_epoch_and_not_of_the_next(small: Make) -> None:
+    """The copy may be made while the next epoch is played, never while it learns."""
+    rewards = scripted(*map(float, range(1, 9)))
+    saved = []
+    for async_save in (True, False):
+        settings = small(async_save=async_save, save_freq=1, max_iterations=8, overwrite=True)
+        train(settings, mean_reward=rewards)
+        files = sorted(folder_of(settings).nn.iterdir())
+        saved.append([load_checkpoint(path)["model"] for path in files])
+    for behind, before in zip(*saved, strict=True):
+        assert behind.keys() == before.keys()
+        assert all(torch.equal(behind[key], before[key]) for key in behind)
+
+
+@pytest.mark.parametrize(("failing", "epochs"), [("last_Smallep2rew2.0.pth", 2), ("Small.pth", 1)])
+def test_a_save_that_fails_in_the_last_epoch_is_known_at_the_end(
+    small: Make, monkeypatch: pytest.MonkeyPatch, failing: str, epochs: int
+) -> None:
+    """The periodic checkpoint of the epoch, or its best: nothing is written behind it."""
+    write = async_saver.saver.write_file
+
+    def full(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.name == failing:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(async_saver.saver, "write_file", full)
+    seen: list[int] = []
+    settings = small(max_iterations=epochs, save_freq=2)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        train(
+            settings,
+            mean_reward=scripted(1.0, 2.0, 3.0, 4.0),
+            on_epoch=lambda report: seen.append(report.epoch),
+        )
+    assert Path(caught.value.filename).name == failing
+    assert checkpoints(settings) == (["Small.pth"] if failing != "Small.pth" else [])
+
+
+def test_training_ends_with_the_epoch_in_which_a_failure_is_known(
+    small: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(async_saver.saver, "write_file", full)
+    seen: list[int] = []
+    recorders: list[Recorder] = []
+    opened = Recorder.open
+
+    def noted(recorder: Recorder) -> None:
+        opened(recorder)
+        recorders.append(recorder)
+
+    def mean_reward(epoch: int, _statistics: EpisodeStatistics) -> float:
+        saver = recorders[0].saver
+        if epoch > 1 and saver is not None:  # nothing is due, and by now the first save has failed
+            saver._pipeline.wait()
+        return 9.0
+
+    monkeypatch.setattr(Recorder, "open", noted)
+    with pytest.raises(OSError, match="No space left on device"):
+        train(
+            small(max_iterations=50, save_freq=0),
+            mean_reward=mean_reward,
+            on_epoch=lambda report: seen.append(report.epoch),
+        )
+    assert seen == [1]
