@@ -9,6 +9,7 @@ from conformance.checks import Options, audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
+from conformance.mutants import Trainer, defects
 
 _FILE = "nn/last_Aep{}rew{}.pth"
 
@@ -134,3 +135,42 @@ def test_a_file_of_another_session_does_not_stand_for_a_missing_one(tmp_path):
     found = audit(scan_run(trainer.write(tmp_path)), load_profile())
     finding = next(finding for finding in found.findings if finding.rule == "CADENCE-002")
     assert (finding.verdict, finding.evidence["epochs"]) == (Verdict.FAIL, [4])
+
+
+@pytest.mark.parametrize(
+    ("trainer", "missing", "expected"),
+    [
+        (defects.CountsEpochsFromZero, (), (FAIL, NONE, NONE)),
+        (defects.SavesBeforeTheMultiple, (), (FAIL, NONE, NONE)),
+        (defects.CountsEpochsFromZero, (3,), (FAIL, FAIL, NONE)),
+        (Trainer, (), (PASS, PASS, NONE)),
+        (Trainer, (4,), (PASS, FAIL, NONE)),
+    ],
+)
+def test_saves_that_are_all_off_alike_are_blamed_once(verdicts, trainer, missing, expected):
+    played = Played("A", 2, 6, trainer=trainer)
+    played.run([float(epoch) for epoch in range(1, 7)])
+    assert verdicts(without(played, *missing)) == expected
+
+
+@pytest.mark.parametrize(("reached", "second"), [(1002, FAIL), (1003, PASS)])
+def test_a_stored_epoch_far_behind_the_log_makes_nothing_due(verdicts, reached, second):
+    """Its number alone must not make a list of any length."""
+
+    class StoresOneEpoch(Trainer):
+        def state(self):
+            known = super().state()
+            return {**known, "epoch": reached} if self.saving_best else known
+
+    trainer = Played("A", 1, 9000, trainer=StoresOneEpoch)
+    trainer.run([1.0, 2.0] + [0.0] * 8998, last=2)
+    assert verdicts(trainer)[1] == second
+
+
+def test_under_logs_of_several_sessions_that_stop_short_what_is_due_is_not_known(verdicts):
+    trainer = trained(2, 8, last=4)
+    trainer.resume("last_Aep4rew4.0")
+    trainer.run([float(epoch) for epoch in range(1, 9)])
+    assert verdicts(trainer) == (PASS, PASS, NONE)
+    trainer.relog([(5, 5.0), (6, 6.0)])
+    assert verdicts(trainer) == (PASS, UNKNOWN, NONE)

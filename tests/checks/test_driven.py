@@ -150,6 +150,24 @@ class _SilentlyRestarts(mutants.LogsNothing, mutants.RestartsAtOne):
     pass
 
 
+@pytest.mark.parametrize(
+    ("trainer", "journal", "verdict", "broken"),
+    [
+        (mutants.SkipsAnEpoch, "P4 B", Verdict.FAIL, {"RESUME-001"}),
+        (mutants.LogsFromTheResume, "P3 P4 B", Verdict.PASS, {"SUMMARY-001"}),
+        (mutants.LogsFromTheResume, "", Verdict.UNOBSERVABLE, {"SUMMARY-001"}),
+        (mutants.NamesTheNextEpoch, "P4 P5 B", Verdict.NOT_APPLICABLE, {"NAME-006"}),
+        (mutants.Trainer, "", Verdict.PASS, set()),
+    ],
+)
+def test_log_and_checkpoints_together_tell_where_it_went_on(
+    tmp_path, trainer, journal, verdict, broken
+):
+    findings = judged(tmp_path, RESUMED, journal, trainer=trainer)
+    assert findings["RESUME-001"].verdict is verdict
+    assert broken <= failing(findings)
+
+
 def test_a_fresh_session_resumes_nothing(tmp_path):
     findings = judged(tmp_path, [session((1.0,))], "P1 B")
     assert findings["RESUME-001"].verdict is Verdict.NOT_APPLICABLE

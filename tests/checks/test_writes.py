@@ -146,7 +146,10 @@ def test_writing_the_best_twice_where_it_improved_is_no_rewrite(tmp_path):
         ("BEST-006", (1.0, 2.0, 3.0), 1, "P1 B P2 P3 B"),
         ("BEST-006", (1.0, 2.0, 0.5, 3.0), 1, "P1 B P2 P3 B P4 B"),  # an epoch late
         ("BEST-006", (1.0, 2.0, 3.0, 4.0), 2, "B P2 B P4 B"),
+        ("BEST-006", (1.0, 0.5, 2.0), 1, "P1 B P2 P3"),
+        ("BEST-006", (NAN, 1.0, 0.5, 2.0), 1, "P1 P2 B P3 P4"),  # the NaN stopped no save
         ("BEST-005", (1.0, NAN, 2.0, 3.0), 1, "P1 B P2 P3 P4 B"),
+        ("BEST-005", (1.0, 2.0, 0.5, NAN, 3.0), 1, "P1 B P2 B P3 P4 P5"),
         ("BEST-005", (NAN, 1.0, 2.0), 1, "P1 P2 P3 B"),
         ("BEST-001", (-5.0, 2.0), 1, "P1 P2 B"),  # as if it had started from 0
         ("BEST-001", (1.0, 2.0, 3.0), 1, "P1 P2 P3 B"),
@@ -182,6 +185,18 @@ def test_a_resumed_session_that_rewrites_the_best_from_a_lower_watermark_is_blam
     assert failing(judged(tmp_path / "kept", chain, "P3 P4 B")) == set()
 
 
+def test_a_resumed_session_that_misses_an_improvement_has_no_higher_initial_watermark(tmp_path):
+    chain = [session((1.0, 9.0)), session((1.0, 9.0, 10.0, 11.0), resume="last")]
+    assert failing(judged(tmp_path / "late", chain, "P3 P4 B")) == {"BEST-006"}
+    assert failing(judged(tmp_path / "kept", chain, "P3 B P4 B")) == set()
+
+
+def test_a_resumed_session_that_rewrites_the_best_for_a_tie_alone_is_blamed_for_that(tmp_path):
+    chain = [session((1.0, 9.0)), session((1.0, 9.0, 9.0, 3.0), resume="last")]
+    assert failing(judged(tmp_path / "tie", chain, "P3 B P4")) == {"BEST-003"}
+    assert failing(judged(tmp_path / "kept", chain, "P3 P4")) == set()
+
+
 def test_a_tie_with_the_watermark_of_an_earlier_session_is_not_blamed_on_the_resume(tmp_path):
     """It may be one that is rewritten on principle, which a fresh session shows."""
     chain = [session((1.0, 9.0)), session((1.0, 9.0, 9.0, 10.0), resume="last")]
@@ -192,6 +207,35 @@ def test_only_the_last_session_is_judged_by_its_journal(tmp_path):
     """The one before had a journal and a report of its own."""
     chain = [session((1.0, 2.0)), session((1.0, 2.0, 3.0), resume="best")]
     assert failing(judged(tmp_path, chain, "P3 B")) == set()
+
+
+# --- what another rule says -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("played", "journal", "trainer", "told"),
+    [
+        (((1.0, 2.0, 3.0), 1), "P2 P1 B B", mutants.Trainer, "CADENCE-004"),
+        (((2.0, 1.0, 3.0), 1), "P1 B P2 B P3 B", mutants.Trainer, "BEST-004"),
+        (((1.0, 2.0, 0.5), 2), "B P2 B P3", mutants.SavesTheLastEpoch, "CADENCE-001"),
+        (((1.0, 2.0), 1), "P1 B", mutants.Trainer, None),  # what was written twice is not seen
+        (((1.0, 2.0), 1), "P1 B P2 B", mutants.SavesInASubfolder, "LAYOUT-001"),
+    ],
+)
+def test_the_order_within_an_epoch_is_left_to_the_rule_that_is_broken(
+    tmp_path, played, journal, trainer, told
+):
+    findings = judged(tmp_path, [session(*played)], journal, trainer=trainer)
+    assert failing(findings) == ({told} if told else set())
+    assert findings["CADENCE-005"].verdict is Verdict.NOT_APPLICABLE
+
+
+def test_two_periodic_writes_have_an_order_and_one_has_none(tmp_path):
+    chain = [session((1.0, 2.0, 0.5), 1)]
+    two = judged(tmp_path / "two", chain, "P1 B P2 B")["CADENCE-004"]
+    assert (two.verdict, two.evidence["written"]) == (Verdict.PASS, 2)
+    one = judged(tmp_path / "one", chain, "P1 B B")["CADENCE-004"]
+    assert one.verdict is Verdict.NOT_APPLICABLE
 
 
 # --- what is not known ----------------------------------------------------------------------
