@@ -26,6 +26,7 @@ TRACED = WRITES | COPIES | SYNCS | NAMES | SIZES | {"close"}
 # Only told of, so that the file's position and descriptor are known.
 FOLLOWED = frozenset({"lseek", "dup", "dup2", "dup3", "fcntl", "mmap", "io_uring_setup"})
 
+_HERE = -100  # AT_FDCWD
 _HEX = r"(?:\\x[0-9a-f]{2})*"
 _LINE = re.compile(r"(\d+) +(.*)")
 _STARTED = re.compile(r"([a-z_][a-z0-9_]*)\((.*)")
@@ -57,6 +58,7 @@ class Call:
         error: the name of its error; empty where there was none.
         opened: the path behind a descriptor that it returned.
         injected: whether strace made it fail.
+        working: the folder that its thread was last seen to work in; empty where none was.
     """
 
     thread: int
@@ -68,6 +70,7 @@ class Call:
     error: str = ""
     opened: bytes | None = None
     injected: bool = False
+    working: bytes = b""
 
     @property
     def flags(self) -> frozenset[str]:
@@ -104,7 +107,7 @@ class Call:
     def folders(self) -> tuple[bytes, ...]:
         """For each text, the folder that it is taken from where it is no absolute path."""
         found = []
-        folder = b""
+        folder = self.working
         for argument in self.arguments:
             match = _DESCRIPTOR.fullmatch(argument)
             if match is not None:
@@ -149,6 +152,7 @@ def read_log(lines: Iterable[str]) -> Iterator[Call]:
         TraceError: a line is none of strace's.
     """
     started: dict[int, str] = {}
+    working: dict[int, bytes] = {}
     for line in lines:
         if not line.strip():
             continue
@@ -159,11 +163,12 @@ def read_log(lines: Iterable[str]) -> Iterator[Call]:
         whole = _joined(thread, match[2], started)
         call = None if whole is None else _call(thread, whole)
         if call is not None:
-            yield call
+            working[thread] = dict(call.files).get(_HERE, working.get(thread, b""))
+            yield replace(call, working=working[thread])
     for thread, rest in started.items():
         call = _call(thread, f"{rest}) = ?")
         if call is not None:
-            yield call
+            yield replace(call, working=working.get(thread, b""))
 
 
 def _joined(thread: int, text: str, started: dict[int, str]) -> str | None:
@@ -206,7 +211,7 @@ def _call(thread: int, text: str) -> Call | None:
     for position, argument in enumerate(arguments):
         found = _DESCRIPTOR.fullmatch(argument)
         if found is not None:
-            number = -100 if found[1] == "AT_FDCWD" else int(found[1])
+            number = _HERE if found[1] == "AT_FDCWD" else int(found[1])
             files.append((number, b"" if found[3] else unescape(found[2])))
         elif name in NAMES and (string := _STRING.fullmatch(argument)):
             if string[2]:

@@ -74,6 +74,7 @@ def _answer(trainer: Trainer, request: dict[str, Any]) -> dict[str, Any]:
             request["path"],
             request["cut_at"],
             request["whole"],
+            request["recorded_by"],
         )
     return _forked(trainer, scenario, tracing, float(request["seconds"]))
 
@@ -106,12 +107,13 @@ def _forked(
     try:
         with contextlib.ExitStack() as stack, alive:
             if tracing is not None:
-                attached = stack.enter_context(Attached(tracing, [child]))
+                attached = stack.enter_context(Attached(tracing.of(child), [child]))
                 stack.callback(attached.wait)
                 if tracing.cut_at is not None:
                     stack.enter_context(Cutter(tracing.log, tracing.cut_at))
             os.write(go_write, b"g")
-            return _ended(child, told_read, time.monotonic() + seconds)
+            ended = _ended(child, told_read, time.monotonic() + seconds)
+            return {**ended, "process": child}
     except NoTracingError as error:
         return {"ended": "untraced", "message": str(error), "output": ""}
     finally:

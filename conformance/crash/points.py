@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.crash.aim import Aim, aim, is_steady
 from conformance.crash.calls import COPIES, SYNCS, TRACED, WRITES
 from conformance.crash.disk import Disk
 from conformance.crash.held import kind_of
@@ -78,11 +79,13 @@ class Recording:
         calls: all of them.
         saves: of its checkpoints.
         end: the disk after it.
+        process: the number of the process that played it; None where it is not known.
     """
 
     calls: tuple[Call, ...]
     saves: tuple[Save, ...]
     end: Disk
+    process: int | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -97,15 +100,15 @@ class Point:
     Attributes:
         step: the call.
         fault: `SIGKILL`, `cut short` or the name of an error.
+        aim: how strace finds the call; of a cut, the call before it.
         inject: what strace is told.
-        path: the path whose calls alone are counted; None: all calls of the thread.
         cut_at: for a cut, the size at which the file's growth ends.
     """
 
     step: Step
     fault: str
+    aim: Aim
     inject: str
-    path: str | None
     cut_at: int | None = None
 
 
@@ -179,7 +182,13 @@ def turn_of_hit(
 
 
 def record(
-    calls: Sequence[Call], *, top: bytes, run: bytes, name: str, profile: Profile
+    calls: Sequence[Call],
+    *,
+    top: bytes,
+    run: bytes,
+    name: str,
+    profile: Profile,
+    process: int | None = None,
 ) -> Recording:
     """Find the saves among the calls of a session.
 
@@ -189,6 +198,7 @@ def record(
         run: the run's own.
         name: of the run.
         profile: whose names count.
+        process: the number of the process that played it.
     """
     naming = Naming(run, name, profile)
     ours = _of_saves(calls, naming)
@@ -231,7 +241,7 @@ def record(
         targets += [path for path in _completed(call, changes, disk, naming) if path not in targets]
     if steps:
         saves.append(_save(steps, targets, start, naming))
-    return Recording(tuple(calls), tuple(saves), disk)
+    return Recording(tuple(calls), tuple(saves), disk, process)
 
 
 def _of_saves(calls: Iterable[Call], naming: Naming) -> set[bytes]:
@@ -280,31 +290,43 @@ def _copy(disk: Disk) -> Disk:
 # --- what may happen at a call ------------------------------------------------------------------
 
 
-def points(recording: Recording, *, again: Recording | None = None) -> list[Point]:
+def points(recording: Recording, again: Recording) -> tuple[list[Point], list[Step]]:
     """Every fault at every call of a save, in the order of the calls.
 
     Args:
         recording: of the session.
         again: of the same session, once more: a path that is another one there is not counted by.
+
+    Returns:
+        The points; and the calls that cannot be told from another thread's, which have none.
     """
     found: list[Point] = []
-    others = again.steps if again is not None else ()
-    for number, step in enumerate(recording.steps):
-        other = others[number] if number < len(others) else None
-        steady = again is None or (other is not None and other.path == step.path)
-        # Of two paths, strace's filter looks at the first alone with some calls.
-        steady = steady and len(step.call.paths) == 1 and step.path in _named(step.call)
-        path = os.fsdecode(step.path) if steady else None
-        when = _when(recording.calls, step.index, path)
-        found.append(Point(step, KILL, f"{step.call.name}:signal=SIGKILL:when={when}", path))
+    missed: list[Step] = []
+    steady = _steady(recording, again)
+    for step in recording.steps:
+        aimed = aim(recording.calls, step.index, steady)
+        if aimed is None:
+            missed.append(step)
+            continue
+        name = step.call.name
+        found.append(Point(step, KILL, aimed, f"{name}:signal=SIGKILL:when={aimed.when}"))
         found += [
-            Point(step, error, f"{step.call.name}:error={error}:when={when}", path)
+            Point(step, error, aimed, f"{name}:error={error}:when={aimed.when}")
             for error in _errors(step.call)
         ]
-        cut = _cut(recording.calls, step)
+        cut = _cut(recording.calls, step, steady)
         if cut is not None:
             found.append(cut)
-    return found
+    return found, missed
+
+
+def _steady(recording: Recording, again: Recording) -> list[bytes]:
+    """The paths that are the same in both sessions, but for their processes' numbers."""
+    found: dict[bytes, None] = {}
+    for step, other in zip(recording.steps, again.steps, strict=False):
+        if is_steady(step.path, other.path, recording.process, again.process):
+            found[step.path] = None
+    return list(found)
 
 
 def _errors(call: Call) -> tuple[str, ...]:
@@ -318,27 +340,7 @@ def _errors(call: Call) -> tuple[str, ...]:
     return (FULL, BROKEN, QUOTA)
 
 
-def _named(call: Call) -> set[bytes]:
-    """The paths by which strace's own filter finds a call: as they were given."""
-    return {*call.texts, *(path for number, path in call.files if number >= 0)}
-
-
-def _when(calls: Sequence[Call], index: int, path: str | None) -> int:
-    """Which call of its name in its thread it is, from 1; among those of the path, if one is given.
-
-    strace counts in each thread for itself.
-    """
-    target = calls[index]
-    wanted = None if path is None else os.fsencode(path)
-    return sum(
-        call.thread == target.thread
-        and call.name == target.name
-        and (wanted is None or wanted in _named(call))
-        for call in calls[: index + 1]
-    )
-
-
-def _cut(calls: Sequence[Call], step: Step) -> Point | None:
+def _cut(calls: Sequence[Call], step: Step, steady: Sequence[bytes]) -> Point | None:
     """A write that the disk takes half of: it is stopped before, and its file's size limited."""
     if step.span is None or step.span[1] - step.span[0] < 2:
         return None
@@ -350,20 +352,27 @@ def _cut(calls: Sequence[Call], step: Step) -> Point | None:
         ),
         None,
     )
-    if before is None:
+    # The log of a path's calls alone has to show the write as well.
+    aimed = None if before is None else aim(calls, before, [p for p in steady if p == step.path])
+    if before is None or aimed is None:
         return None
     begin, end = step.span
     half = (begin + end) // 2
     if end - begin >= 2 * _BLOCK:
         half -= half % _BLOCK  # else a direct write is refused, not cut
-    inject = f"{calls[before].name}:signal=SIGSTOP:when={_when(calls, before, None)}"
-    return Point(step, CUT, inject, None, max(half, begin + 1))
+    inject = f"{calls[before].name}:signal=SIGSTOP:when={aimed.when}"
+    return Point(step, CUT, aimed, inject, max(half, begin + 1))
 
 
-def choose(found: Sequence[Point], most: int) -> list[Point]:
+def choose(found: Sequence[Point], most: int, favourite: int) -> list[Point]:
     """At most so many of the points, spread evenly over the calls, each fault in its proportion.
 
     Kills come first where there is not room for each fault.
+
+    Args:
+        found: the points.
+        most: how many.
+        favourite: number of the save that half of them are to be of.
     """
     if len(found) <= most:
         return list(found)
@@ -374,14 +383,20 @@ def choose(found: Sequence[Point], most: int) -> list[Point]:
         if not group or left <= 0:
             continue
         share = min(len(group), left, max(1, round(left * len(group) / total)))
-        kept += _spread(group, share)
+        kept += _spread(group, share, favourite)
         left -= share
         total -= len(group)
     order = {id(point): number for number, point in enumerate(found)}
     return sorted(kept, key=lambda point: order[id(point)])
 
 
-def _spread(group: Sequence[Point], number: int) -> list[Point]:
-    """So many of them at even distances; the last one always, for it is the newest save's."""
-    size = len(group)
-    return [group[size - 1 - (turn * size) // number] for turn in range(number)]
+def _spread(group: Sequence[Point], number: int, favourite: int) -> list[Point]:
+    """So many of them at even distances, half of them of the save that is to be looked at most."""
+    best = [point for point in group if point.step.save == favourite]
+    others = [point for point in group if point.step.save != favourite]
+    many = min(len(best), max(number - len(others), (number + 1) // 2))
+    return [*_even(best, many), *_even(others, number - many)]
+
+
+def _even(group: Sequence[Point], number: int) -> list[Point]:
+    return [group[(2 * turn + 1) * len(group) // (2 * number)] for turn in range(number)]

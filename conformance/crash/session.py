@@ -205,15 +205,16 @@ class _Session:
                 f"left alone, it cannot play the session: {ending.message}",
                 output=ending.output,
             )
-        return ending, self._record(self._calls()), left_in(self.folder, self.name, self.profile)
+        return ending, self._record(ending.process), left_in(self.folder, self.name, self.profile)
 
-    def _record(self, calls: Sequence[Call]) -> Recording:
+    def _record(self, process: int | None) -> Recording:
         return record(
-            calls,
+            self._calls(),
             top=os.fsencode(self.scenario.root),
             run=os.fsencode(self.run),
             name=self.name,
             profile=self.profile,
+            process=process,
         )
 
     def _calls(self) -> list[Call]:
@@ -271,8 +272,16 @@ class _Session:
     # --- playing -----------------------------------------------------------------------------
 
     def result(self, spec: str, most: int, progress: Progress | None) -> CrashResult:
-        found = points(self.recording, again=self.again)
-        chosen = choose(found, most)
+        found, missed = points(self.recording, self.again)
+        if missed:
+            self.notes.append(
+                f"{len(missed)} call(s) are no points: another thread makes as many of them first"
+                f" ({missed[0].shown} of save {missed[0].save + 1}, for one)"
+            )
+        favourite = max(
+            (save.steps[0].save for save in self.recording.saves if save.best), default=0
+        )
+        chosen = choose(found, most, favourite)
         numbers = {step: number for number, step in enumerate(self.recording.steps)}
         tried: list[Tried] = []
         began = time.monotonic()
@@ -317,7 +326,13 @@ class _Session:
         """Play one point; again where it was not reached."""
         for _ in range(2):
             self._clear()
-            tracing = Tracing(self.log, point.inject, point.path, point.cut_at)
+            tracing = Tracing(
+                self.log,
+                point.inject,
+                point.aim.path,
+                point.cut_at,
+                recorded_by=self.recording.process,
+            )
             ending = self.stage.play(self.scenario, tracing)
             if self._reached(point):
                 return self._judged(point, number, ending)
@@ -342,8 +357,11 @@ class _Session:
             return call.injected
 
         calls = self._calls()
-        if point.path is not None:  # strace itself counted no other path's calls
-            return any(hit(call) for call in calls if call.name == step.call.name)
+        if point.aim.path is not None:  # the log holds no other path's calls
+            alike = [call for call in calls if call.name == step.call.name]
+            if point.fault == CUT:
+                return any(map(hit, alike))
+            return [turn for turn, call in enumerate(alike, 1) if hit(call)] == [point.aim.turn]
         folders = {
             other.path.rpartition(b"/")[0]
             for other in self.recording.steps

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +47,13 @@ class Ending:
         how: `done`, `failed` (the trainer said so itself), `died`, `hung`, `unsupported`.
         message: what it said or how it died, in one line; may be empty.
         output: the end of what it printed.
+        process: the number of the process that played; None where it is not known.
     """
 
     how: str
     message: str = ""
     output: str = ""
+    process: int | None = None
 
 
 class Stage(ABC):
@@ -142,7 +144,8 @@ class ForkedStage(Stage):
             stdout=subprocess.PIPE,
             stderr=self._said,
             start_new_session=True,
-            env={**os.environ, **STEADY},
+            # It finds the modules that this process finds.
+            env={**os.environ, **STEADY, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         first = self._read(START_LIMIT_S)
         problem = first.get("problem")
@@ -179,11 +182,12 @@ class ForkedStage(Stage):
                 "path": tracing.path,
                 "cut_at": tracing.cut_at,
                 "whole": tracing.whole,
+                "recorded_by": tracing.recorded_by,
             }
         answer = self._ask(request, self._limit + _GRACE_S)
         if answer["ended"] == "untraced":
             raise NoTracingError(answer["message"])
-        return Ending(answer["ended"], answer["message"], answer["output"])
+        return Ending(answer["ended"], answer["message"], answer["output"], answer.get("process"))
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         server = self._server
@@ -257,10 +261,10 @@ class WorkerStage(Stage):
             except OSError as error:
                 raise TrainerBroke("not-started", f"the worker: {error.strerror}") from None
             if tracing is not None:
-                stack.enter_context(Attached(tracing, _session(process)))
+                stack.enter_context(Attached(tracing.of(process), _session(process)))
                 if tracing.cut_at is not None:
                     stack.enter_context(Cutter(tracing.log, tracing.cut_at))
-            return _played(self._trainer, scenario)
+            return replace(_played(self._trainer, scenario), process=process)
 
     def close(self) -> None:
         """Stop the worker."""

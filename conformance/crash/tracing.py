@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conformance.crash.aim import renumbered
 from conformance.crash.calls import FOLLOWED, TRACED
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Tracing:
         log: the file that it writes.
         inject: what it breaks: an argument of its `-e inject=`; empty for nothing.
         path: it counts and logs only calls on this path; None: all.
+        recorded_by: the process whose number may stand in the path; None where none does.
         cut_at: files may not grow beyond so many bytes once the injected SIGSTOP has stopped the
             process; None where nothing is to be cut.
         whole: whether the log holds all data that is written.
@@ -51,6 +53,14 @@ class Tracing:
     path: str | None = None
     cut_at: int | None = None
     whole: bool = False
+    recorded_by: int | None = None
+
+    def of(self, process: int) -> Tracing:
+        """The same for another process."""
+        if self.path is None or self.recorded_by is None:
+            return self
+        path = renumbered(self.path, self.recorded_by, process)
+        return replace(self, path=path, recorded_by=process)
 
     def arguments(self, *, starts: bool = False) -> list[str]:
         """The command line, without what it traces; `starts`: a command, from its start on."""
@@ -69,13 +79,6 @@ class Tracing:
         if self.inject:
             found += ["-e", f"inject={self.inject}"]
         return found
-
-    def text(self) -> str:
-        """The log as it is now; empty where there is none yet."""
-        try:
-            return self.log.read_bytes().decode("utf-8", "surrogateescape")
-        except OSError:
-            return ""
 
 
 def strace() -> str:

@@ -1,14 +1,14 @@
-"""Trainers that save with torch and are crashed: `python:crashing:InPlace`, and a worker."""
+"""Trainers that are crashed: `python:crashing:InPlace`."""
 
 from __future__ import annotations
 
-import json
-import sys
+import mmap
+import os
 
 import torch
 from torch_trainer import TorchTrainer, state_of
 
-from conformance.convention.scenario import Scenario
+from conformance.mutants import Trainer
 
 
 class InPlace(TorchTrainer):
@@ -19,34 +19,27 @@ class InPlace(TorchTrainer):
         torch.save(state_of(self.epoch, self.watermark), str(self.path(name)))
 
 
-def work() -> None:
-    """Speak the worker protocol; an error is told, and the next session played."""
-    trainer = InPlace()
-    for line in sys.stdin:
-        request = json.loads(line)
-        if request["cmd"] == "stop":
-            return
-        answer = {"ok": True}
-        if request["cmd"] == "start":
-            about = {"name": "in place", "version": "1"}
-            answer |= {"protocol": 1, "trainer": about, "capabilities": []}
-        else:
-            try:
-                trainer.train(Scenario.from_mapping(request["scenario"]))
-            except (OSError, RuntimeError) as error:
-                answer = {"ok": False, "error": str(error)}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+class Fickle(Trainer):
+    """Has other calls and another temporary name in each session."""
+
+    def write(self, path, data):
+        """Open and close something a few times first."""
+        for number in range(os.getpid() % 7):
+            path.with_name(f".{number}").open("wb").close()
+            path.with_name(f".{number}").unlink()
+        temporary = path.with_name(f".{os.urandom(8).hex()}")
+        temporary.write_bytes(data)
+        temporary.replace(path)
 
 
-def play(path: str) -> None:
-    """Play one scenario: a command."""
-    with open(path, encoding="utf-8") as stream:  # noqa: PTH123 - one line
-        InPlace().train(Scenario.from_json(stream.read()))
+class Maps(Trainer):
+    """Writes through a mapping."""
 
-
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        play(sys.argv[1])
-    else:
-        work()
+    def write(self, path, data):
+        """Map a temporary file, and rename it."""
+        temporary = path.with_name(".mapped")
+        with temporary.open("w+b") as stream:
+            stream.truncate(len(data))
+            with mmap.mmap(stream.fileno(), len(data)) as mapping:
+                mapping[:] = data
+        temporary.replace(path)
