@@ -6,6 +6,7 @@ each epoch is the scenario's. This is the one module here that knows the harness
     conformance test python:reference_trainer.adapter:ReferenceTrainer
     conformance test "worker:python -m reference_trainer.adapter"
     conformance test "command:python -m reference_trainer.adapter {scenario}"
+    conformance bench python:reference_trainer.adapter:ReferenceTrainer
 """
 
 import json
@@ -20,6 +21,7 @@ import torch
 from conformance import Scenario
 from conformance.convention.scenario import ScenarioError
 from reference_trainer import __version__
+from reference_trainer.async_saver import Saver
 from reference_trainer.config import Settings, SettingsError, check
 from reference_trainer.ppo import EpisodeStatistics
 from reference_trainer.saver import CheckpointError
@@ -46,6 +48,7 @@ class ReferenceTrainer:
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
+        self._saver: Saver | None = None
         torch.set_num_threads(1)  # as the command line's default: the networks are tiny
 
     def train(self, scenario: Scenario) -> None:
@@ -93,6 +96,49 @@ class ReferenceTrainer:
         )
         check(settings, any_file_name=True)
         play(settings, print)
+
+    def save(self, state: Mapping[str, Any], path: Path) -> None:
+        """Save as a session does by default, but copy at once; for `conformance bench`.
+
+        Raises:
+            OSError: this save or an earlier one failed.
+        """
+        self.saver.save(path, state)
+
+    def wait(self) -> None:
+        """Wait until all saves are safe; raise OSError if one failed."""
+        self.saver.wait()
+
+    @property
+    def saver(self) -> Saver:
+        """The saver of `save`, made when it is first asked for."""
+        if self._saver is None:
+            self._saver = self.make_saver()
+        return self._saver
+
+    def make_saver(self) -> Saver:
+        """Return a saver that works in the background."""
+        return Saver()
+
+
+class SavesBehindTheRollout(ReferenceTrainer):
+    """Saves exactly as a session does by default: the copy, too, is made in the background."""
+
+    def save(self, state: Mapping[str, Any], path: Path) -> None:
+        """Save, and copy behind the rollout; raise OSError if an earlier save failed."""
+        self.saver.save(path, state, overlap=True)
+
+    def before_update(self) -> None:
+        """Wait until the copy is made."""
+        self.saver.before_update()
+
+
+class SavesAtOnce(ReferenceTrainer):
+    """Saves as a session does with `async_save=False`."""
+
+    def make_saver(self) -> Saver:
+        """Return a saver whose `save` returns when the file is safe."""
+        return Saver(background=False)
 
 
 def on_cuda() -> ReferenceTrainer:

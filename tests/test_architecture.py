@@ -31,6 +31,7 @@ ALLOWED = {
     "waivers": {"convention", "checks"},
     "fixtures": {"convention", "evidence", "checks"},
     "mutants": {"convention", "evidence", "fixtures"},
+    "bench": {"convention", "trainers", "report", "checks"},
     "trainers": {"convention", "evidence"},  # the adapter of rl_games finds what to resume from
     "crash": {"convention", "evidence", "checks", "report", "trainers"},
 }
@@ -40,6 +41,8 @@ MATRIX = {"conformance/mutants/matrix.py", "conformance/mutants/__main__.py"}
 TORCH_MODULE = "conformance/checks/model.py"
 # What drives rl_games; imported only where its name is given as the trainer.
 RL_GAMES_MODULE = "conformance/trainers/rl_games.py"
+# Saves with torch what a trainer's saves are timed beside; imported only where some are timed.
+PEERS_MODULE = "conformance/bench/peers.py"
 
 
 def _name(path: Path) -> str:
@@ -144,7 +147,7 @@ def test_the_harness_imports_nothing_heavy() -> None:
         f"{_name(path)} imports {module}"
         for path in SOURCES
         if path.is_relative_to(ROOT / "conformance")
-        and _name(path) not in (TORCH_MODULE, RL_GAMES_MODULE)
+        and _name(path) not in (TORCH_MODULE, RL_GAMES_MODULE, PEERS_MODULE)
         for module in _imports(path)
         if module.partition(".")[0] in HEAVY
     }
@@ -165,6 +168,21 @@ def test_only_its_own_check_imports_the_module_that_needs_torch() -> None:
         if isinstance(node, ast.ImportFrom)
     }
     assert "conformance.checks.model" not in at_the_top
+
+
+def test_saves_are_timed_with_torch_only_when_asked_for() -> None:
+    importers = {
+        _name(path)
+        for path in SOURCES
+        for module in _imports(path)
+        if module.startswith("conformance.bench.peers")
+    }
+    assert importers == {"conformance/bench/saves.py"}
+    tree = TREES[ROOT / "conformance/bench/saves.py"]
+    at_the_top = {
+        alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert "peers" not in at_the_top
 
 
 def test_nobody_imports_the_module_that_needs_rl_games() -> None:

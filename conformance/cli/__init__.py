@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_test(commands)
     _add_crash(commands)
+    _add_bench(commands)
     _add_ls(commands)
     _add_diff(commands)
     _add_rules(commands)
@@ -226,6 +227,53 @@ def _add_crash(commands: _Commands) -> None:
         return crash(options)
 
     crash.set_defaults(run=run)
+
+
+def _add_bench(commands: _Commands) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="time a trainer's saves beside torch.save and a raw write of the same bytes",
+        description="Times real trainings from outside; of a python: trainer whose object has"
+        " save(state, path), and may have wait() and before_update(), the saves alone as well,"
+        " beside other ways to save.",
+    )
+    bench.add_argument("trainer", metavar="TRAINER", help="as for `conformance test`")
+    bench.add_argument(
+        "--sizes", metavar="SIZE,...", help="of the states to save (default: 64KB,5MB,100MB)"
+    )
+    bench.add_argument("--large", action="store_true", help="1 GB too")
+    bench.add_argument(
+        "--rounds", type=_positive, default=15, metavar="N", help="saves of each kind (default: 15)"
+    )
+    bench.add_argument(
+        "--epochs", type=_positive, default=20, metavar="N", help="of a training (default: 20)"
+    )
+    bench.add_argument(
+        "--sessions",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="trainings of a kind (default: 3)",
+    )
+    bench.add_argument("--saves-only", action="store_true", help="time no trainings")
+    bench.add_argument(
+        "--folder", default=".", metavar="DIR", help="whose disk is timed (default: %(default)s)"
+    )
+    bench.add_argument(
+        "--max-ratio",
+        type=_ratio,
+        metavar="R",
+        help="exit 1 if a save takes more than R times as long as the raw write",
+    )
+    bench.add_argument("--plot", metavar="FILE", help="draw the saves into an SVG file")
+    bench.add_argument("--format", choices=("text", "json"), default="text")
+
+    def run(options: argparse.Namespace) -> int:
+        from conformance.cli.bench import bench  # noqa: PLC0415 - only this command pays for it
+
+        return bench(options)
+
+    bench.set_defaults(run=run)
 
 
 def add_audit_options(parser: argparse.ArgumentParser) -> None:
@@ -403,6 +451,16 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!a} is not a number of seconds above 0")
     return seconds
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = 0.0
+    if not 0 < ratio < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!a} is not a ratio above 0")
+    return ratio
 
 
 def _list(text: str) -> list[str]:

@@ -149,6 +149,11 @@ class PythonTrainer(Trainer):
         """The end of what it printed when it was last called."""
         return self._capture.tail()
 
+    @property
+    def player(self) -> object:
+        """The object itself, for what goes beyond playing."""
+        return self._built()
+
     def infer(self, scenario: Scenario) -> None:
         """Call the object's own `play(scenario)`, where it has one."""
         if not self.can_infer:
