@@ -80,7 +80,7 @@ def test_a_command_of_the_pages_runs(command, tmp_path, monkeypatch, capsys):
 
 def test_the_commands_and_options_of_the_readme_are_all_there():
     mentioned = set(re.findall(r"`conformance (\w+)", README))
-    assert mentioned == {"check", "test", "ls", "diff", "rules", "explain", "fixtures"}
+    assert mentioned == {"check", "test", "crash", "ls", "diff", "rules", "explain", "fixtures"}
     parser = (ROOT / "conformance" / "cli" / "__init__.py").read_text(encoding="utf-8")
     options = set(re.findall(r"`(--[a-z][a-z-]*)", README))
     assert "--strict" in options

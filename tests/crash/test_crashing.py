@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from traced import needs_strace
@@ -228,6 +229,16 @@ def test_the_table_says_what_is_wrong_first(capsys, tmp_path):
     assert document["verdict"] == "fail"
     rules = {finding["rule"]: finding for finding in document["runs"][0]["findings"]}
     assert rules["INTEGRITY-002"]["evidence"]["rows"][0]["left"] == "nothing"
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_is_what_the_command_says(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "crash.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^\$ conformance crash (.*)$", page, re.MULTILINE)
+    _, out, _ = run(capsys, *command.split())
+    table = out.partition("\nprofile ")[0].splitlines()[1:]  # the first line tells of speed
+    shown = [line[4:] for line in page.splitlines() if line.startswith("    ")][1:]
+    assert [line for line in table if line] == [line for line in shown if line]
 
 
 def test_the_verbose_table_shows_what_was_survived(atomic):
