@@ -78,10 +78,10 @@ def is_printed(text: str) -> bool:
         return False
     if text == repr(value):
         return True
-    # NumPy's border between plain and scientific text depends on its version and on the type: the
-    # digits must still be minimal, and each form in the widest range that it was seen in.
-    in_range = abs(value) <= 1e-4 or abs(value) >= 1e3 if "e" in text else 1e-4 <= abs(value) < 1e16
-    return in_range and _digits(text) == _digits(repr(value)) and not _padded(text)
+    # Where Python prints plain text, NumPy's version and type may make it scientific. Its digits
+    # are minimal all the same, and its range is the widest that was seen.
+    in_range = "e" in text and (abs(value) <= 1e-4 or abs(value) >= 1e3)
+    return in_range and Decimal(text) == Decimal(repr(value)) and not _padded(text)
 
 
 def is_rounding_of(text: str, reward: float) -> bool:
@@ -111,23 +111,11 @@ def _roundings(exact: Decimal, exponent: int) -> tuple[Decimal, Decimal]:
 _WIDE = Context(prec=400)
 
 
-def _digits(text: str) -> tuple[int, str, int]:
-    sign, digits, exponent = Decimal(text).as_tuple()
-    kept = "".join(map(str, digits)).lstrip("0")
-    trimmed = kept.rstrip("0")
-    return sign, trimmed, int(exponent) + len(kept) - len(trimmed)
-
-
 def _padded(text: str) -> bool:
-    """Whether the text has zeros that `str` does not print, or lacks one: 007.0, 1.50, 1e+5."""
+    """Whether a scientific text has zeros that `str` does not print, or lacks one: 1.50e+05, 1e+5.
+
+    An exponent of three digits is one that Python prints as well.
+    """
     mantissa, _, exponent = text.lstrip("-").partition("e")
     whole, _, fraction = mantissa.partition(".")
-    if exponent:
-        return (
-            len(whole) != 1
-            or whole == "0"
-            or fraction.endswith("0")
-            or len(exponent) < 3
-            or (len(exponent) > 3 and exponent[1] == "0")
-        )
-    return (len(whole) > 1 and whole[0] == "0") or (len(fraction) > 1 and fraction[-1] == "0")
+    return len(whole) != 1 or whole == "0" or fraction.endswith("0") or len(exponent) != 3
