@@ -444,3 +444,25 @@ def test_the_folder_of_event_files_may_tell_the_run_s_name() -> None:
     assert summarised_name(early, "runs/A_14-09-26-53") == "A"
     assert holds_event_files(DEFAULT, "summaries")
     assert summarised_name(DEFAULT, "summaries") is None
+
+
+@pytest.mark.parametrize(
+    ("reward", "text"),
+    [
+        (1000.0, "1000."),
+        (66.5, "66.5"),
+        (-5.0, "-5."),
+        (10.0, "10."),
+        (1e-05, "1.e-05"),
+        (1.5e-05, "1.5e-05"),
+        (1e20, "1.e+20"),
+        (math.inf, "inf"),
+        (math.nan, "nan"),
+    ],
+)
+def test_the_reward_of_a_final_save_is_printed_as_inside_an_array(reward: float, text: str) -> None:
+    old, new = load_profile("rl_games-1.5"), load_profile("rl_games-1.6")
+    assert format_name(old, Kind.FINAL, "A", epoch=7, reward=reward) == f"last_Aep7rew[{text}].pth"
+    assert (
+        format_name(new, Kind.FINAL, "A", epoch=7, reward=reward) == f"last_A_ep_7_rew__{text}_.pth"
+    )

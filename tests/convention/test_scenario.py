@@ -82,6 +82,7 @@ def test_fields_with_a_default_may_be_left_out():
         ("rewards", [1.0, True, 2.0], "rewards"),
         ("rewards", [1.0, "NaN", 2.0], "rewards"),
         ("rewards", [1.0, 10**400, 2.0], "reward"),
+        ("rewards", [10**400, 1.0, 2.0], "is no float"),
         ("save_best_after", -1, "save_best_after"),
         ("resume", "first", "resume"),
         ("seed", 1.5, "seed"),
