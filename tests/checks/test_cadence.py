@@ -174,3 +174,7 @@ def test_under_logs_of_several_sessions_that_stop_short_what_is_due_is_not_known
     assert verdicts(trainer) == (PASS, PASS, NONE)
     trainer.relog([(5, 5.0), (6, 6.0)])
     assert verdicts(trainer) == (PASS, UNKNOWN, NONE)
+
+
+def test_a_kill_before_the_only_save_leaves_nothing_to_judge(verdicts):
+    assert verdicts(without(trained(4, 10, last=4), 4)) == (NONE, NONE, NONE)

@@ -80,6 +80,32 @@ def test_an_epoch_before_the_first_is_not_taken_for_one_behind_the_log(judge, co
     assert "BEST-002" in judge(played)[Verdict.FAIL]
 
 
+@pytest.mark.parametrize(("epoch", "broken"), [(2, {"BEST-002"}), (4, set())])
+def test_an_epoch_in_which_no_episode_had_finished_is_none_that_the_best_can_hold(
+    judge, epoch, broken
+):
+    class StoresOneEpoch(Trainer):
+        def state(self):
+            return {**super().state(), "epoch": epoch}
+
+    found = judge(trained(StoresOneEpoch, 0, [None, None, 1.0, 2.0]))
+    assert found[Verdict.FAIL] == broken
+
+
+@pytest.mark.parametrize(
+    ("rewards", "rule"), [([1.0, 5.0, 3.0], "BEST-004"), ([1.0, 5.0, 5.0], "BEST-003")]
+)
+def test_a_best_rewritten_under_a_watermark_of_no_epoch_is_blamed_by_its_reward(
+    judge, rewards, rule
+):
+    class RewritesUnderAnother(Trainer):
+        def end(self):
+            self.keep_watermark(7.0)
+            self.save_best(self.reward)
+
+    assert judge(trained(RewritesUnderAnother, 0, rewards))[Verdict.FAIL] == {rule}
+
+
 @pytest.mark.parametrize(("logged", "verdict"), [(2, Verdict.UNOBSERVABLE), (3, Verdict.FAIL)])
 def test_a_best_without_an_improvement_is_no_fault_where_the_log_ends_before_it(
     judge, logged, verdict

@@ -88,6 +88,19 @@ def test_a_trainer_that_plays_other_rewards_is_told_so_and_not_blamed_for_what_i
     assert failing(findings) == {"SUMMARY-001"}
 
 
+def test_the_best_alone_tells_of_other_rewards(tmp_path):
+    findings = judged(tmp_path, [session((1.0, 3.0, 2.0), 0)], "B B", trainer=Halves)
+    assert failing(findings) == {"SUMMARY-001"}
+
+
+def test_periodic_names_alone_tell_of_other_rewards(tmp_path):
+    class HalvesWithoutABest(Halves, mutants.NeverSavesTheBest):
+        pass
+
+    findings = judged(tmp_path, [session((1.0, 3.0))], "P1 P2", trainer=HalvesWithoutABest)
+    assert failing(findings) == {"SUMMARY-001", "BEST-001"}
+
+
 def test_rewards_are_the_same_if_each_is():
     assert same_rewards({1: NAN, 2: 0.1}, {1: NAN, 2: 0.10000000149011612})
     assert not same_rewards({1: 1.0}, {1: 1.0, 2: 1.0})
@@ -178,6 +191,14 @@ def test_a_fresh_session_resumes_nothing(tmp_path):
 )
 def test_a_resumed_session_that_forgets_the_watermark_is_blamed(tmp_path, trainer):
     chain = [session((1.0, 9.0, 3.0)), session((1.0, 9.0, 3.0, 4.0), resume="last")]
+    assert failing(judged(tmp_path / "lost", chain, "P4 B", trainer=trainer)) == {"BEST-008"}
+    assert failing(judged(tmp_path / "kept", chain, "P4")) == set()
+
+
+def test_a_watermark_from_before_the_first_reward_is_lost_too(tmp_path):
+    """One of the lower watermarks explains it; from another, the best were left alone."""
+    chain = [session((1.0, 9.0, 3.0)), session((1.0, 9.0, 3.0, 2.0), resume="last")]
+    trainer = mutants.LosesTheWatermarkOnResume
     assert failing(judged(tmp_path / "lost", chain, "P4 B", trainer=trainer)) == {"BEST-008"}
     assert failing(judged(tmp_path / "kept", chain, "P4")) == set()
 

@@ -25,6 +25,9 @@ from conformance.evidence.summaries import EventFile, Reward
         ({4, 8, 10}, 10, 4),  # of two that explain it alike, the longer
         ({3, 5}, 5, 3),  # epoch 5 was saved since it was the last
         ({6, 9}, 9, 3),
+        ({4, 6}, 8, 2),  # one that is missing at the end
+        ({4, 5}, 5, 1),
+        ({2, 6}, 8, 6),  # one that is too many explains more than two that are missing
     ],
 )
 def test_the_save_freq_that_leaves_the_fewest_epochs_unexplained(epochs, last, expected):

@@ -22,6 +22,7 @@ from conformance.fixtures.archive import (
     Storage,
     floats,
     legacy_checkpoint,
+    numpy_scalar,
     zip_checkpoint,
 )
 from conformance.fixtures.case import ordinary, trained
@@ -182,6 +183,16 @@ def test_a_model_is_judged_by_what_can_be_loaded(verdicts):
 
 def test_a_model_of_another_shape_is_refused(verdicts):
     assert verdicts(ordinary(), model=lambda: Policy(3))["LOAD-004"] is FAIL
+
+
+@pytest.mark.parametrize("model", [Policy, lambda: Policy(3)])
+def test_a_model_is_given_what_only_the_dialect_allows(tmp_path, model):
+    run = trained(1.0, 2.0, save_freq=0).configured(save_best_after=0)
+    run = run.storing(run.best, last_mean_rewards=numpy_scalar(2.0))
+    profile = load_profile("rl_games-1.6")
+    found = audit(scan_run(run.write(tmp_path)), profile, Options(model=model)).findings
+    verdict = next(finding.verdict for finding in found if finding.rule == "LOAD-004")
+    assert verdict is (PASS if model is Policy else FAIL)
 
 
 @pytest.mark.parametrize("change", ["damaged", "forbidden", "without a model"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -10,6 +11,7 @@ from played import Played
 from conformance.checks import Options, Subject
 from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
+from conformance.mutants import defects
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def subject(tmp_path):
         trainer = Played(experiment, 0, 0, files=dict(files))
         return Subject(
             scan_run(trainer.write(tmp_path / str(next(numbers)))),
-            load_profile(profile),
+            load_profile(profile) if isinstance(profile, str) else profile,
             options or Options(),
         )
 
@@ -77,6 +79,24 @@ def test_save_best_after_shows_in_watermarks_that_moved_before_the_default(subje
     assert told.save_best_after.value == 3
 
 
+@pytest.mark.parametrize(("default", "value"), [(100, 1), (2, 1), (1, None)])
+def test_watermarks_that_moved_from_the_default_on_tell_no_other_save_best_after(
+    subject, default, value
+):
+    profile = replace(load_profile("rl_games-1.6"), default_save_best_after=default)
+    assert subject(trained(), profile=profile).save_best_after.value == value
+
+
+@pytest.mark.parametrize(("default", "value"), [(100, 4), (5, 4), (4, None)])
+def test_where_no_watermark_is_stored_the_epoch_of_the_best_tells_it(subject, default, value):
+    profile = replace(load_profile("rl_games-1.6"), default_save_best_after=default)
+    without = replace(profile, absent_keys=frozenset({"last_mean_rewards"}))
+    played = Played("Ant", 2, 4, trainer=defects.StoresNoWatermark)
+    played.run([1.0, 2.0, 3.0, 4.0])
+    assert subject(played.files, profile=profile).save_best_after.value is None
+    assert subject(played.files, profile=without).save_best_after.value == value
+
+
 @pytest.mark.parametrize(
     ("called", "found"),
     [
@@ -102,6 +122,12 @@ def test_of_several_candidates_the_one_that_is_called_best_is_it(subject):
     data = files.pop("nn/Ant.pth")
     files |= {"nn/model.pth": data, "nn/model_best.pth": data}
     assert subject(files).best.path == "nn/model_best.pth"
+    files["nn/ANT.pth"] = data  # so is one that is called by the run
+    assert subject(files).best is None
+    del files["nn/model_best.pth"]
+    assert subject(files, options=Options(name="Ant")).best.path == "nn/ANT.pth"
+    files |= {"nn/model_best.pth": data}
+    del files["nn/ANT.pth"]
     files |= {"nn/other_best.pth": data}
     assert subject(files, experiment="another").best is None
 
