@@ -31,19 +31,22 @@ def milliseconds(seconds: float) -> str:
 
 def training_text(result: TrainingResult) -> str:
     """Return what was seen from outside, in lines."""
-    saves = sorted(save.seconds for save in result.saves)
     lines = [f"{printable(result.trainer)}: sessions of {result.epochs} epochs"]
-    if saves:
+    if result.timed:
         lines.append(
-            f"  {len(saves)} saves, from the first byte to the name: median"
-            f" {milliseconds(result.save_seconds)} ms, longest {milliseconds(saves[-1])} ms"
+            f"  {len(result.timed)} saves, from the first byte to the name: median"
+            f" {milliseconds(result.save_seconds)} ms, longest {milliseconds(result.timed[-1])} ms"
         )
-    else:
+    if len(result.saves) > len(result.timed):
+        lines.append(
+            f"  {len(result.saves) - len(result.timed)} saves were over too soon to be timed"
+        )
+    if not result.saves:
         lines.append("  no file appeared")
     for what, seconds in (("with saves", result.with_saves), ("without", result.without)):
         middle = sorted(seconds)[len(seconds) // 2]
         lines.append(f"  an epoch {what}: {milliseconds(middle)} ms (of {len(seconds)} sessions)")
-    if saves:
+    if result.saves:
         lines.append(f"  so a save costs the session {milliseconds(result.cost_of_a_save)} ms")
     if result.unasked:
         why = "" if result.plays_rewards else "; its rewards are its own"

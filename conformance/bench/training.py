@@ -40,9 +40,17 @@ class TrainingResult:
     unasked: int
 
     @property
+    def timed(self) -> tuple[float, ...]:
+        """The times from the first byte to the name, ascending, of saves seen while they went on.
+
+        One that was over when the watching process was next given a processor has no time.
+        """
+        return tuple(sorted(save.seconds for save in self.saves if save.seconds > 0))
+
+    @property
     def save_seconds(self) -> float:
-        """The median time from the first byte to the name; NaN without saves."""
-        return statistics.median(save.seconds for save in self.saves) if self.saves else math.nan
+        """The median of those times; NaN if there are none."""
+        return statistics.median(self.timed) if self.timed else math.nan
 
     @property
     def cost_of_a_save(self) -> float:

@@ -59,7 +59,7 @@ class TimedSave:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """How long it took; 0.0 if the kernel's notes of its beginning and end were read as one."""
         return self.named - self.began
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 from conformance.bench import bench_training
 from conformance.bench.report import to_json, training_text
+from conformance.bench.training import TrainingResult
+from conformance.bench.watch import TimedSave
 
 SPEC = "python:conformance.mutants:Trainer"
 
@@ -23,7 +26,6 @@ def test_all_saves_are_seen_and_none_where_none_is_due(tmp_path):
     ]
     assert result.unasked == 0
     assert len(result.with_saves) == len(result.without) == 2
-    assert result.save_seconds > 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -32,6 +34,29 @@ def test_a_trainer_with_rewards_of_its_own_may_save_unasked(tmp_path):
     result = bench_training(command, folder=tmp_path, epochs=1, rounds=1)
     assert result.unasked == 1
     assert "1 files appeared where none was due" in training_text(result)
+
+
+def result_of(*seconds):
+    saves = tuple(TimedSave("A.pth", at, at + took) for at, took in enumerate(seconds, start=1))
+    return TrainingResult(
+        "t", plays_rewards=True, epochs=1, saves=saves, with_saves=(2.0,), without=(1.0,), unasked=0
+    )
+
+
+def test_a_save_whose_notes_were_read_as_one_is_counted_but_not_timed():
+    result = result_of(0.25, 0.0, 0.5, 1.0)
+    assert result.save_seconds == 0.5
+    text = training_text(result)
+    assert "3 saves, from the first byte to the name: median 500 ms, longest 1000 ms" in text
+    assert "1 saves were over too soon to be timed" in text
+    assert "too soon" not in training_text(result_of(0.25))
+
+
+def test_without_a_timed_save_there_is_no_median():
+    result = result_of(0.0)
+    assert math.isnan(result.save_seconds)
+    assert "from the first byte" not in training_text(result)
+    assert result.cost_of_a_save == 1.0
 
 
 @pytest.mark.parametrize("command", ["command:true {root}", "command:sh -c 'true {root}'"])
