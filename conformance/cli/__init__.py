@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.USAGE
     except KeyboardInterrupt:
         complain("interrupted")
-        return 130
+        return Exit.INTERRUPTED
     except Exception:  # noqa: BLE001 - a defect of the harness has an exit code of its own
         import traceback  # noqa: PLC0415 - a run that needs it is slow anyway
 
@@ -205,6 +205,12 @@ def _add_crash(commands: _Commands) -> None:
         type=_positive,
         metavar="N",
         help="faults to play (default: 400; of a worker: 200; of a command: 40)",
+    )
+    crash.add_argument(
+        "--random-kills",
+        type=_positive,
+        metavar="N",
+        help="instead, kill N sessions at random instants; needs no strace, writes below TMPDIR",
     )
     crash.add_argument(
         "--time-limit",

@@ -13,6 +13,7 @@ class Exit(IntEnum):
     USAGE = 2
     INCOMPLETE = 3
     HARNESS = 4
+    INTERRUPTED = 130  # as a shell says of whoever Ctrl-C ended
 
 
 class UsageError(Exception):

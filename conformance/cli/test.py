@@ -20,7 +20,7 @@ from conformance.convention.scenario import ScenarioError
 from conformance.report import Report
 from conformance.report.driven import Driven, told
 from conformance.suite.chains import chain_document, read_chain
-from conformance.suite.session import FAILURES, Fixed, SuiteError, run_suite
+from conformance.suite.session import FAILURES, Fixed, InterruptedSuite, SuiteError, run_suite
 from conformance.trainers import TrainerSpecError
 
 if TYPE_CHECKING:
@@ -74,22 +74,30 @@ def test(options: argparse.Namespace) -> int:
                 save_failures=_failures_folder(options),
                 progress=progress.shows,
             )
+        except InterruptedSuite as interrupted:
+            result = interrupted.result
         except (TrainerSpecError, SuiteError) as error:
             raise UsageError(str(error)) from error
         finally:
             progress.ends()
-    if replay is not None or result.result.breakages:
+    if replay is not None or result.result.breakages or result.result.interrupted:
         # Not all was looked at: only here may a waiver go unused.
         failing = {failure.rule for failure in result.result.failures}
         waivers = tuple(waiver for waiver in waivers if waiver.rule in failing)
     run = _judged(waived([result.run], waivers)[0], result)
     failures = result.failures
     if replay is not None and options.save_failures is None:
-        failures = tuple({**failure, "replay": options.replay} for failure in failures)
+        failures = tuple(
+            failure if failure["rule"] in result.again else {**failure, "replay": options.replay}
+            for failure in failures
+        )
     driven = _driven(options, result)
     report = Report(__version__, profile.name, (run,), failures, driven)
     _tell(result)
     outputs.write(report, verbose=options.verbose)
+    if result.result.interrupted:
+        complain("interrupted")
+        return Exit.INTERRUPTED
     return _code(run, strict=options.strict)
 
 
@@ -121,7 +129,10 @@ def _judged(run: RunReport, result: SuiteResult) -> RunReport:
     broken = result.result.breakages
     notes = tuple(f"the trainer broke: {_named(each)}" for each in broken)
     verdict = run.verdict
-    if (broken or not result.result.counts.total) and verdict != "fail":
+    if result.result.interrupted:
+        notes = ("interrupted: this is what was found until then", *notes)
+        verdict = "incomplete" if verdict == "conforms" else verdict  # not all was played
+    elif (broken or not result.result.counts.total) and verdict != "fail":
         verdict = "error"
     return replace(run, verdict=verdict, notes=(*run.notes, *notes))
 
@@ -145,7 +156,12 @@ def _driven(options: argparse.Namespace, result: SuiteResult) -> Driven:
         seed=result.seed,
         summary=_summary(result),
         evaluations={} if options.replay is not None else result.result.evaluations,
-        left={rule: (saved.files, str(saved.tree)) for rule, saved in result.saved.items()},
+        again=result.again,
+        left={
+            rule: (saved.files, str(saved.tree))
+            for rule, saved in result.saved.items()
+            if saved.tree is not None
+        },
         unsteady=frozenset(each.rule for each in result.result.failures if not each.steady),
     )
 
@@ -180,7 +196,8 @@ def _tell(result: SuiteResult) -> None:
     for breakage in result.result.breakages:
         for line in _breakage(breakage):
             complain(line)
-    if not result.result.counts.total and not result.result.breakages:
+    nothing = not result.result.counts.total and not result.result.breakages
+    if nothing and not result.result.interrupted:
         complain(
             f"{result.title} plays none of the scenarios: it says of each that it does not support"
             " it"

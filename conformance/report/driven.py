@@ -27,6 +27,7 @@ class Driven:
         summary: how much was played, in one sentence.
         evaluations: how often each rule passed or failed, by its id; empty for a replay.
         unsteady: the rules whose scenario did not break them in every play.
+        again: what else it takes to judge a rule again that no scenario file shows, by its id.
         left: the files that the scenario of a rule left, and the folder that they are kept in.
     """
 
@@ -36,6 +37,7 @@ class Driven:
     summary: str = ""
     evaluations: Mapping[str, int] = field(default_factory=dict)
     unsteady: frozenset[str] = frozenset()
+    again: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left: Mapping[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
 
 
@@ -46,7 +48,7 @@ class Shrunken:
     Attributes:
         sessions: a line for each session.
         file: what `--replay` takes; empty where it was not written.
-        command: what plays it again; empty where there is no file.
+        command: what plays it again; empty where nothing does.
         steady: whether it breaks the rule in every play.
         left: which files it left, and where they are kept; empty where they are not.
     """
@@ -81,7 +83,7 @@ def shrunken(report: Report) -> Mapping[str, Shrunken]:
         failure["rule"]: Shrunken(
             sessions=told(failure["scenario"]),
             file=failure["replay"],
-            command=_command(driven, failure["replay"]),
+            command=_command(driven, failure["rule"], failure["replay"]),
             steady=failure["rule"] not in driven.unsteady,
             left=_left(*driven.left.get(failure["rule"], ((), ""))),
         )
@@ -139,7 +141,8 @@ def _left(files: tuple[str, ...], folder: str) -> str:
     return f"it left {', '.join(files[:_MOST_FILES]) or 'no file'}{more}; kept in {folder}"
 
 
-def _command(driven: Driven, file: str) -> str:
-    if not driven.trainer or not file:
+def _command(driven: Driven, rule: str, file: str) -> str:
+    again = driven.again.get(rule) or (("--replay", file) if file else ())
+    if not driven.trainer or not again:
         return ""
-    return shlex.join(("conformance", "test", driven.trainer, *driven.options, "--replay", file))
+    return shlex.join(("conformance", "test", driven.trainer, *driven.options, *again))

@@ -6,6 +6,7 @@ Each is then shrunk on its own: a failure is the same failure while its rule is.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
@@ -47,7 +48,7 @@ class Failure:
         rule: its id.
         finding: what is found in the run that the chain leaves.
         chain: the sessions, shrunken.
-        found_by: `reuse`, `probe`, `generate` or `replay`.
+        found_by: `reuse`, `probe`, `generate` or `replay`; `outside`, beside them.
         number: as which example it was found, counted from 1.
         steady: whether the chain failed in the same way when it was played again.
     """
@@ -63,6 +64,11 @@ class Failure:
     def level(self) -> Level:
         """How binding the rule is."""
         return self.finding.level
+
+
+def by_weight(failure: Failure) -> tuple[bool, str]:
+    """The order in which failures are told: MUST rules first."""
+    return failure.level is not Level.MUST, failure.rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ class Result:
         counts: what was done.
         evaluations: how often each rule passed or failed.
         seed: that repeats the generated examples.
+        interrupted: whether the user ended it before its time: it is what was found until then.
     """
 
     run: RunReport
@@ -121,6 +128,7 @@ class Result:
     counts: Counts
     evaluations: Mapping[str, int]
     seed: int
+    interrupted: bool = False
 
 
 @dataclass(slots=True)
@@ -157,6 +165,7 @@ class Engine:
     _phases: Counter[str] = field(default_factory=Counter)
     _sums: Counter[str] = field(default_factory=Counter)
     _started: float = field(default_factory=time.perf_counter)
+    _interrupted: bool = False
 
     # --- collecting -------------------------------------------------------------------------
 
@@ -176,23 +185,33 @@ class Engine:
             reuse: chains that failed before.
             probing: whether to play the probes; without them generation shows what it can alone.
         """
-        for chain in reuse:
-            self._consider("reuse", chain, 0)
-        can_resume = "resume" in self.player.trainer.capabilities
-        if probing:
-            for chain in probes(self.player.profile, resume=can_resume)[:max_examples]:
-                if self._is_hopeless():
-                    break
-                self._consider("probe", chain, max_examples)
-        left = max_examples - self._phases["probe"]
-        if left > 0 and not self._is_hopeless():
-            self._generate(left, seed, resume=can_resume, of=max_examples)
+        with self._until_interrupted():
+            for chain in reuse:
+                self._consider("reuse", chain, 0)
+            can_resume = "resume" in self.player.trainer.capabilities
+            if probing:
+                for chain in probes(self.player.profile, resume=can_resume)[:max_examples]:
+                    if self._is_hopeless():
+                        break
+                    self._consider("probe", chain, max_examples)
+            left = max_examples - self._phases["probe"]
+            if left > 0 and not self._is_hopeless():
+                self._generate(left, seed, resume=can_resume, of=max_examples)
         return self._result(seed)
 
     def replay(self, chain: Chain) -> Result:
         """Play one chain alone."""
-        self._consider("replay", chain, 1)
+        with self._until_interrupted():
+            self._consider("replay", chain, 1)
         return self._result(0, shrinking=False)
+
+    @contextlib.contextmanager
+    def _until_interrupted(self) -> Iterator[None]:
+        """Whoever presses Ctrl-C gets what was found until then; nothing is played any more."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._interrupted = True
 
     def _generate(self, count: int, seed: int, *, resume: bool, of: int) -> None:
         import hypothesis  # noqa: PLC0415 - a replay does without
@@ -257,15 +276,26 @@ class Engine:
 
     # --- shrinking --------------------------------------------------------------------------
 
-    def _shrunken(self, found: _Found, fails: Callable[[Play], bool], what: str) -> Chain:
+    def _shrunken(self, found: _Found, fails: Callable[[Play], bool], what: str) -> _Found:
+        """The smallest chain that still fails, as far as there was time, and its play."""
+        smallest = found
+
         def still(chain: Chain) -> bool:
+            nonlocal smallest
             self._sums["shrinking"] += 1
             self.progress(f"shrink {what}", self._sums["shrinking"], 0, len(self._failing))
-            return fails(self._play(chain))
+            play = self._play(chain)
+            if fails(play):
+                smallest = replace(found, chain=chain, play=play)
+                return True
+            return False
 
-        return shrink(
-            found.chain, still, profile=self.player.profile, most_plays=self.most_shrinking
-        )
+        if not self._interrupted:
+            with self._until_interrupted():
+                shrink(
+                    found.chain, still, profile=self.player.profile, most_plays=self.most_shrinking
+                )
+        return smallest
 
     def _failures(self, *, shrinking: bool) -> Iterator[Failure]:
         """The failures, each rule that only shows another one's cause left out."""
@@ -275,15 +305,20 @@ class Engine:
         while waiting:
             rule = waiting.pop(0)
             failure = self._failure(rule, self._failing[rule], shrinking=shrinking)
-            general = self._more_general(failure) if shrinking else {}
+            general: dict[str, _Found] = {}
+            if shrinking and not self._interrupted:
+                with self._until_interrupted():
+                    general = self._more_general(failure)
             for other, found in general.items():
                 if other not in self._failing:
                     self._failing[other] = found
                     waiting.append(other)
             if not general:
                 settled[rule] = failure
+        # What is not shrunken tells no cause from its symptoms.
+        telling = shrinking and not self._interrupted
         for rule, failure in settled.items():
-            if not shrinking or not is_symptom(rule, failure.finding, failure.chain, settled):
+            if not telling or not is_symptom(rule, failure.finding, failure.chain, settled):
                 yield failure
 
     def _more_general(self, failure: Failure) -> dict[str, _Found]:
@@ -313,32 +348,29 @@ class Engine:
         return dict.fromkeys(play.failing, found)
 
     def _failure(self, rule: str, found: _Found, *, shrinking: bool) -> Failure:
-        chain = found.chain
         if shrinking:
-            chain = self._shrunken(found, lambda play: rule in play.failing, rule)
-        again = self.player.play(chain)
-        finding = (again.failing.get(rule) or self._play(chain).failing.get(rule)) or (
-            found.play.failing[rule]
-        )
+            found = self._shrunken(found, lambda play: rule in play.failing, rule)
+        again = found.play
+        if not self._interrupted:
+            with self._until_interrupted():
+                again = self.player.play(found.chain)
         return Failure(
             rule=rule,
-            finding=finding,
-            chain=chain,
+            finding=again.failing.get(rule) or found.play.failing[rule],
+            chain=found.chain,
             found_by=found.phase,
             number=found.number,
             steady=rule in again.failing,
         )
 
     def _breakage(self, code: str, found: _Found, *, shrinking: bool) -> Breakage:
-        chain = found.chain
         if shrinking:
-            chain = self._shrunken(
+            found = self._shrunken(
                 found, lambda play: play.broke is not None and play.broke.code == code, code
             )
-        broke = self._play(chain).broke or found.play.broke
-        if broke is None:
+        if found.play.broke is None:
             raise AssertionError("a breakage without one")
-        return Breakage(broke, chain, self._breaks[code])
+        return Breakage(found.play.broke, found.chain, self._breaks[code])
 
     # --- the result -------------------------------------------------------------------------
 
@@ -348,10 +380,7 @@ class Engine:
             self._breakage(code, found, shrinking=shrinking and bool(self._phases.total()))
             for code, found in self._broken.items()
         )
-        failures = sorted(
-            self._failures(shrinking=shrinking),
-            key=lambda failure: (failure.level is not Level.MUST, failure.rule),
-        )
+        failures = sorted(self._failures(shrinking=shrinking), key=by_weight)
         counts = Counts(
             scenarios=dict(self._phases),
             sessions=self._sums["sessions"],
@@ -368,6 +397,7 @@ class Engine:
             counts=counts,
             evaluations={rule.id: self._evaluations(rule.id) for rule in RULES},
             seed=seed,
+            interrupted=self._interrupted,
         )
 
     def _evaluations(self, rule: str) -> int:

@@ -31,6 +31,7 @@ from conformance.evidence.checkpoint.errors import RefusalError
 from conformance.evidence.checkpoint.source import Source
 from conformance.evidence.journal import Action, JournalError, writes
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
+from conformance.suite.chains import ROOT
 from conformance.trainers import TrainerBroke, TrainerSpecError, UnsupportedScenario
 from conformance.trainers.command import CommandTrainer
 from conformance.trainers.errors import one_line
@@ -128,6 +129,21 @@ class Stage:
         return Subject(scan_run(run, follow=folders), self.profile, self.options)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a rule beside the scenarios.
+
+    Attributes:
+        finding: of the rule.
+        scenario: what was trained for it; its rewards are zeros where the command has its own.
+        again: what the command line takes to judge the rule again.
+    """
+
+    finding: Finding
+    scenario: Scenario
+    again: tuple[str, ...]
+
+
 def play_command(template: str, *, time_limit: float) -> CommandTrainer:
     """Read the template of a command that plays the policy of a run.
 
@@ -196,14 +212,28 @@ class Outside:
 
     def findings(
         self, trainer: Trainer, stage: Stage, selected: frozenset[str] | None
-    ) -> tuple[Finding, ...]:
+    ) -> tuple[Seen, ...]:
         """Play both, as far as they are there and their rules are selected."""
-        found = []
+        seen = []
         if selected is None or INFERENCE in selected:
-            found.append(inference_finding(trainer, stage, self.play))
+            finding = inference_finding(trainer, stage, self.play)
+            if finding is not None:
+                scenario = stage.scenario(ROOT, _PLAYED, given=trainer.plays_rewards)
+                seen.append(Seen(finding, scenario, _again(finding, self.play)))
         if self.ranks is not None and (selected is None or RANKS in selected):
-            found.append(ranks_finding(self.ranks, stage))
-        return tuple(finding for finding in found if finding is not None)
+            finding = ranks_finding(self.ranks, stage)
+            scenario = stage.scenario(ROOT, _RANKED, given=self.ranks.plays_rewards)
+            seen.append(Seen(finding, scenario, _again(finding, self.ranks)))
+        return tuple(seen)
+
+
+def _again(finding: Finding, command: CommandTrainer | None) -> tuple[str, ...]:
+    """What the command line takes to judge the rule again; a command's spec has its option."""
+    given: tuple[str, ...] = ()
+    if command is not None:
+        option, _, template = command.spec.partition(" ")
+        given = (option, template)
+    return ("--select", finding.rule, "--max-examples", "1", *given)
 
 
 def with_findings(run: RunReport, findings: Iterable[Finding]) -> RunReport:

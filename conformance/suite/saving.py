@@ -32,24 +32,25 @@ class Saved:
 
     Attributes:
         replay: the file that `--replay` reads.
-        tree: the folder that stands for the scenario's root, as the trainer left it.
+        tree: the folder that stands for the scenario's root, as the trainer left it; None where
+            it was not played once more.
         files: what is in it, from there.
         missing: what is not, a line each.
     """
 
     replay: Path
-    tree: Path
+    tree: Path | None
     files: tuple[str, ...]
     missing: tuple[str, ...]
 
 
-def save_failure(folder: Path, failure: Failure, player: Player) -> Saved:
+def save_failure(folder: Path, failure: Failure, player: Player | None) -> Saved:
     """Write `RULE.json` and, played once more, the tree `RULE/`; each is whole or not there.
 
     Args:
         folder: where to; made if it is not there.
         failure: what to save.
-        player: plays the failure's chain.
+        player: plays the failure's chain; None: there is no time for it, and no tree then.
 
     Raises:
         OSError: the folder cannot be written.
@@ -66,11 +67,14 @@ def save_failure(folder: Path, failure: Failure, player: Player) -> Saved:
         copy.folder(root, copy.top, 0)
 
     try:
-        player.play(failure.chain, keep=keep)
+        # What lies there is of another chain.
         if target.is_symlink() or target.is_file():
             target.unlink()
         elif target.exists():
             target.rename(room / "old")
+        if player is None:
+            return Saved(file, None, (), ())
+        player.play(failure.chain, keep=keep)
         # A play that failed may have been repeated; the last one counts.
         copies[-1].top.rename(target)
     finally:

@@ -20,9 +20,9 @@ from conformance.convention.scenario import ScenarioError
 from conformance.convention.sessions import played
 from conformance.evidence.journal import JournalError, Watcher
 from conformance.suite.chains import chain_document
-from conformance.suite.engine import Breakage, Counts, Engine, Result
+from conformance.suite.engine import Breakage, Counts, Engine, Failure, Result, by_weight
 from conformance.suite.examples import Examples
-from conformance.suite.outside import Outside, Stage, with_findings
+from conformance.suite.outside import Outside, Seen, Stage, with_findings
 from conformance.suite.play import Player
 from conformance.suite.saving import Saved, save_breakages, save_failure
 from conformance.trainers import TrainerBroke, Workspace, open_object, open_trainer
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from conformance.convention.profile import Profile
-    from conformance.suite.engine import Failure
     from conformance.suite.play import Chain, Play
     from conformance.trainers import Trainer
 
@@ -49,6 +48,18 @@ _SEEDS = 2**32
 
 class SuiteError(Exception):
     """The suite cannot be run as asked: one line that says what to do."""
+
+
+class InterruptedSuite(KeyboardInterrupt):
+    """The user pressed Ctrl-C, and this is what was found until then.
+
+    Attributes:
+        result: of what was played.
+    """
+
+    def __init__(self, result: SuiteResult) -> None:
+        super().__init__()
+        self.result = result
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,7 @@ class SuiteResult:
         max_examples: how many scenarios were asked for; None for a replay.
         seed: repeats the same scenarios; None for a replay.
         saved: where each failure was saved, by its rule's id.
+        again: what the command line takes to judge a rule again, where no scenario file does.
         notes: what went otherwise than one would wish beside the judging, a line each.
     """
 
@@ -117,6 +129,7 @@ class SuiteResult:
     max_examples: int | None
     seed: int | None
     saved: Mapping[str, Saved] = field(default_factory=dict)
+    again: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -181,6 +194,7 @@ def run_suite(
         TrainerSpecError: `trainer` names nothing that could be driven, or a template is wrong.
         SuiteError: Hypothesis is not installed.
         ValueError: a number is out of its range.
+        InterruptedSuite: the user interrupted it; what was found until then is with it.
     """
     if max_examples is not None and max_examples < 1:
         raise ValueError(f"max_examples is at least 1, not {max_examples}")
@@ -228,13 +242,14 @@ def run_suite(
             result = session.generated(max_examples, seed, database)
         result = session.settled(result)
         result = replace(result, run=replace(result.run, driven=True))
-        saved = session.saved(result.failures, save_failures)
-        if result.counts.total and (replay is None or outside):
-            stage = Stage(profile, workspace, watcher, unwatched, options or Options())
-            result = _with_findings(result, outside.findings(opened, stage, selected))
-        result = session.stopped(result)
-        session.save_breakages(result.breakages, save_failures)
-        return SuiteResult(
+        stage = Stage(profile, workspace, watcher, unwatched, options or Options())
+        asked = replay is None or bool(outside)
+        result = session.ended(
+            result,
+            save_failures,
+            lambda: outside.findings(opened, stage, selected) if asked else (),
+        )
+        found = SuiteResult(
             title=opened.title,
             spec=opened.spec,
             form=opened.form,
@@ -242,9 +257,13 @@ def run_suite(
             result=result,
             max_examples=None if replay is not None else max_examples,
             seed=None if replay is not None else seed,
-            saved=saved,
+            saved=session.saved,
+            again={each.finding.rule: each.again for each in session.seen},
             notes=tuple(session.notes),
         )
+    if result.interrupted:
+        raise InterruptedSuite(found)
+    return found
 
 
 class _Player(Player):
@@ -269,6 +288,8 @@ class _Session:
         self._player = player
         self.engine = Engine(player) if progress is None else Engine(player, progress=progress)
         self.notes: list[str] = []
+        self.saved: dict[str, Saved] = {}
+        self.seen: tuple[Seen, ...] = ()
 
     def generated(self, max_examples: int, seed: int, database: Path | None) -> Result:
         """Play earlier failures, probes and generated scenarios; keep the database."""
@@ -300,24 +321,41 @@ class _Session:
             ),
         )
 
-    def saved(self, failures: tuple[Failure, ...], folder: Path | None) -> dict[str, Saved]:
-        """Write the failures, and return where, by rule."""
-        saved: dict[str, Saved] = {}
-        if folder is None:
-            return saved
-        with self._noting(f"failures cannot be written to {str(folder)!a}"):
-            for failure in failures:
-                kept = saved[failure.rule] = save_failure(folder, failure, self._player)
-                self.notes.extend(f"{str(kept.tree)!a}: {line}" for line in kept.missing)
-        return saved
+    def ended(
+        self, result: Result, folder: Path | None, beside: Callable[[], tuple[Seen, ...]]
+    ) -> Result:
+        """Keep what failed, look at what scenarios do not show, and stop the trainer.
 
-    def save_breakages(self, breakages: tuple[Breakage, ...], folder: Path | None) -> None:
-        """Write how the trainer broke."""
+        Args:
+            result: of the scenarios.
+            folder: for failures.
+            beside: what is seen beside the scenarios.
+        """
+        try:
+            self._save(result, folder)
+            if not result.interrupted:
+                if result.counts.total:
+                    self.seen = beside()
+                    result = _with_seen(result, self.seen)
+                result = self._stopped(result)
+        except KeyboardInterrupt:
+            result = replace(result, interrupted=True)
         if folder is not None:
             with self._noting(f"failures cannot be written to {str(folder)!a}"):
-                save_breakages(folder, breakages)
+                save_breakages(folder, result.breakages)
+        return result
 
-    def stopped(self, result: Result) -> Result:
+    def _save(self, result: Result, folder: Path | None) -> None:
+        """Write the failures; in haste, without the runs that they leave."""
+        if folder is None:
+            return
+        player = None if result.interrupted else self._player
+        with self._noting(f"failures cannot be written to {str(folder)!a}"):
+            for failure in result.failures:
+                kept = self.saved[failure.rule] = save_failure(folder, failure, player)
+                self.notes.extend(f"{str(kept.tree)!a}: {line}" for line in kept.missing)
+
+    def _stopped(self, result: Result) -> Result:
         """The result with how the trainer ended, where that was not well."""
         try:
             self._trainer.stop()
@@ -351,11 +389,23 @@ def _watcher() -> Iterator[tuple[Watcher | None, str]]:
         yield watcher, ""
 
 
-def _with_findings(result: Result, found: tuple[Finding, ...]) -> Result:
+def _with_seen(result: Result, seen: tuple[Seen, ...]) -> Result:
     """The result with what was seen beside the scenarios."""
+    found = tuple(each.finding for each in seen)
     judged = Counter(each.rule for each in found if each.verdict in (Verdict.PASS, Verdict.FAIL))
     evaluations = {rule: times + judged[rule] for rule, times in result.evaluations.items()}
-    return replace(result, run=with_findings(result.run, found), evaluations=evaluations)
+    known = {failure.rule for failure in result.failures}
+    failures = (
+        Failure(each.finding.rule, each.finding, (each.scenario,), "outside", 0)
+        for each in seen
+        if each.finding.verdict is Verdict.FAIL and each.finding.rule not in known
+    )
+    return replace(
+        result,
+        run=with_findings(result.run, found),
+        evaluations=evaluations,
+        failures=tuple(sorted((*result.failures, *failures), key=by_weight)),
+    )
 
 
 def _failing(result: Result) -> dict[str, Chain]:
@@ -373,8 +423,10 @@ def _fixed(result: Result, examples: Examples, selected: frozenset[str] | None) 
         for name in examples.chains
         if selected is None or name in selected or name.startswith("broke-")
     )
-    # While the trainer breaks, what its rules would say is not known.
-    return frozenset() if result.breakages else frozenset(judged) - set(_failing(result))
+    # While the trainer breaks, what its rules would say is not known; nor where not all was played.
+    if result.breakages or result.interrupted:
+        return frozenset()
+    return frozenset(judged) - set(_failing(result))
 
 
 def _name(trainer: object) -> str:

@@ -183,6 +183,7 @@ class Trial:
             trainer=result.spec if _is_importable(result.spec) else "",
             options=tuple(options),
             unsteady=frozenset(each.rule for each in result.result.failures if not each.steady),
+            again=result.again,
         )
         return shrunken(Report(__version__, result.profile, (result.run,), result.failures, driven))
 
@@ -193,9 +194,10 @@ class Trial:
             lines += scenario.about if scenario is not None else ()
             lines += finding.paths[:5]
             lines.append(f"mend: {finding.fix}")
-            if scenario is not None and scenario.file:
-                again = scenario.command or f"check_trainer(..., replay={scenario.file!r})"
-                lines.append(f"replay: {again}")
+            if scenario is not None and scenario.command:
+                lines.append(f"replay: {scenario.command}")
+            elif scenario is not None and scenario.file:
+                lines.append(f"replay: check_trainer(..., replay={scenario.file!r})")
         return "\n  ".join(map(printable, lines))
 
     # --- as a whole -------------------------------------------------------------------------

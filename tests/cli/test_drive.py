@@ -533,6 +533,73 @@ def test_a_folder_is_no_replay(test, folder):
     assert "a folder" in result.err
 
 
+# --- interrupted ----------------------------------------------------------------------------
+
+
+def interrupts(folder, base, at):
+    """A trainer in whose `at`-th session Ctrl-C is pressed, for the whole process."""
+    (folder / "theirs.py").write_text(
+        "import os, signal\nfrom conformance import mutants\n"
+        f"class Trainer(mutants.{base}):\n"
+        "    played = 0\n"
+        "    def train(self, scenario):\n"
+        "        type(self).played += 1\n"
+        f"        if self.played == {at}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "        super().train(scenario)\n"
+    )
+    return "python:theirs:Trainer"
+
+
+@pytest.mark.parametrize(("at", "played"), [(1, "no scenario played"), (4, "3 scenarios played")])
+def test_ctrl_c_exits_130_after_what_was_found_is_told(driven, folder, at, played):
+    trainer = interrupts(folder, "Trainer", at)
+    formats = ("--format", "text", "--format", "json", "--output", "report.json")
+    result = driven(trainer, *FEW, *formats, cwd=folder)
+    assert result.code == 130
+    assert result.err.splitlines()[-1] == "conformance: interrupted"
+    assert "Traceback" not in result.err
+    assert "plays none" not in result.err
+    assert f"seed 1: {played}" in result.out
+    assert "interrupted: this is what was found until then" in result.out
+    assert "verdict: incomplete" in result.out.splitlines()[-1]
+    assert validated((folder / "report.json").read_text())["verdict"] == "incomplete"
+
+
+def test_ctrl_c_while_a_failure_is_shrunk_keeps_it(driven, folder):
+    trainer = interrupts(folder, "RewritesOnTie", FIXED + 12)
+    result = driven(trainer, *FEW, "--format", "json", cwd=folder)
+    assert result.code == 130
+    document = validated(result.out)
+    assert document["verdict"] == "fail"
+    (failure,) = document["failures"]
+    assert failure["rule"] == "BEST-003"
+    kept = json.loads((folder / failure["replay"]).read_text())
+    assert kept == failure["scenario"]
+    again = driven("python:conformance.mutants:RewritesOnTie", "--replay", failure["replay"])
+    assert again.code == 1
+    assert "BEST-003" in again.out
+
+
+def test_ctrl_c_leaves_no_worker_behind(driven, folder):
+    (folder / "worker.py").write_text(
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "Path('pid').write_text(str(os.getpid()))\n"
+        "sys.stdin.readline()\n"
+        'print(\'{"ok": true, "protocol": 1, "trainer": {"name": "W", "version": "1"},'
+        ' "capabilities": []}\', flush=True)\n'
+        "sys.stdin.readline()\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        "sys.stdin.readline()\n"
+    )
+    command = f"worker:{shlex.quote(sys.executable)} worker.py"
+    result = driven(command, *FEW, cwd=folder)
+    assert result.code == 130, result.err
+    assert "the trainer broke" not in result.err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((folder / "pid").read_text()), 0)
+
+
 # --- terminals ------------------------------------------------------------------------------
 
 

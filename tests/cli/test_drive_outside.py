@@ -79,6 +79,53 @@ def test_a_wrong_checkpoint_and_a_second_writer_exit_1(test, ranks):
     )
 
 
+def again(result):
+    """The command lines that a report in text says play a failure again."""
+    return [shlex.split(found) for found in re.findall(r"replay: conformance (.*)", result.out)]
+
+
+def test_what_fails_beside_the_scenarios_is_among_the_failures(test, ranks):
+    wrong = ("--play", loads("last_{experiment}ep3rew2.0"), "--ranks", ranks(2))
+    document = json.loads(test(CONFORMING, *wrong, "--format", "json").out)
+    inference, several = sorted(document["failures"], key=lambda each: each["rule"], reverse=True)
+    assert (inference["rule"], several["rule"]) == ("RESUME-002", "RANK-001")
+    found = {each["rule"]: each for each in document["runs"][0]["findings"]}
+    for failure in (inference, several):
+        assert failure["message"] == found[failure["rule"]]["message"]
+        assert (failure["level"], failure["replay"]) == ("must", "")
+        assert failure["scenario"]["experiment"] == "Cartpole"
+    assert inference["scenario"]["rewards"] == [1.0, 3.0, 2.0]
+    assert several["scenario"]["rewards"] == [1.0, 2.0, 3.0, 4.0]
+    right = ("--play", loads("{experiment}"), "--ranks", ranks(1))
+    assert json.loads(test(CONFORMING, *right, "--format", "json").out)["failures"] == []
+
+
+def test_what_fails_beside_the_scenarios_is_told_with_the_command_that_shows_it_again(
+    test, command, ranks, folder
+):
+    given = ("--play", loads("last_{experiment}ep3rew2.0"), "--ranks", ranks(2))
+    commands = again(test(CONFORMING, *given))
+    assert len(commands) == 2
+    for line in commands:
+        result = command(*line)
+        assert result.code == 1, result.err
+        assert again(result) == [line]
+    (folder / "player.py").write_text(
+        "from conformance.mutants import Trainer\nclass Plays(Trainer):\n"
+        "    def play(self, scenario): raise ValueError('wrong shape')\n"
+    )
+    (line,) = again(test("python:player:Plays"))
+    assert again(command(*line)) == [line]
+
+
+def test_a_replay_of_something_else_is_no_replay_of_what_fails_beside_it(test, folder):
+    scenario = {"experiment": "A", "root": "runs", "save_freq": 1, "max_epochs": 1}
+    (folder / "one.json").write_text(json.dumps({**scenario, "rewards": [1.0]}))
+    given = ("--replay", "one.json", "--play", loads("nothing"), "--format", "json")
+    (failure,) = json.loads(test(CONFORMING, *given).out)["failures"]
+    assert (failure["rule"], failure["replay"]) == ("RESUME-002", "")
+
+
 @pytest.mark.parametrize(
     ("option", "template", "blamed"),
     [
