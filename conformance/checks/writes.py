@@ -79,7 +79,20 @@ def order(subject: Subject) -> Order:
     fallen = next(((a, b) for a, b in pairwise(anchors) if b < a), None)
     if fallen is not None:
         return Order(unsorted=fallen, periodic=len(set(anchors)))
-    reading = _reading(subject)
+    # Versions of a dialect start from different watermarks: one that explains the writes is enough.
+    found = [_held(subject, anchors, bests, reading) for reading in _readings(subject)]
+    return next((told for told in found if not _is_off(told)), found[0])
+
+
+def _is_off(told: Order) -> bool:
+    return told.unknown is not None or told.wrong is not None or bool(told.reversed)
+
+
+def _held(
+    subject: Subject, anchors: list[int], bests: list[float], reading: tuple[Epoch, ...]
+) -> Order:
+    """Hold the writes against one reading of the session."""
+    session = subject.driven[-1]
     due = [at.epoch for at in reading if is_periodic(subject.profile, session.save_freq, at)]
     if list(dict.fromkeys(anchors)) != due:
         return Order(
@@ -149,14 +162,17 @@ def _tokens(subject: Subject, names: tuple[str, ...]) -> tuple[list[int], list[f
     return anchors, bests
 
 
-def _reading(subject: Subject) -> tuple[Epoch, ...]:
-    """The last session's epochs as the oracle steps through them; empty where it had no reward."""
+def _readings(subject: Subject) -> tuple[tuple[Epoch, ...], ...]:
+    """The last session's epochs from each watermark that it may have started from, never none.
+
+    As the oracle steps through them; without any epoch where it had no reward.
+    """
     timelines = subject.expectation.timelines
     if not timelines:
-        return ()
+        return ((),)
     session, readings = timelines[-1].session, timelines[-1].readings
     current = session.known is not None and session.known.current
-    return readings[0] if current and session.first >= subject.driven[-1].first else ()
+    return readings if current and session.first >= subject.driven[-1].first else ((),)
 
 
 def _slots(reading: tuple[Epoch, ...], due: list[int], *, after: bool = True) -> _Slots:
@@ -341,6 +357,8 @@ def periodic_before_best(subject: Subject) -> Outcome:
         )
     if found.unsorted is not None:
         return not_applicable("the deviation is reported under CADENCE-004")
+    if subject.profile.legacy_guard:
+        return not_applicable("a new best is saved without a periodic checkpoint (legacy guard)")
     if found.unknown is not None:
         if found.periodic:
             return not_applicable(f"{found.unknown} (CADENCE-001 and -002 judge)")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from driving import failing, judged, session
 
 from conformance import mutants
-from conformance.checks import Writes
+from conformance.checks import DrivenSession, Options, Writes, audit
+from conformance.convention.oracle import Settings
+from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
+from conformance.evidence.runs import scan_run
+from conformance.evidence.summaries import read_event_file
+from conformance.fixtures.play import Session, play
 
 NAN, INF = math.nan, math.inf
 BEST = {f"BEST-00{number}" for number in range(1, 10)}
@@ -289,3 +295,51 @@ def test_no_epoch_with_a_reward_makes_nothing_due(tmp_path):
 def test_a_best_of_an_epoch_without_an_episode_is_blamed(tmp_path):
     rewards = (None, 2.0)
     assert blamed(tmp_path, rewards, "B P2 B") == {"BEST-001"}
+
+
+# --- dialects -------------------------------------------------------------------------------
+
+# What a version of rl_games 1.6 writes that starts from one of these.
+FROM = {-1e9: "B B B", -100500.0: "B"}
+
+
+def driven_dialect(root, dialect, initial, journal, rewards=(-125000.0, -110000.0, 5.0)):
+    """The findings on a driven session of a dialect, one version of which starts from `initial`."""
+    profile = load_profile(dialect)
+    run = play(
+        Settings("A", 0, len(rewards), save_best_after=0),
+        [Session(rewards)],
+        profile=replace(profile, initial_watermarks=(initial,)),
+    )
+    folder = run.write(root)
+    names = ["A.pth" for _ in journal.split()]
+    driven = DrivenSession(
+        rewards=dict(enumerate(rewards, start=1)),
+        first=1,
+        last=len(rewards),
+        save_freq=0,
+        logs=tuple(map(read_event_file, folder.glob("summaries/*"))),
+        writes=Writes((*names, *(file.name for file in folder.glob("nn/last_*")))),
+    )
+    known = Options(None, 0, len(rewards), 0)
+    report = audit(scan_run(folder), profile, known, driven=(driven,))
+    return {finding.rule: finding for finding in report.findings}
+
+
+@pytest.mark.parametrize("initial", FROM)
+def test_versions_of_a_dialect_start_from_different_watermarks(tmp_path, initial):
+    findings = driven_dialect(tmp_path, "rl_games-1.6", initial, FROM[initial])
+    assert failing(findings) == set()
+    assert findings["BEST-006"].verdict is Verdict.PASS
+
+
+def test_writes_that_no_version_of_a_dialect_explains_are_blamed(tmp_path):
+    findings = driven_dialect(tmp_path, "rl_games-1.6", -1e9, "")
+    assert failing(findings) == {"BEST-006"}
+
+
+@pytest.mark.parametrize("dialect", ["rl_games-1.5", "rl_games-1.6.0"])
+def test_under_the_guard_no_epoch_makes_both_due_even_without_a_best(tmp_path, dialect):
+    findings = driven_dialect(tmp_path, dialect, -100500.0, "", rewards=(-125000.0,))
+    assert findings["CADENCE-005"].verdict is Verdict.NOT_APPLICABLE
+    assert "guard" in findings["CADENCE-005"].message
