@@ -3,6 +3,9 @@
 Three times are taken of each save. The stall: how long `save` keeps the training loop, with what
 `before_update` adds after a rollout. The whole: until the file is safe, as `wait` tells, or `save`
 where there is none. And the longest of the training steps that are made meanwhile.
+
+Each save comes in the middle of training steps, as it does in a training: a processor that has just
+slept would take several times as long for the first thing that it is asked to do.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _ROLLOUT_S, _ROLLOUT_COPIES = 0.01, 2.0  # a rollout: so long, and so many times as a copy takes
-_STEPS = 40
+_STEPS, _STEPS_BEFORE = 40, 5
 LIMIT = "raw write, direct"
 BUFFERED = "raw write, buffered"
 DURABLE = "torch.save, durable"
@@ -121,22 +124,36 @@ class _Way:
     whole: list[float] = field(default_factory=list)
     worst_step: list[float] = field(default_factory=list)
 
-    def time(self, state: Mapping[str, Any], path: Path, rollout: float) -> None:
-        """Save once; the caller has seen to it that nothing is under way."""
-        began = time.perf_counter()
-        self.save(state, path)
-        stall = time.perf_counter() - began
+    def time(
+        self, state: Mapping[str, Any], path: Path, step: Callable[[], None], rollout: float
+    ) -> None:
+        """Save; the caller has seen to it that nothing is under way.
+
+        Behind a rollout, a second save that waits at once tells how long the file takes.
+        """
         if self.rolls_out:
-            time.sleep(rollout)
+            _steps(step)
+            began = time.perf_counter()
+            self.save(state, path)
+            stall = time.perf_counter() - began
+            while time.perf_counter() - began < rollout:
+                step()
             asked = time.perf_counter()
             self.before_update()
-            stall += time.perf_counter() - asked
+            self.stall.append(stall + time.perf_counter() - asked)
+            self.wait()
+        _steps(step)
+        began = time.perf_counter()
+        self.save(state, path)
+        if not self.rolls_out:
+            self.stall.append(time.perf_counter() - began)
+        self.before_update()
         self.wait()
         self.whole.append(time.perf_counter() - began)
-        self.stall.append(stall)
 
     def time_steps(self, state: Mapping[str, Any], path: Path, step: Callable[[], None]) -> None:
         """Save once while training steps are made."""
+        _steps(step)
         self.save(state, path)
         self.worst_step.append(_worst(step))
         self.before_update()
@@ -145,6 +162,11 @@ class _Way:
     def row(self) -> Row:
         """Return what was taken."""
         return Row(self.name, tuple(self.stall), tuple(self.whole), tuple(self.worst_step))
+
+
+def _steps(step: Callable[[], None]) -> None:
+    for _ in range(_STEPS_BEFORE):
+        step()
 
 
 def _worst(step: Callable[[], None]) -> float:
@@ -258,10 +280,11 @@ def _bench_size(
         for turn in range(rounds + 1):
             rollout = _ROLLOUT_S + _ROLLOUT_COPIES * others.copy_seconds()
             for place, way in enumerate(ways[turn % len(ways) :] + ways[: turn % len(ways)]):
-                way.time(state, here / f"{place}.pth", rollout)
+                way.time(state, here / f"{place}.pth", others.step, rollout)
                 for path in here.glob("*.pth"):
                     path.unlink()
             if steps:
+                _worst(others.step)
                 quiet.append(_worst(others.step))
                 for way in in_background:
                     way.time_steps(state, here / "step.pth", others.step)

@@ -178,7 +178,10 @@ class Plan:
     on_gpu: bool
     _root: _Branch = field(repr=False)
     _types: list[type] = field(repr=False)
-    _texts: tuple[tuple[int, str], ...] = field(repr=False)
+    _limits: tuple[tuple[int, int], ...] = field(repr=False)
+    _numbers: tuple[int, ...] = field(repr=False)
+    _text_at: tuple[int, ...] = field(repr=False)
+    _texts: list[str] = field(repr=False)
     _tensors: tuple[int, ...] = field(repr=False)
     _looks: list[tuple[object, ...]] = field(repr=False)
     _sharing: tuple[int, ...] | None = field(repr=False)
@@ -189,14 +192,13 @@ class Plan:
         leaves: list[Any] = []
         if not self._root.collect(state, leaves) or list(map(type, leaves)) != self._types:
             return None
-        numbers = [leaves[slot.leaf] for slot in self.slots]
-        for slot, number in zip(self.slots, numbers, strict=True):
-            if slot.limit and not -slot.limit <= number < slot.limit:
+        for leaf, limit in self._limits:
+            if not -limit <= leaves[leaf] < limit:
                 return None
         tensors = [leaves[leaf] for leaf in self._tensors]
-        if any(leaves[leaf] != text for leaf, text in self._texts) or not self._holds(tensors):
+        if [leaves[leaf] for leaf in self._text_at] != self._texts or not self._holds(tensors):
             return None
-        return tensors, numbers
+        return tensors, [leaves[leaf] for leaf in self._numbers]
 
     def _holds(self, tensors: list[Tensor]) -> bool:
         if list(map(looks, tensors)) != self._looks:
@@ -272,7 +274,10 @@ class _Planner:
             on_gpu=any(tensor.is_cuda for tensor in tensors),
             _root=root,
             _types=list(map(type, leaves)),
-            _texts=tuple((at, leaf) for at, leaf in enumerate(leaves) if type(leaf) is str),
+            _limits=tuple((slot.leaf, slot.limit) for slot in self._pickle.slots if slot.limit),
+            _numbers=tuple(slot.leaf for slot in self._pickle.slots),
+            _text_at=tuple(at for at, leaf in enumerate(leaves) if type(leaf) is str),
+            _texts=[leaf for leaf in leaves if type(leaf) is str],
             _tensors=tuple(at for at, leaf in enumerate(leaves) if type(leaf) is Tensor),
             _looks=list(map(looks, tensors)),
             _sharing=sharing,

@@ -9,6 +9,7 @@ import os
 import threading
 import warnings
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,6 +36,14 @@ class SaverError(Exception):
 def _versions(tensors: list[Tensor]) -> list[int]:
     """Return how often each tensor was written to in place, where torch counts that."""
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors]  # noqa: SLF001
+
+
+def _first_tensor(state: Mapping[str, Any]) -> list[Tensor]:
+    """Return the tensor that stands first: a weight, which each optimizer step changes."""
+    value: Any = state
+    while type(value) in {dict, OrderedDict} and value:
+        value = next(iter(value.values()))
+    return [value] if type(value) is Tensor else []
 
 
 def _devices(tensors: list[Tensor]) -> set[torch.device]:
@@ -81,28 +90,121 @@ class _Transfer:
         return [event for _, event in self._events]
 
 
+class _Layouts:
+    """The layout of the states so far, which the next one fits or not.
+
+    Attributes:
+        plan: the last one; None before the first.
+        plans: how many there were.
+        fallbacks: states that were left to `torch.save`.
+    """
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self.plans = 0
+        self.fallbacks = 0
+        self._lock = threading.Lock()  # the caller lays states out, and so does the background
+
+    def fit(self, state: Mapping[str, Any]) -> tuple[Plan, list[Tensor], list[Any]] | None:
+        """Return the plan that the state fits, its tensors and its numbers.
+
+        Returns:
+            None if the state is to be left to `torch.save`.
+
+        Raises:
+            SaverError: the state changes meanwhile.
+        """
+        with self._lock:
+            fitted = None if self.plan is None else self.plan.fit(state)
+            if fitted is None:
+                if not self._lay_out(state):
+                    self.fallbacks += 1
+                    return None
+                fitted = None if self.plan is None else self.plan.fit(state)
+            if fitted is None or self.plan is None:
+                raise SaverError("the state was changed by another thread")
+            return self.plan, *fitted
+
+    def prepare(self, state: Mapping[str, Any]) -> Plan | None:
+        """Return the plan of a state; None if it is to be left to `torch.save`."""
+        with self._lock:
+            return self.plan if self._lay_out(state) else None
+
+    def _lay_out(self, state: Mapping[str, Any]) -> bool:
+        try:
+            self.plan = plan(state)
+        except UnplannedError:
+            return False
+        self.plans += 1
+        return True
+
+
 @dataclass(eq=False, slots=True)
 class _Job:
     """One file on its way to the disk.
 
     Attributes:
+        state: what is still to be laid out.
+        plan: None where `torch.save` pickled the state.
+        content: the file's.
         tensors: what is still to be copied.
-        copied: told when that is done; None where nothing is left to the background.
-        versions: of the tensors when the snapshot was ordered.
+        copying: held until that is done; None where nothing was left to the background.
+        watched: a tensor whose version was `version` when the snapshot was ordered.
         events: what the GPUs signal once their copies are made.
+        failure: why there is no content.
         ready: up to which byte the content is complete, rising; then None or what went wrong.
     """
 
-    path: Path
+    path: str
     image: Image
-    plan: Plan | None
-    content: memoryview
+    state: Mapping[str, Any] | None = None
+    plan: Plan | None = None
+    content: memoryview = field(default_factory=lambda: memoryview(b""))
     tensors: list[Tensor] = field(default_factory=list)
-    copied: threading.Event | None = None
-    versions: list[int] = field(default_factory=list)
+    copying: "threading.Lock | None" = None  # a function, before Python 3.13
+    watched: list[Tensor] = field(default_factory=list)
+    version: list[int] = field(default_factory=list)
     events: list[torch.cuda.Event] = field(default_factory=list)
+    failure: BaseException | None = None
     ready: "SimpleQueue[int | BaseException | None]" = field(default_factory=SimpleQueue)
     sealed: bool = False  # all that comes through `ready` has come
+
+    def leave(self, state: Mapping[str, Any]) -> None:
+        """Leave the copying to the background, until which the caller changes no tensor."""
+        self.watched = _first_tensor(state)
+        self.version = _versions(self.watched)
+        self.copying = threading.Lock()
+        self.copying.acquire()
+
+    def lay_out(self, layouts: _Layouts, state: Mapping[str, Any]) -> None:
+        """Let the image be this file, with all but its tensors; or have torch pickle the state.
+
+        Raises:
+            SaverError: the state changes meanwhile.
+            Exception: whatever `torch.save` raises.
+        """
+        try:
+            fitted = layouts.fit(state)
+        except SaverError as error:
+            raise SaverError(f"{self.path}: {error}") from None
+        if fitted is None:
+            archive = io.BytesIO()
+            torch.save(state, archive)
+            self.content = archive.getbuffer()
+            return
+        layout, tensors, numbers = fitted
+        self.image.hold(layout)
+        self.image.write_numbers(numbers)
+        self.plan, self.content, self.tensors = layout, self.image.content, tensors
+
+    def begin(self, layouts: _Layouts) -> None:
+        """Lay out what was left to the background; never raises, but `fill` says so."""
+        if self.state is not None:
+            try:
+                self.lay_out(layouts, self.state)
+            except BaseException as error:  # noqa: BLE001  # the thread that writes raises it again
+                self.failure = error
+            self.state = None
 
     def copy(self) -> None:
         """Take the part of the snapshot that was left to the background.
@@ -110,18 +212,22 @@ class _Job:
         Raises:
             SaverError: the state changed meanwhile.
         """
+        if self.failure is not None:
+            raise self.failure
         for event in self.events:
             event.synchronize()
-        if self.copied is None:
+        if self.copying is None or self.events:
             return
-        if self.plan is not None and not self.events:
-            for step in range(len(self.plan.steps)):
-                self.image.copy(self.tensors, step)
-            if _versions(self.tensors) != self.versions:
-                raise SaverError(
-                    f"{self.path}: the state was changed while it was copied; call before_update() "
-                    "before the optimizer steps, or save with overlap=False"
-                )
+        for device in _devices(self.tensors):  # of a state that was on the CPU the time before
+            torch.cuda.synchronize(device)
+        versions = _versions(self.tensors)
+        for step in range(len(self.plan.steps if self.plan else ())):
+            self.image.copy(self.tensors, step)
+        if _versions(self.tensors) != versions or _versions(self.watched) != self.version:
+            raise SaverError(
+                f"{self.path}: the state was changed while it was copied; call before_update() "
+                "before the optimizer steps, or save with overlap=False"
+            )
 
     def seal(self, *, copying: bool = False) -> None:
         """Complete the content from front to back.
@@ -143,12 +249,12 @@ class _Job:
             try:
                 self.copy()
             finally:
-                if self.copied is not None:
-                    self.copied.set()
+                if self.copying is not None:
+                    self.copying.release()
             self.seal(copying=copying)
         except BaseException as error:  # noqa: BLE001  # the thread that writes raises it again
             outcome = error
-        self.tensors = []  # they may go
+        self.tensors, self.watched = [], []  # they may go
         self.ready.put(outcome)
 
     def ends(self) -> Iterator[int]:
@@ -161,7 +267,7 @@ class _Job:
 
     def write(self) -> None:
         """Write the file, as far as it is ready, and wait for the rest."""
-        write_file(self.path, self.content, self.ends(), direct=self.plan is not None)
+        write_file(Path(self.path), self.content, self.ends(), direct=self.plan is not None)
 
     def drain(self) -> None:
         """Wait until nobody works on the image any more."""
@@ -179,6 +285,7 @@ class _Pipeline:
 
     def __init__(self) -> None:
         self.process = os.getpid()
+        self.layouts = _Layouts()
         self.free: SimpleQueue[Image] = SimpleQueue()
         for _ in range(IMAGES):
             self.free.put(Image())
@@ -223,9 +330,12 @@ class _Pipeline:
 
     def _fill_all(self) -> None:
         while (job := self._jobs.get()) is not None:
-            self._writes.put(job)
             if isinstance(job, _Job):
+                job.begin(self.layouts)
+                self._writes.put(job)
                 job.fill()
+            else:
+                self._writes.put(job)
         self._writes.put(None)
 
     def _write_all(self) -> None:
@@ -275,16 +385,10 @@ class Saver:
     Args:
         background: write behind the caller. If False, `save` returns when the file is safe.
 
-    Attributes:
-        fallbacks: saves that were left to `torch.save`.
-        plans: how often a structure was laid out: once for each that differs from the one before.
     """
 
     def __init__(self, *, background: bool = True) -> None:
-        self.fallbacks = 0
-        self.plans = 0
         self._background = background
-        self._plan: Plan | None = None
         self._pipeline = _Pipeline()
         self._transfer = _Transfer()
         self._copying: _Job | None = None
@@ -311,27 +415,24 @@ class Saver:
         Args:
             path: the file; its folder exists.
             state: nested dicts, lists and tuples of tensors, numbers and texts.
-            overlap: copy the tensors in the background too: the caller calls `before_update`
-                before it changes them in place.
+            overlap: do everything in the background: the caller calls `before_update` before it
+                changes the tensors, or the dicts and lists within `state`, in place.
 
         Raises:
             OSError: this save failed (if not in the background), or an earlier one did.
             SaverError: the saver is closed, or belongs to the process that forked this one.
         """
         self.check()
-        fitted = None if self._plan is None else self._plan.fit(state)
-        if fitted is None:
-            try:
-                self._plan = plan(state)
-            except UnplannedError:
-                self._fall_back(Path(path), state)
-                return
-            self.plans += 1
-            fitted = self._plan.fit(state)
-            if fitted is None:
-                raise SaverError(f"{path}: the state was changed by another thread")
-        if self._plan is not None:
-            self._snapshot(Path(path), self._plan, *fitted, overlap=overlap)
+        job = _Job(os.fsdecode(path), self._image())
+        try:
+            self._take(job, state, overlap=overlap and self._background)
+        except BaseException:
+            self._pipeline.free.put(job.image)
+            raise
+        if self._background:
+            self._pipeline.submit(job)
+        else:
+            self._write_now(job)
 
     def prepare(self, state: Mapping[str, Any]) -> None:
         """Make room for states such as this one, so that the first saves are as fast as any.
@@ -341,25 +442,33 @@ class Saver:
             SaverError: as in `save`.
         """
         self.wait()
-        try:
-            self._plan = plan(state)
-        except UnplannedError:
+        layout = self._pipeline.layouts.prepare(state)
+        if layout is None:
             return
-        self.plans += 1
         for _ in range(IMAGES):
             image = self._pipeline.free.get()
             try:
-                image.hold(self._plan)
+                image.hold(layout)
             finally:
                 self._pipeline.free.put(image)
         if self._background:
             self._pipeline.start()
 
     @property
+    def fallbacks(self) -> int:
+        """How many saves were left to `torch.save`."""
+        return self._pipeline.layouts.fallbacks
+
+    @property
+    def plans(self) -> int:
+        """How often a structure was laid out: once for each that differs from the one before."""
+        return self._pipeline.layouts.plans
+
+    @property
     def snapshot_done(self) -> bool:
         """Whether the tensors of the last save are copied, and may be changed."""
-        copying = self._copying
-        return copying is None or copying.copied is None or copying.copied.is_set()
+        job = self._copying
+        return job is None or job.copying is None or not job.copying.locked()
 
     def before_update(self) -> None:
         """Wait until the tensors of the last save are copied; on a GPU, let the device wait.
@@ -369,8 +478,9 @@ class Saver:
         if self._copying is not None:
             if self._copying.events:
                 self._transfer.order_behind()
-            elif self._copying.copied is not None:
-                self._copying.copied.wait()
+            elif self._copying.copying is not None:
+                with self._copying.copying:
+                    pass
             self._copying = None
 
     def wait(self) -> None:
@@ -440,34 +550,30 @@ class Saver:
             raise
         return image
 
-    def _snapshot(
-        self, path: Path, plan: Plan, tensors: list[Tensor], numbers: list[Any], *, overlap: bool
-    ) -> None:
-        image = self._image()
-        try:
-            image.hold(plan)
-            image.write_numbers(numbers)
-            job = _Job(path, image, plan, image.content, tensors)
-            if plan.on_gpu:
-                self._transfer.start(image, len(plan.steps), tensors)
-                job.events = self._transfer.take()
-            elif self._background and not overlap:
-                for step in range(len(plan.steps)):
-                    image.copy(tensors, step)
-        except BaseException:
-            self._pipeline.free.put(image)
-            raise
-        if not self._background:
-            self._write_now(job)
-        elif overlap:
-            job.copied = threading.Event()
-            job.versions = _versions(tensors)
+    def _take(self, job: _Job, state: Mapping[str, Any], *, overlap: bool) -> None:
+        """Take a snapshot, or as much of it as cannot be left to the background."""
+        layouts = self._pipeline.layouts
+        known = layouts.plan
+        if overlap and known is not None and not known.on_gpu:
+            # The caller may well reuse the dict, but not what is in it.
+            job.state = state.copy() if type(state) is dict else state
+            job.leave(state)
             self._copying = job
-            self._pipeline.submit(job)
-        else:
-            if job.events:
+            return
+        job.lay_out(layouts, state)
+        if job.plan is None:
+            return
+        if job.plan.on_gpu:
+            self._transfer.start(job.image, len(job.plan.steps), job.tensors)
+            job.events = self._transfer.take()
+            if not overlap and self._background:
                 self._transfer.order_behind()
-            self._pipeline.submit(job)
+        elif self._background and not overlap:
+            for step in range(len(job.plan.steps)):
+                job.image.copy(job.tensors, step)
+        if overlap:
+            job.leave(state)
+            self._copying = job
 
     def _write_now(self, job: _Job) -> None:
         streamed = job.plan is not None and len(job.plan.steps) > 1
@@ -479,14 +585,3 @@ class Saver:
         else:
             self._pipeline.write(job)
         self._raise_failure()
-
-    def _fall_back(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Let torch pickle the state here and now; the rest is as ever."""
-        self.fallbacks += 1
-        archive = io.BytesIO()
-        torch.save(state, archive)
-        job = _Job(path, self._image(), None, archive.getbuffer())
-        if self._background:
-            self._pipeline.submit(job)
-        else:
-            self._write_now(job)
