@@ -171,7 +171,7 @@ def number(value: object, contents: Checkpoint) -> float | None:
     if isinstance(value, Scalar):
         value = value.value
     elif isinstance(value, Tensor):
-        value = read_item(contents, value) if value.numel == 1 else None
+        value = read_item(contents, value)  # None, where it has several
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

@@ -80,7 +80,7 @@ def is_printed(text: str) -> bool:
         return True
     # Where Python prints plain text, NumPy's version and type may make it scientific. Its digits
     # are minimal all the same, and its range is the widest that was seen.
-    in_range = "e" in text and (abs(value) <= 1e-4 or abs(value) >= 1e3)
+    in_range = abs(value) <= 1e-4 or abs(value) >= 1e3
     return in_range and Decimal(text) == Decimal(repr(value)) and not _padded(text)
 
 
@@ -91,9 +91,9 @@ def is_rounding_of(text: str, reward: float) -> bool:
     try:
         printed = Decimal(text)
         exact = Decimal(as_float32(reward))
-        if not printed.is_finite() or same_reward(float(printed), reward):
+        if same_reward(float(printed), reward):
             return False
-        steps = [int(printed.as_tuple().exponent)]
+        steps = [int(printed.as_tuple().exponent)]  # of what is not finite, a ValueError
         if text.endswith(".0"):  # rounded to a whole number before it was printed
             steps.append(0)
         return any(printed in _roundings(exact, step) for step in steps)

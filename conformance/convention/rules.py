@@ -577,7 +577,7 @@ def select(selectors: tuple[str, ...]) -> frozenset[str]:
         found = {
             rule.id
             for rule in RULES
-            if wanted and (rule.id == wanted or rule.id.startswith(wanted.rstrip("-") + "-"))
+            if rule.id == wanted or rule.id.startswith(wanted.rstrip("-") + "-")
         }
         if not found:
             groups = ", ".join(sorted({rule.group for rule in RULES}))

@@ -43,6 +43,17 @@ def test_without_a_stored_epoch_the_weights_tell_it(judge):
         assert judge(trainer)[0] == rules
 
 
+@pytest.mark.parametrize("save_freq", [0, 1])
+def test_without_a_log_a_best_is_due_only_where_a_name_says_so(tmp_path, save_freq):
+    trainer = Played("A", save_freq, 2)
+    trainer.run([1.0, 2.0])
+    trainer.relog([])
+    trainer.files.pop("config.yaml")
+    found = audit(scan_run(trainer.write(tmp_path)), load_profile()).findings
+    (verdict,) = (finding.verdict for finding in found if finding.rule == "BEST-001")
+    assert verdict is (Verdict.PASS if save_freq else Verdict.UNOBSERVABLE)
+
+
 @pytest.mark.parametrize(("rewards", "open_"), [([1.0, 3.0, 2.0], False), ([3.0, 1.0, 3.0], True)])
 def test_without_a_stored_epoch_a_watermark_that_was_logged_once_tells_it(judge, rewards, open_):
     trainer = Played("A", 0, 3, trainer=defects.StoresNoEpoch)

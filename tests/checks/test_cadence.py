@@ -98,6 +98,14 @@ def test_an_earlier_session_is_held_against_its_own_save_freq(verdicts):
     assert verdicts(without(trainer, 12)) == (PASS, FAIL, NONE)
 
 
+def test_what_an_earlier_session_skipped_of_its_own_save_freq_is_missing(verdicts):
+    trainer = trained(3, 16, last=9)
+    trainer.save_freq = 4
+    trainer.resume("last_Aep9rew9.0")
+    trainer.run([float(epoch) for epoch in range(1, 17)])
+    assert verdicts(without(trainer, 6)) == (PASS, FAIL, NONE)
+
+
 def test_what_was_cleaned_for_a_fresh_session_is_not_missing(verdicts):
     trainer = trained(2, 4)
     trainer.files = {path: data for path, data in trainer.files.items() if "nn/" not in path}

@@ -13,6 +13,7 @@ from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
+from conformance.fixtures.events import Scalar
 from conformance.mutants.trainer import single
 
 NAN = math.nan
@@ -96,6 +97,12 @@ def test_a_log_of_rewards_of_its_own_is_held_against_the_epochs(tmp_path, traine
     if not broken:
         assert found["SUMMARY-001"].verdict is Verdict.PASS
         assert found["SUMMARY-002"].verdict is Verdict.PASS
+
+
+def test_rewards_of_its_own_may_never_have_been_any(tmp_path):
+    found = judged(tmp_path, [session((None, None))], "", rewards=None)
+    assert failing(found) == set()
+    assert found["SUMMARY-001"].verdict is Verdict.UNOBSERVABLE
 
 
 @pytest.mark.parametrize("trainer", [mutants.LogsNothing, mutants.LogsTwoRewards])
@@ -189,6 +196,38 @@ def test_a_log_of_nothing_is_no_fault_where_nothing_was_saved(judge):
 def test_a_log_of_nothing_is_a_fault_where_something_was_saved(judge):
     found = judge(trained([1.0, 2.0], trainer=mutants.LogsNothing))
     assert failing(found) == {"SUMMARY-001"}
+
+
+def test_without_an_event_file_the_log_is_another_rule_s_matter(judge):
+    played = trained([1.0, 2.0])
+    played.files = {path: data for path, data in played.files.items() if "tfevents" not in path}
+    found = judge(played)
+    assert found["SUMMARY-001"].verdict is Verdict.UNOBSERVABLE
+    assert found["LAYOUT-002"].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("tag", "verdict"), [("rewards/step", "fail"), ("losses/a", "unobservable")]
+)
+def test_rewards_under_another_axis_are_a_fault_although_nothing_was_saved(judge, tag, verdict):
+    class Logs(mutants.Trainer):
+        def add_scalars(self, scalars):
+            super().add_scalars(
+                Scalar(each.wall_time, tag, each.step, each.value) for each in scalars
+            )
+
+    played = trained([1.0, 2.0], 0, trainer=Logs)
+    del played.files["nn/A.pth"]
+    assert judge(played)["SUMMARY-001"].verdict.value == verdict
+
+
+def test_an_event_file_that_is_there_and_cannot_be_read_leaves_the_log_open(tmp_path):
+    run = scan_run(trained([1.0, 2.0]).write(tmp_path))
+    for log in run.path.glob("summaries/*"):
+        log.unlink()  # between the listing and the reading
+    found = {finding.rule: finding for finding in audit(run, load_profile()).findings}
+    assert found["SUMMARY-001"].verdict is Verdict.UNOBSERVABLE
+    assert "1 event file(s) cannot be read" in found["SUMMARY-001"].message
 
 
 def test_a_log_under_another_tag_is_told_with_the_tags_that_are_there(judge):
