@@ -79,6 +79,16 @@ def _importable(monkeypatch):
     ASKED.clear()
 
 
+@pytest.fixture
+def _one_thread():
+    """Keep torch's threads from spinning for each other where other tests run too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_one_thread")
 def test_every_way_is_timed_in_every_round(tmp_path):
     (result,) = bench_saves(
         spec(InBackground), {"8 KB": 8 << 10}, folder=tmp_path, rounds=2, steps=True
