@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING
 
 from conformance import __version__
 from conformance.cli.check import profile_of
-from conformance.cli.exits import UsageError, of_verdict
+from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.output import Outputs, terminal_style, write_report
 from conformance.cli.streams import complain, emit
-from conformance.crash import CrashError, NoTracingError, run_crash
-from conformance.crash.table import summary, to_table
+from conformance.crash import (
+    CrashError,
+    KillsResult,
+    NoTracingError,
+    run_crash,
+    run_kills,
+)
+from conformance.crash.table import kills_summary, summary, to_kills_table, to_table
 from conformance.report import Report
 from conformance.report.driven import Driven
 from conformance.report.text import Style, to_text
@@ -21,7 +27,7 @@ from conformance.trainers import TrainerBroke, TrainerSpecError
 if TYPE_CHECKING:
     import argparse
 
-    from conformance.cli.exits import Exit
+    from conformance.convention.profile import Profile
     from conformance.crash import CrashResult
 
 _REDRAW_S = 0.1
@@ -35,19 +41,9 @@ def crash(options: argparse.Namespace) -> Exit:
     if not profile.has_best:
         raise UsageError(f"--profile {profile.name}: it has no best checkpoint that could be lost")
     outputs = Outputs.plan(options.outputs)
-    progress = _Progress()
+    progress = _Progress("points" if options.random_kills is None else "kills")
     try:
-        result = run_crash(
-            options.trainer,
-            profile=profile,
-            max_points=options.max_points,
-            time_limit=options.time_limit,
-            save_freq=options.save_freq,
-            max_epochs=options.max_epochs,
-            name=options.name,
-            durable=options.durable,
-            progress=progress.shows,
-        )
+        result = _played(options, profile, progress)
     except (TrainerSpecError, NoTracingError, CrashError) as error:
         raise UsageError(str(error)) from error
     except TrainerBroke as broke:
@@ -56,20 +52,62 @@ def crash(options: argparse.Namespace) -> Exit:
         raise UsageError(f"the trainer broke: {broke.message} ({broke.code})") from broke
     finally:
         progress.ends()
-    driven = Driven(trainer=result.spec, summary=summary(result).partition(";")[0])
+    told, table = _shown(result, verbose=options.verbose)
+    driven = Driven(trainer=result.spec, summary=told.partition(";")[0])
     report = Report(__version__, profile.name, (result.run,), driven=driven)
-    _write(outputs, report, result, verbose=options.verbose)
+    _write(outputs, report, table, verbose=options.verbose)
+    if result.interrupted:
+        complain("interrupted")
+        return Exit.INTERRUPTED
     return of_verdict(report.verdict, strict=options.strict)
 
 
-def _write(outputs: Outputs, report: Report, result: CrashResult, *, verbose: bool) -> None:
+def _played(
+    options: argparse.Namespace, profile: Profile, progress: _Progress
+) -> CrashResult | KillsResult:
+    """What came of the faults, or of the kills at random instants."""
+    if options.random_kills is not None:
+        for option in ("max_points", "durable"):
+            if getattr(options, option):
+                raise UsageError(f"--{option.replace('_', '-')} does not go with --random-kills")
+        return run_kills(
+            options.trainer,
+            profile=profile,
+            kills=options.random_kills,
+            time_limit=options.time_limit,
+            save_freq=options.save_freq,
+            max_epochs=options.max_epochs,
+            name=options.name,
+            progress=progress.shows,
+        )
+    return run_crash(
+        options.trainer,
+        profile=profile,
+        max_points=options.max_points,
+        time_limit=options.time_limit,
+        save_freq=options.save_freq,
+        max_epochs=options.max_epochs,
+        name=options.name,
+        durable=options.durable,
+        progress=progress.shows,
+    )
+
+
+def _shown(result: CrashResult | KillsResult, *, verbose: bool) -> tuple[str, str]:
+    """The result in one line, and its table."""
+    if isinstance(result, KillsResult):
+        return kills_summary(result), to_kills_table(result)
+    return summary(result), to_table(result, verbose=verbose)
+
+
+def _write(outputs: Outputs, report: Report, table: str, *, verbose: bool) -> None:
     """Write each report; those for people begin with the table."""
     for kind, file in outputs.pairs:
         if kind != "text":
             Outputs(((kind, file),)).write(report, verbose=verbose)
             continue
         style = terminal_style() if file is None else Style()
-        text = f"{to_table(result, verbose=verbose)}\n{to_text(report, style, verbose=verbose)}"
+        text = f"{table}\n{to_text(report, style, verbose=verbose)}"
         if file is None:
             emit(text)
         else:
@@ -79,7 +117,8 @@ def _write(outputs: Outputs, report: Report, result: CrashResult, *, verbose: bo
 class _Progress:
     """One line on a terminal, redrawn ten times a second at most; silent elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._wanted = sys.stderr.isatty()
         self._began = time.monotonic()
         self._drawn = 0.0
@@ -92,7 +131,7 @@ class _Progress:
         self._drawn = now
         failed = f"  {failing} not survived" if failing else ""
         speed = done / (now - self._began)
-        sys.stderr.write(f"\r\x1b[K{done}/{of} points  {speed:.1f}/s{failed}")
+        sys.stderr.write(f"\r\x1b[K{done}/{of} {self._what}  {speed:.1f}/s{failed}")
         sys.stderr.flush()
 
     def ends(self) -> None:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from conformance.crash.findings import Tried
+from conformance.crash.kills import KillsResult, run_kills
 from conformance.crash.session import CrashError, CrashResult, run_crash
 from conformance.crash.tracing import NoTracingError
 
-__all__ = ["CrashError", "CrashResult", "NoTracingError", "Tried", "run_crash"]
+__all__ = [
+    "CrashError",
+    "CrashResult",
+    "KillsResult",
+    "NoTracingError",
+    "Tried",
+    "run_crash",
+    "run_kills",
+]

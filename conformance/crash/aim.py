@@ -1,7 +1,9 @@
-"""Which call strace is to break: it counts calls, in each thread for itself, of one path or of all.
+"""Which call strace is to break: it counts calls, in each thread for itself, of paths or of all.
 
-Of one path is better: what else a trainer does with files is then not counted. A temporary name
-often holds the process's number, which is another one in each session; it is replaced.
+Of one path is better: what else a trainer does with files is then not counted. Where another
+thread has made such a call before, two paths may tell them apart: the one that saves has by then
+made one more. A temporary name often holds the process's number, which is another one in each
+session; it is replaced.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ class Aim:
 
     Attributes:
         when: which call of its name it is, in its thread, from 1.
-        path: only calls on this path count; None: all.
-        turn: which call of its name and path it is, in all threads, from 1; 0 without a path.
+        paths: only calls on these paths count; none: all.
+        turn: which call of its name and paths it is, in all threads, from 1; 0 without a path.
     """
 
     when: int
-    path: str | None = None
+    paths: tuple[str, ...] = ()
     turn: int = 0
 
 
@@ -44,12 +46,14 @@ def aim(calls: Sequence[Call], index: int, paths: Sequence[bytes]) -> Aim | None
         None where another thread comes to the same number of calls first.
     """
     target = calls[index]
-    usable = [path for path in paths if path in _first(target) and _is_clear(calls, target, path)]
-    for path in (*usable, None):
+    clear = [path for path in paths if _is_clear(calls, target, path)]
+    own_paths = [path for path in clear if path in _first(target)]
+    pairs = [(path, other) for path in own_paths for other in clear if other != path]
+    for chosen in (*((path,) for path in own_paths), *pairs, ()):
         alike = [
             at
             for at, call in enumerate(calls)
-            if call.name == target.name and (path is None or path in _first(call))
+            if call.name == target.name and (not chosen or not _first(call).isdisjoint(chosen))
         ]
         own = [at for at in alike if calls[at].thread == target.thread]
         when = own.index(index) + 1
@@ -60,9 +64,9 @@ def aim(calls: Sequence[Call], index: int, paths: Sequence[bytes]) -> Aim | None
             counts[calls[at].thread] = counts.get(calls[at].thread, 0) + 1
         counts.pop(target.thread, None)
         if all(count < when for count in counts.values()):
-            if path is None:
+            if not chosen:
                 return Aim(when)
-            return Aim(when, os.fsdecode(path), alike.index(index) + 1)
+            return Aim(when, tuple(map(os.fsdecode, chosen)), alike.index(index) + 1)
     return None
 
 

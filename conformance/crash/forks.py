@@ -36,6 +36,7 @@ def main(spec: str) -> int:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.close(nowhere)
+    signal.signal(signal.SIGTERM, _end)  # nobody waits for the fork any more: it goes along
     try:
         trainer = open_trainer(spec)
     except (TrainerSpecError, TrainerBroke) as error:
@@ -49,6 +50,10 @@ def main(spec: str) -> int:
         for line in requests:
             _say(answers, _answer(trainer, json.loads(line)))
     return 0
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _say(answers: Any, answer: dict[str, Any]) -> None:  # noqa: ANN401 - a text stream
@@ -71,12 +76,13 @@ def _answer(trainer: Trainer, request: dict[str, Any]) -> dict[str, Any]:
         tracing = Tracing(
             Path(request["log"]),
             request["inject"],
-            request["path"],
+            tuple(request["paths"]),
             request["cut_at"],
             request["whole"],
             request["recorded_by"],
         )
-    return _forked(trainer, scenario, tracing, float(request["seconds"]))
+    seconds = request.get("kill_after") or request["seconds"]
+    return _forked(trainer, scenario, tracing, float(seconds))
 
 
 def _play(trainer: Trainer, scenario: Scenario) -> dict[str, Any]:
@@ -125,6 +131,7 @@ def _be_the_child(trainer: Trainer, scenario: Scenario, go: int, told: int) -> N
     """Play, tell, and end without the end of the interpreter that the parent still needs."""
     code = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
         if os.read(go, 1):
             answer = _play(trainer, scenario)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -179,6 +180,36 @@ def turn_of_hit(
             if hit(call):
                 return turn
     return 0
+
+
+def fell_on(calls: Sequence[Call], point: Point, naming: Naming) -> bool:
+    """Whether a point's fault fell on the call that it was meant for.
+
+    Args:
+        calls: of the session that was broken.
+        point: what was to happen to which call.
+        naming: a new one.
+    """
+    step = point.step
+
+    def hit(call: Call) -> bool:
+        if point.fault == KILL:
+            return call.result is None
+        if point.fault == CUT:
+            asked = math.inf if step.span is None else step.span[1] - step.span[0]
+            return bool(call.error) or (call.result or 0) < asked
+        return call.injected
+
+    if not point.aim.paths:
+        return turn_of_hit(calls, step, hit, naming) == step.turn
+    alike = [call for call in calls if call.name == step.call.name]  # of its paths, all there are
+    if point.fault == CUT:
+        return any(map(hit, alike))
+    turns = [turn for turn, call in enumerate(alike, 1) if hit(call)]
+    if point.fault == KILL:
+        # Of a thread that is killed along, strace may tell the first one's call once more.
+        turns = turns[:1]
+    return turns == [point.aim.turn]
 
 
 def record(

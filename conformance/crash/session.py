@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 import shutil
@@ -18,15 +17,14 @@ from conformance.crash.disk import Disk
 from conformance.crash.findings import HALF_KILL, POWER_CUT, Tried, crash_findings
 from conformance.crash.held import ABSENT, Held, Left, hold_bytes, left_in
 from conformance.crash.points import (
-    CUT,
     KILL,
     Naming,
     Point,
     Recording,
     choose,
+    fell_on,
     points,
     record,
-    turn_of_hit,
 )
 from conformance.crash.power import explain, half_kills, power_cuts
 from conformance.crash.stages import open_stage
@@ -78,6 +76,7 @@ class CrashResult:
         explanations: what is wrong with the calls: what a kill may lose, then what a power cut
             may; the shortest first.
         states: how many states of the disk a power cut was found to leave.
+        interrupted: whether somebody ended it before all points were played.
     """
 
     title: str
@@ -89,6 +88,7 @@ class CrashResult:
     pace: str
     explanations: tuple[str, ...]
     states: int
+    interrupted: bool = False
 
     @property
     def played(self) -> tuple[Tried, ...]:
@@ -284,11 +284,16 @@ class _Session:
         chosen = choose(found, most, favourite)
         numbers = {step: number for number, step in enumerate(self.recording.steps)}
         tried: list[Tried] = []
+        interrupted = False
         began = time.monotonic()
-        for point in chosen:
-            tried.append(self._try(point, numbers[point.step]))
-            if progress is not None:
-                progress(len(tried), len(chosen), sum(each.verdict == "fail" for each in tried))
+        try:
+            for point in chosen:
+                tried.append(self._try(point, numbers[point.step]))
+                if progress is not None:
+                    progress(len(tried), len(chosen), sum(each.verdict == "fail" for each in tried))
+        except KeyboardInterrupt:
+            interrupted = True
+            self.notes.append("interrupted: this is what was found until then")
         seconds = time.monotonic() - began
         replayed, states = self._replayed()
         by_kill, by_cut = self._explanations()
@@ -301,9 +306,10 @@ class _Session:
             causes=[*by_kill, *(by_cut if self.durable else ())],
             durable=self.durable,
         )
+        verdict = run_verdict(findings)
         report = RunReport(
             path=self.stage.title,
-            verdict=run_verdict(findings),
+            verdict="incomplete" if interrupted and verdict == "conforms" else verdict,
             sessions=len(tried) + 2,
             checkpoints=len(self.recording.saves),
             findings=findings,
@@ -320,6 +326,7 @@ class _Session:
             pace=self.stage.pace,
             explanations=(*by_kill, *by_cut),
             states=states,
+            interrupted=interrupted,
         )
 
     def _try(self, point: Point, number: int) -> Tried:
@@ -329,7 +336,7 @@ class _Session:
             tracing = Tracing(
                 self.log,
                 point.inject,
-                point.aim.path,
+                point.aim.paths,
                 point.cut_at,
                 recorded_by=self.recording.process,
             )
@@ -347,27 +354,12 @@ class _Session:
 
     def _reached(self, point: Point) -> bool:
         """Whether the fault fell on the call that it was meant for."""
-        step = point.step
-
-        def hit(call: Call) -> bool:
-            if point.fault == KILL:
-                return call.result is None
-            if point.fault == CUT:
-                return bool(call.error) or (call.result or 0) < _asked(step.span)
-            return call.injected
-
-        calls = self._calls()
-        if point.aim.path is not None:  # the log holds no other path's calls
-            alike = [call for call in calls if call.name == step.call.name]
-            if point.fault == CUT:
-                return any(map(hit, alike))
-            return [turn for turn, call in enumerate(alike, 1) if hit(call)] == [point.aim.turn]
         folders = {
             other.path.rpartition(b"/")[0]
             for other in self.recording.steps
             if other.path != os.fsencode(self.folder)
         }
-        return turn_of_hit(calls, step, hit, self._naming(folders)) == step.turn
+        return fell_on(self._calls(), point, self._naming(folders))
 
     # --- judging -----------------------------------------------------------------------------
 
@@ -398,7 +390,8 @@ class _Session:
         survives = any(self._same(left.best, held) for held in allowed) or (
             bool(self.blind) and left.best.state == "whole"
         )
-        told = self._told(left.best, previous, later)
+        begin = sum(len(save.steps) for save in self.recording.saves[: point.step.save])
+        told = self._told(left.best, self._before(begin), self._later(begin))
         why = ""
         if not survives:
             why = self._why(left.best, previous)
@@ -546,7 +539,3 @@ class _Session:
             )
         else:
             self.notes.append(f"a power cut loses nothing: {states} states of the disk audited")
-
-
-def _asked(span: tuple[int, int] | None) -> float:
-    return math.inf if span is None else span[1] - span[0]

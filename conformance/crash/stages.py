@@ -7,9 +7,11 @@ import json
 import os
 import selectors
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from conformance.trainers.opening import START_LIMIT_S
 from conformance.trainers.worker import WorkerTrainer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 # Beyond the session's own limit: strace's start, the fork, the end of the process.
 _GRACE_S = 20.0
+_CLOSE_LIMIT_S = 2.0
 # What repeats the same calls in the same order: no hash seed, no bytecode written once, no pool of
 # threads, which a fork would lose.
 STEADY = {
@@ -74,8 +78,15 @@ class Stage(ABC):
     attaches: bool = True
 
     @abstractmethod
-    def play(self, scenario: Scenario, tracing: Tracing | None) -> Ending:
+    def play(
+        self, scenario: Scenario, tracing: Tracing | None, *, kill_after: float | None = None
+    ) -> Ending:
         """Play a session from its start, traced.
+
+        Args:
+            scenario: the session.
+            tracing: what to trace; None: nothing.
+            kill_after: seconds until it is killed, if it has not ended; None: it is not.
 
         Raises:
             NoTracingError: it could not be traced.
@@ -167,19 +178,22 @@ class ForkedStage(Stage):
         self.close()
         self._start()
 
-    def play(self, scenario: Scenario, tracing: Tracing | None) -> Ending:
+    def play(
+        self, scenario: Scenario, tracing: Tracing | None, *, kill_after: float | None = None
+    ) -> Ending:
         """Have a fork play it."""
         if self._server is None:
             self._start()
         request: dict[str, Any] = {
             "scenario": json.loads(scenario.to_json()),
             "seconds": self._limit,
+            "kill_after": kill_after,
         }
         if tracing is not None:
             request |= {
                 "log": str(tracing.log),
                 "inject": tracing.inject,
-                "path": tracing.path,
+                "paths": tracing.paths,
                 "cut_at": tracing.cut_at,
                 "whole": tracing.whole,
                 "recorded_by": tracing.recorded_by,
@@ -229,11 +243,12 @@ class ForkedStage(Stage):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        try:
-            server.wait(2.0)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                server.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(_CLOSE_LIMIT_S)
+                break
         self._said.close()
 
 
@@ -252,7 +267,9 @@ class WorkerStage(Stage):
         self.title = trainer.title
         self.capabilities = trainer.capabilities
 
-    def play(self, scenario: Scenario, tracing: Tracing | None) -> Ending:
+    def play(
+        self, scenario: Scenario, tracing: Tracing | None, *, kill_after: float | None = None
+    ) -> Ending:
         """Ask the worker, with strace attached to all of its session's processes."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(_steady())
@@ -264,6 +281,8 @@ class WorkerStage(Stage):
                 stack.enter_context(Attached(tracing.of(process), _session(process)))
                 if tracing.cut_at is not None:
                     stack.enter_context(Cutter(tracing.log, tracing.cut_at))
+            if kill_after is not None:
+                stack.enter_context(_killed_after(kill_after, process))
             return replace(_played(self._trainer, scenario), process=process)
 
     def close(self) -> None:
@@ -285,9 +304,13 @@ class CommandStage(Stage):
             self.capabilities = trainer.capabilities
             self.plays_rewards = trainer.plays_rewards
 
-    def play(self, scenario: Scenario, tracing: Tracing | None) -> Ending:
+    def play(
+        self, scenario: Scenario, tracing: Tracing | None, *, kill_after: float | None = None
+    ) -> Ending:
         """Run the command under strace."""
         template = self._spec.removeprefix("command:")
+        if kill_after is not None:
+            template = f"timeout -s KILL {kill_after:.6f} {template}"
         if tracing is not None:
             wrapped = (
                 shlex.join(tracing.arguments(starts=True)).replace("{", "{{").replace("}", "}}")
@@ -315,6 +338,24 @@ def _played(trainer: Any, scenario: Scenario) -> Ending:  # noqa: ANN401 - any o
     except UnsupportedScenario as error:
         return Ending("unsupported", str(error))
     return Ending("done", "", trainer.printed)
+
+
+@contextlib.contextmanager
+def _killed_after(seconds: float, leader: int) -> Iterator[None]:
+    """Kill a session's processes after so many seconds, unless it is left before."""
+
+    def kill() -> None:
+        for process in _session(leader):
+            with contextlib.suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+
+    timer = threading.Timer(seconds, kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _session(leader: int) -> list[int]:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from conformance.crash.findings import Tried
+    from conformance.crash.kills import Killed, KillsResult
     from conformance.crash.session import CrashResult
 
 _WORST_FIRST = ("fail", "lost", "not reached", "pass")
 _ORDER = (*FAULTS, HALF_KILL, POWER_CUT)
 _HEAD = ("save", "call", "fault", "left of the best", "verdict")
+_KILLS_HEAD = ("kills", "in a save", "left of the best", "others", "verdict")
 _WIDEST = 60
 _MOST_ROWS = 40
 
@@ -57,14 +59,22 @@ def summary(result: CrashResult) -> str:
 
 
 def _rows(tried: Iterable[Tried]) -> Iterator[tuple[str, ...]]:
-    """One row for what is alike in all but the save and the fault, the worst first."""
-    groups: dict[tuple[str, str, str], list[Tried]] = {}
+    """One row for what is alike in all but the save and the fault, the worst first.
+
+    Each fault of a row came in each of its saves.
+    """
+    by_save: dict[tuple[str, str, str, int], list[Tried]] = {}
     for each in tried:
-        groups.setdefault((each.verdict, each.call, each.left or each.why), []).append(each)
-    for (verdict, call, left), alike in sorted(
+        key = (each.verdict, each.call, each.left or each.why, each.save)
+        by_save.setdefault(key, []).append(each)
+    groups: dict[tuple[str, str, str, frozenset[str]], list[Tried]] = {}
+    for (verdict, call, left, _), alike in by_save.items():
+        key_of_faults = verdict, call, left, frozenset(each.fault for each in alike)
+        groups.setdefault(key_of_faults, []).extend(alike)
+    for (verdict, call, left, kinds), alike in sorted(
         groups.items(), key=lambda item: _WORST_FIRST.index(item[0][0])
     ):
-        faults = sorted({each.fault for each in alike}, key=_ORDER.index)
+        faults = sorted(kinds, key=_ORDER.index)
         saves = sorted({each.save for each in alike})
         why = next((each.why for each in alike if each.why and each.left), "")
         shown = left
@@ -79,6 +89,38 @@ def _rows(tried: Iterable[Tried]) -> Iterator[tuple[str, ...]]:
             printable(shown),
             "FAIL" if verdict == "fail" else verdict,
         )
+
+
+def to_kills_table(result: KillsResult) -> str:
+    """Return what kills at random instants left, as lines of text; what is wrong comes first."""
+    alike: dict[tuple[bool, str, str], list[Killed]] = {}
+    for each in sorted(result.killed, key=lambda each: (not each.why, each.instant)):
+        others = "" if each.why else f"{each.others}"
+        alike.setdefault((not each.why, each.why or each.best, others), []).append(each)
+    rows = [
+        (
+            str(len(group)),
+            str(sum(each.within for each in group)),
+            printable(left),
+            others,
+            "pass" if survived else "FAIL",
+        )
+        for (survived, left, others), group in alike.items()
+    ]
+    more = [f"  and {len(rows) - _MOST_ROWS} more"] if len(rows) > _MOST_ROWS else []
+    lines = [printable(kills_summary(result)), "", *_aligned([_KILLS_HEAD, *rows[:_MOST_ROWS]])]
+    return "\n".join([*lines, *more, ""])
+
+
+def kills_summary(result: KillsResult) -> str:
+    """How many kills there were, and how many of them in a save, in one line."""
+    within = sum(each.within for each in result.killed)
+    size = max((each.bytes for each in result.killed), default=0) / 1e6
+    return (
+        f"{len(result.killed)} kills at random instants, {within} in a save, {result.ended} too"
+        f" late; checkpoints of up to {size:.1f} MB, a session of {result.session:.2f} s;"
+        f" {result.seconds:.1f} s ({result.pace})"
+    )
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -41,8 +41,8 @@ class Tracing:
     Attributes:
         log: the file that it writes.
         inject: what it breaks: an argument of its `-e inject=`; empty for nothing.
-        path: it counts and logs only calls on this path; None: all.
-        recorded_by: the process whose number may stand in the path; None where none does.
+        paths: it counts and logs only calls on these paths; none: all.
+        recorded_by: the process whose number may stand in a path; None where none does.
         cut_at: files may not grow beyond so many bytes once the injected SIGSTOP has stopped the
             process; None where nothing is to be cut.
         whole: whether the log holds all data that is written.
@@ -50,17 +50,17 @@ class Tracing:
 
     log: Path
     inject: str = ""
-    path: str | None = None
+    paths: tuple[str, ...] = ()
     cut_at: int | None = None
     whole: bool = False
     recorded_by: int | None = None
 
     def of(self, process: int) -> Tracing:
         """The same for another process."""
-        if self.path is None or self.recorded_by is None:
+        if not self.paths or self.recorded_by is None:
             return self
-        path = renumbered(self.path, self.recorded_by, process)
-        return replace(self, path=path, recorded_by=process)
+        paths = tuple(renumbered(path, self.recorded_by, process) for path in self.paths)
+        return replace(self, paths=paths, recorded_by=process)
 
     def arguments(self, *, starts: bool = False) -> list[str]:
         """The command line, without what it traces; `starts`: a command, from its start on."""
@@ -74,8 +74,8 @@ class Tracing:
         ]
         if starts and "signal" not in self.inject:
             found.append("--seccomp-bpf")  # stops at nothing else; but loses injected signals
-        if self.path is not None:
-            found += ["-P", self.path]
+        for path in self.paths:
+            found += ["-P", path]
         if self.inject:
             found += ["-e", f"inject={self.inject}"]
         return found

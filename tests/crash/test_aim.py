@@ -12,7 +12,7 @@ from conformance.crash.aim import Aim, aim, is_steady, renumbered
 
 def test_of_one_path_is_better_than_of_all():
     calls = Script().opens(b"x").does("close", b"x").opens(b"a").does("close", b"a").calls
-    assert aim(calls, 3, [b"/r/A/nn/a"]) == Aim(1, "/r/A/nn/a", 1)
+    assert aim(calls, 3, [b"/r/A/nn/a"]) == Aim(1, ("/r/A/nn/a",), 1)
     assert aim(calls, 3, []) == Aim(2)
 
 
@@ -20,13 +20,22 @@ def test_each_thread_counts_for_itself():
     script = Script(thread=1).opens(b"a").does("close", b"a")
     script.lines += Script(thread=2).opens(b"a").does("close", b"a").opens(b"a").lines
     assert aim(script.calls, 2, [b"/r/A/nn/a"]) is None  # thread 1 has opened it once already
-    assert aim(script.calls, 4, [b"/r/A/nn/a"]) == Aim(2, "/r/A/nn/a", 3)
-    assert aim(script.calls, 0, [b"/r/A/nn/a"]) == Aim(1, "/r/A/nn/a", 1)
+    assert aim(script.calls, 4, [b"/r/A/nn/a"]) == Aim(2, ("/r/A/nn/a",), 3)
+    assert aim(script.calls, 0, [b"/r/A/nn/a"]) == Aim(1, ("/r/A/nn/a",), 1)
+
+
+def test_two_paths_tell_a_thread_from_one_that_did_as_much_on_one_of_them():
+    """The main thread has listed the folder before; the saver's opens its file before it."""
+    script = Script(thread=1).opens(b"x").opens(b"x").opens(b"", flags="O_RDONLY")
+    script.lines += Script(thread=2).opens(b"a").opens(b"").lines
+    assert aim(script.calls, 4, [b"/r/A/nn"]) is None
+    assert aim(script.calls, 4, [b"/r/A/nn", b"/r/A/nn/a"]) == Aim(2, ("/r/A/nn", "/r/A/nn/a"), 3)
+    assert aim(script.calls, 3, [b"/r/A/nn", b"/r/A/nn/a"]) == Aim(1, ("/r/A/nn/a",), 1)
 
 
 def test_a_path_that_is_some_calls_second_one_is_not_counted_by():
     calls = Script().renames(b"a", b"bak").renames(b"t", b"a").calls
-    assert aim(calls, 1, [b"/r/A/nn/t"]) == Aim(1, "/r/A/nn/t", 1)
+    assert aim(calls, 1, [b"/r/A/nn/t"]) == Aim(1, ("/r/A/nn/t",), 1)
     assert aim(calls, 0, [b"/r/A/nn/a"]) == Aim(1)
 
 

@@ -133,7 +133,7 @@ def test_rl_games_loses_its_best_to_a_kill_and_to_a_full_disk():
     profile = load_profile("rl_games-1.6")
     spec = "python:conformance.trainers.rl_games:RlGames"
     # Few: it tries a write on a full disk five times, and waits 31 seconds between them.
-    result = crash(spec, profile=profile, max_points=6)
+    result = crash(spec, profile=profile, max_points=3)
     assert {"INTEGRITY-002", "INTEGRITY-003"} <= failing(result)
     assert result.explanations[0] == "nn/Crash.pth is emptied, then written in place"
 

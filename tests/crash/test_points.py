@@ -16,6 +16,7 @@ from conformance.crash.points import (
     KILL,
     Naming,
     choose,
+    fell_on,
     points,
     record,
     turn_of_hit,
@@ -120,14 +121,14 @@ def test_calls_on_the_path_alone_are_counted_in_their_thread():
     script.lines += Script(b"/q", thread=7).opens(b"x").writes(b"x", b"abc").lines
     kill = kill_at(all_points(save(script, b"A.pth")), "write")
     assert kill.inject == "write:signal=SIGKILL:when=1"
-    assert (kill.aim.path, kill.aim.turn) == ("/r/A/nn/.saving-7.tmp", 1)
+    assert (kill.aim.paths, kill.aim.turn) == (("/r/A/nn/.saving-7.tmp",), 1)
 
 
 def test_a_temporary_name_that_changes_with_the_process_alone_is_counted_by():
     first = recorded(save(Script(), b"A.pth", temporary=b".saving-7.tmp"), process=7)
     again = recorded(save(Script(), b"A.pth", temporary=b".saving-12.tmp"), process=12)
     found, _ = points(first, again)
-    assert kill_at(found, "write").aim.path == "/r/A/nn/.saving-7.tmp"
+    assert kill_at(found, "write").aim.paths == ("/r/A/nn/.saving-7.tmp",)
 
 
 def test_a_temporary_name_that_changes_at_random_is_not():
@@ -135,7 +136,7 @@ def test_a_temporary_name_that_changes_at_random_is_not():
     again = recorded(save(Script(), b"A.pth", temporary=b".tmpz_8"))
     assert [step.key for step in first.steps] == [step.key for step in again.steps]
     found, _ = points(first, again)
-    assert {point.aim.path for point in found} == {None}
+    assert {point.aim.paths for point in found} == {()}
 
 
 def test_what_another_thread_does_as_often_before_cannot_be_aimed_at():
@@ -192,3 +193,16 @@ def test_the_call_that_a_fault_fell_on_is_found_again():
 
     assert turn(broken) == 2
     assert turn(save(Script(), b"A.pth")) == 0
+
+
+def test_what_is_killed_along_with_a_call_is_none_of_its_hits():
+    """Of a thread that dies with it, strace may tell the killed one's call once more."""
+    script = save(Script(thread=9), b"A.pth")
+    kill = kill_at(all_points(script), "fsync")
+    broken = Script(thread=9).opens(b".saving-7.tmp").writes(b".saving-7.tmp", b"0123456789")
+    path = hexed(b"/r/A/nn/.saving-7.tmp")
+    broken.line(f"fsync(3<{path}> <unfinished ...>")
+    broken.lines.append(f"7 fsync(3<{path}> <unfinished ...>\n")
+    broken.line("<... fsync resumed>) = ?").line("+++ killed by SIGKILL +++")
+    assert fell_on(broken.calls, kill, Naming(b"/r/A", "A", PROFILE))
+    assert not fell_on(script.calls, kill, Naming(b"/r/A", "A", PROFILE))

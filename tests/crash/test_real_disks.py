@@ -118,7 +118,7 @@ def stopped_at_a_save(scenario, inject):
     log = scenario.root.parent / "log"
     file = scenario.root.parent / "scenario.json"
     file.write_text(scenario.to_json())
-    arguments = Tracing(log, inject, str(scenario.root / "A/nn")).arguments(starts=True)
+    arguments = Tracing(log, inject, (str(scenario.root / "A/nn"),)).arguments(starts=True)
     process = subprocess.Popen(
         [*arguments, "--", sys.executable, "-m", ADAPTER, file],
         stderr=subprocess.PIPE,
@@ -154,7 +154,7 @@ def test_sigterm_in_a_save_lets_it_end_and_exits_cleanly(tmp_path):
     nn = tmp_path / "runs/A/nn"
     log = tmp_path / "log"
     inject = "fsync:signal=SIGTERM:when=1"
-    arguments = Tracing(log, inject, str(nn)).arguments(starts=True)
+    arguments = Tracing(log, inject, (str(nn),)).arguments(starts=True)
     command = ["-m", "reference_trainer", f"root={tmp_path / 'runs'}", "experiment=A"]
     settings = ["num_envs=8", "horizon_length=16", "max_iterations=100000", "device=cpu"]
     done = subprocess.run(
