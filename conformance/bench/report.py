@@ -34,12 +34,13 @@ def training_text(result: TrainingResult) -> str:
     lines = [f"{printable(result.trainer)}: sessions of {result.epochs} epochs"]
     if result.timed:
         lines.append(
-            f"  {len(result.timed)} saves, from the first byte to the name: median"
+            f"  {len(result.saves)} saves, from the first byte to the name: median"
             f" {milliseconds(result.save_seconds)} ms, longest {milliseconds(result.timed[-1])} ms"
         )
     if len(result.saves) > len(result.timed):
         lines.append(
-            f"  {len(result.saves) - len(result.timed)} saves were over too soon to be timed"
+            f"  {len(result.saves) - len(result.timed)} of {len(result.saves)} saves were over"
+            " too soon to be timed"
         )
     if not result.saves:
         lines.append("  no file appeared")

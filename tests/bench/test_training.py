@@ -47,8 +47,8 @@ def test_a_save_whose_notes_were_read_as_one_is_counted_but_not_timed():
     result = result_of(0.25, 0.0, 0.5, 1.0)
     assert result.save_seconds == 0.5
     text = training_text(result)
-    assert "3 saves, from the first byte to the name: median 500 ms, longest 1000 ms" in text
-    assert "1 saves were over too soon to be timed" in text
+    assert "4 saves, from the first byte to the name: median 500 ms, longest 1000 ms" in text
+    assert "1 of 4 saves were over too soon to be timed" in text
     assert "too soon" not in training_text(result_of(0.25))
 
 
