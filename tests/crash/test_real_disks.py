@@ -1,4 +1,8 @@
-"""The reference trainer on disks that run full, go read-only or go away, and stopped in a save."""
+"""The reference trainer on disks that run full, go read-only or go away, and stopped in a save.
+
+First as the adapter's process, which plays the scenario's rewards; then as its own command line,
+`python -m reference_trainer`, which saves behind the training by default, also 100 MB.
+"""
 
 from __future__ import annotations
 
@@ -173,3 +177,145 @@ def test_sigterm_in_a_save_lets_it_end_and_exits_cleanly(tmp_path):
     assert whole
     assert not any(held.state == "torn" for held in (found.best, *found.others.values()))
     assert found.foreign == ()
+
+
+# --- the command line itself ------------------------------------------------------------------
+
+SMALL = ("num_envs=8", "horizon_length=64", "mini_epochs=1", "device=cpu", "save_freq=1")
+LARGE = (*SMALL, "units=[2860,2860]")  # 100 MB
+sizes = pytest.mark.parametrize("settings", [SMALL, LARGE], ids=["small", "100 MB"])
+
+
+def command(root, settings, *more):
+    return [
+        *(sys.executable, "-m", "reference_trainer", f"root={root}", "experiment=A"),
+        *(*settings, *more),
+    ]
+
+
+def train(root, settings, *more, around=(), before=None):
+    """Train in a process of its own; its exit code and what it said."""
+    done = subprocess.run(
+        [*around, *command(root, settings, *more)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        preexec_fn=before,
+        cwd=Path(__file__).parents[2],
+    )
+    return done.returncode, done.stderr
+
+
+@contextlib.contextmanager
+def training(root, settings, *, around=()):
+    """A training that has no end, once its first checkpoint is safe."""
+    process = subprocess.Popen(
+        [*around, *command(root, settings, "max_iterations=100000")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        for _ in process.stdout:  # a line for each epoch; the saves come a little later
+            if (root / "A/nn/A.pth").exists():
+                break
+        assert process.poll() is None, process.stderr.read()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ended(process):
+    """Its exit code and what it said, once it has ended."""
+    said = process.communicate(timeout=300)[1]
+    return process.returncode, said
+
+
+def assert_it_says_so_in_a_line(played, error):
+    code, said = played
+    assert (code, said.count("\n")) == (1, 1), said
+    assert said.startswith("reference_trainer: stopped: ")
+    assert error in said
+
+
+def assert_all_is_whole(root):
+    found = left_in(root / "A/nn", "A", PROFILE)
+    assert found.best.state == "whole"
+    assert {held.state for held in found.others.values()} <= {"whole"}
+    assert found.foreign == ()
+    return found
+
+
+@sizes
+def test_a_training_under_a_file_size_limit_says_so_and_keeps_what_it_has(tmp_path, settings):
+    assert train(tmp_path, settings, "max_iterations=1") == (0, "")
+    before = assert_all_is_whole(tmp_path)
+    limit = (tmp_path / "A/nn/A.pth").stat().st_size // 2
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    played = train(tmp_path, settings, "max_iterations=9", "checkpoint=last", before=limited)
+    assert_it_says_so_in_a_line(played, "File too large")
+    assert assert_all_is_whole(tmp_path) == before
+
+
+@sizes
+def test_a_training_that_fills_its_disk_says_so_and_keeps_what_it_has(tmp_path, settings):
+    probe, disk = tmp_path / "probe", tmp_path / "disk"
+    disk.mkdir()
+    assert train(probe, settings, "max_iterations=1") == (0, "")
+    size = (probe / "A/nn/A.pth").stat().st_size
+    with small_disk(disk, size * 7 // 2 + 20 * 4096):
+        played = train(disk, settings, "max_iterations=100000")
+        assert_it_says_so_in_a_line(played, "No space left on device")
+        found = assert_all_is_whole(disk)
+        assert found.others, "periodic checkpoints that did fit"
+
+
+def test_a_training_whose_folder_becomes_read_only_says_so_and_keeps_what_it_has(tmp_path):
+    around = ()
+    if os.geteuid() == 0:  # whom permissions do not stop, unless this is taken away
+        around = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    nn = tmp_path / "A/nn"
+    with training(tmp_path, SMALL, around=around) as process:
+        nn.chmod(0o555)
+        try:
+            played = ended(process)
+            assert_it_says_so_in_a_line(played, "Permission denied")
+            found = left_in(nn, "A", PROFILE)
+        finally:
+            nn.chmod(0o755)
+    assert found.best.state == "whole"
+    assert {held.state for held in found.others.values()} <= {"whole"}
+
+
+@sizes
+def test_a_training_whose_run_is_deleted_meanwhile_says_so(tmp_path, settings):
+    with training(tmp_path, settings) as process:
+        (tmp_path / "A").rename(tmp_path / "gone")
+        shutil.rmtree(tmp_path / "gone", ignore_errors=True)
+        assert_it_says_so_in_a_line(ended(process), "No such file or directory")
+    assert not (tmp_path / "A").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_a_100_mb_save_lets_it_end_and_exits_cleanly(tmp_path, number):
+    nn = tmp_path / "A/nn"
+    with training(tmp_path, LARGE) as process:
+        saving = None
+        while saving is None:
+            assert process.poll() is None, process.stderr.read()
+            for path in nn.glob(".saving-*.tmp"):
+                with contextlib.suppress(FileNotFoundError):
+                    saving = path if path.stat().st_size else saving
+        process.send_signal(number)
+        code, said = ended(process)
+    assert (code, said.count("\n")) == (128 + number, 1)
+    assert f"stopped by {number.name} after epoch " in said
+    last = int(said.split()[-1])
+    found = assert_all_is_whole(tmp_path)
+    assert max(held.epoch for held in found.others.values()) == last
