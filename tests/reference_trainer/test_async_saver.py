@@ -5,6 +5,7 @@ import gc
 import math
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -589,8 +590,20 @@ def hold(monkeypatch: pytest.MonkeyPatch) -> type[Hold]:
     return Hold
 
 
-def test_before_update_waits_for_the_copy(hold: type[Hold], tmp_path: Path) -> None:
-    with Saver() as saver:
+known = pytest.mark.parametrize("known", [True, False], ids=["known structure", "first save"])
+
+
+def opened(*, known: bool) -> Saver:
+    """Return a saver; one that knows the structure leaves laying out to the background too."""
+    saver = Saver()
+    if known:
+        saver.prepare(small())
+    return saver
+
+
+@known
+def test_before_update_waits_for_the_copy(hold: type[Hold], tmp_path: Path, known: bool) -> None:
+    with opened(known=known) as saver:
         state = small(4.0)
         saver.save(tmp_path / "a.pth", state, overlap=True)
         assert hold.begun.wait(30)
@@ -606,10 +619,11 @@ def test_before_update_waits_for_the_copy(hold: type[Hold], tmp_path: Path) -> N
     assert load(tmp_path / "a.pth")["model"]["w"].tolist() == [4.0] * 3
 
 
+@known
 def test_a_state_that_changes_while_it_is_copied_is_not_saved(
-    hold: type[Hold], tmp_path: Path
+    hold: type[Hold], tmp_path: Path, known: bool
 ) -> None:
-    saver = Saver()
+    saver = opened(known=known)
     state = small(4.0)
     saver.save(tmp_path / "a.pth", state, overlap=True)
     assert hold.begun.wait(30)
@@ -620,8 +634,112 @@ def test_a_state_that_changes_while_it_is_copied_is_not_saved(
     assert names(tmp_path) == []
 
 
-def test_numbers_are_taken_at_once(hold: type[Hold], tmp_path: Path) -> None:
-    with Saver() as saver:
+class Busy(Saver):
+    """A saver whose background does nothing until it is let."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.let = threading.Event()
+        begin = saver_module._Job.begin
+
+        def late(job: Any, *arguments: Any) -> None:
+            self.let.wait()
+            begin(job, *arguments)
+
+        monkeypatch.setattr(saver_module._Job, "begin", late)
+        self.prepare(small())
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
+    return Busy(monkeypatch)
+
+
+def test_a_state_that_changes_before_it_is_copied_is_not_saved(busy: Busy, tmp_path: Path) -> None:
+    state = small(4.0)
+    busy.save(tmp_path / "a.pth", state, overlap=True)
+    state["model"]["w"].zero_()
+    busy.let.set()
+    with pytest.raises(SaverError, match=r"a\.pth: the state was changed"):
+        busy.close()
+    assert names(tmp_path) == []
+
+
+def test_what_the_caller_puts_into_the_dict_next_is_not_saved(busy: Busy, tmp_path: Path) -> None:
+    state = small(4.0, epoch=3)
+    busy.save(tmp_path / "a.pth", state, overlap=True)
+    state["epoch"] = 4
+    state["model"] = {"w": torch.zeros(3)}
+    busy.let.set()
+    busy.close()
+    assert same(load(tmp_path / "a.pth"), small(4.0, epoch=3))
+
+
+def test_a_new_structure_is_laid_out_in_the_background(busy: Busy, tmp_path: Path) -> None:
+    state = {"model": {"w": torch.arange(5.0), "b": torch.zeros(2, dtype=torch.int64)}, "epoch": 1}
+    busy.save(tmp_path / "a.pth", state, overlap=True)
+    busy.save(tmp_path / "b.pth", small(2.0), overlap=True)
+    assert busy.plans == 1
+    busy.let.set()
+    busy.close()
+    assert busy.plans == 3
+    assert same(load(tmp_path / "a.pth"), state)
+    assert same(load(tmp_path / "b.pth"), small(2.0))
+
+
+@pytest.mark.parametrize("changing", [True, False])
+def test_torch_pickles_in_the_background_what_is_not_laid_out(
+    busy: Busy, tmp_path: Path, changing: bool
+) -> None:
+    weight = torch.ones(3)
+    state = {"w": weight, "odd": {1, 2}}
+    busy.save(tmp_path / "a.pth", state, overlap=True)
+    assert busy.fallbacks == 0
+    if changing:
+        weight.zero_()
+    busy.let.set()
+    if changing:
+        with pytest.raises(SaverError, match="the state was changed"):
+            busy.close()
+    else:
+        busy.close()
+        assert load(tmp_path / "a.pth")["odd"] == {1, 2}
+    assert busy.fallbacks == 1
+
+
+def test_what_torch_refuses_in_the_background_is_raised(busy: Busy, tmp_path: Path) -> None:
+    busy.save(tmp_path / "a.pth", {"lambda": lambda: None}, overlap=True)
+    busy.let.set()
+    busy.before_update()
+    with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+        busy.close()
+    assert names(tmp_path) == []
+
+
+def test_a_state_that_came_to_a_gpu_is_copied_once_the_gpu_is_done(
+    busy: Busy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On fakes: the saver knew the state on the CPU, so nothing was ordered on the GPU."""
+    told: list[str] = []
+    device = torch.device("cuda:0")
+    monkeypatch.setattr(saver_module, "_devices", lambda _tensors: {device})
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda at: told.append(f"{at} is done"))
+    copy = image.Image.copy
+
+    def noted(self: image.Image, *arguments: Any) -> None:
+        told.append("copy")
+        copy(self, *arguments)
+
+    monkeypatch.setattr(image.Image, "copy", noted)
+    busy.save(tmp_path / "a.pth", small(2.0), overlap=True)
+    busy.let.set()
+    busy.close()
+    assert told == ["cuda:0 is done", "copy"]
+
+
+@known
+def test_numbers_are_taken_at_once(hold: type[Hold], tmp_path: Path, known: bool) -> None:
+    with opened(known=known) as saver:
         state = small(4.0, epoch=3)
         saver.save(tmp_path / "a.pth", state, overlap=True)
         state["epoch"] = 4
