@@ -184,5 +184,15 @@ def test_under_logs_of_several_sessions_that_stop_short_what_is_due_is_not_known
     assert verdicts(trainer) == (PASS, UNKNOWN, NONE)
 
 
+def test_nor_what_the_checkpoints_should_say(tmp_path):
+    trainer = trained(2, 8, last=4)
+    trainer.resume("last_Aep4rew4.0")
+    trainer.run([float(epoch) for epoch in range(1, 9)])
+    trainer.relog([(5, 5.0), (6, 6.0)])
+    found = audit(scan_run(trainer.write(tmp_path)), load_profile()).findings
+    (verdict,) = (finding.verdict for finding in found if finding.rule == "SUMMARY-002")
+    assert verdict is Verdict.UNOBSERVABLE
+
+
 def test_a_kill_before_the_only_save_leaves_nothing_to_judge(verdicts):
     assert verdicts(without(trained(4, 10, last=4), 4)) == (NONE, NONE, NONE)

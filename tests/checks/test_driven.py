@@ -68,6 +68,15 @@ def test_a_log_of_its_own_rewards_that_is_wrong_is_a_problem_of_the_history(tmp_
     assert played_history([given], ()).problems == ()
 
 
+def test_a_second_log_of_its_own_rewards_is_looked_at_too(tmp_path):
+    good = log(tmp_path, {1: 1.0, 2: 2.0})
+    for number, (second, broken) in enumerate((({1: 1.0, 3: 2.0}, True), ({2: 2.0}, False))):
+        logs = (good, log(tmp_path, second, name="2", started=1.7e9 + 100))
+        root = tmp_path / str(number)
+        found = judged(root, [session((1.0, 2.0))], "P1 B P2 B", rewards=None, logs=logs)
+        assert ("SUMMARY-001" in failing(found)) == broken
+
+
 @pytest.mark.parametrize("trainer", [mutants.LogsShapedRewards, mutants.LogsTheCost])
 def test_a_log_of_other_rewards_is_the_log_s_fault(tmp_path, trainer):
     """Names and contents keep to what was played."""
@@ -191,6 +200,32 @@ def test_a_resumed_session_of_other_epochs_is_told_by_one_rule(tmp_path, trainer
     assert failing(findings) == {"RESUME-001"}
     others = {finding.verdict for rule, finding in findings.items() if rule != "RESUME-001"}
     assert others == {Verdict.NOT_APPLICABLE}
+
+
+class SkipsAnEpochWhenResumed(mutants.Trainer):
+    """Goes on one epoch late, and trains one more at the end."""
+
+    def resume(self, which):
+        """Leave one out."""
+        super().resume(which)
+        self.epoch += 1
+
+    def goes_on(self):
+        """Make up for it."""
+        late = bool(self.scenario.resume)
+        return self.epoch < self.scenario.max_epochs + late
+
+    def play_epoch(self, reward):
+        """Train."""
+        super().play_epoch(reward)
+
+
+def test_a_resumed_session_that_is_late_from_its_beginning_to_its_end_is_told(tmp_path):
+    """Its log alone might be off by a step; the checkpoints say that it was the training."""
+    chain = [RESUMED[0], replace(RESUMED[1], rewards=(1.0, 2.0, 1.5, 3.0, 4.0))]
+    findings = judged(tmp_path, chain, "P4 B P5 B", trainer=SkipsAnEpochWhenResumed, last=4)
+    assert failing(findings) == {"RESUME-001"}
+    assert "it began with epoch 4; epoch 3 was next" in findings["RESUME-001"].message
 
 
 class DoesNothingWhenResumed(mutants.Trainer):

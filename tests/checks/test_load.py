@@ -195,6 +195,13 @@ def test_a_model_is_given_what_only_the_dialect_allows(tmp_path, model):
     assert verdict is (PASS if model is Policy else FAIL)
 
 
+def test_a_model_is_not_held_against_a_file_that_does_not_load(verdicts):
+    """It loads once the NumPy scalar is gone: one defect, one rule."""
+    run = ordinary().each(lambda run, file: run.storing(file, last_mean_rewards=numpy_scalar(2.0)))
+    found = verdicts(run, model=Policy)
+    assert (found["LOAD-001"], found["LOAD-004"]) == (FAIL, UNKNOWN)
+
+
 @pytest.mark.parametrize("change", ["damaged", "forbidden", "without a model"])
 def test_without_a_loadable_file_a_model_is_left_open(verdicts, change):
     hook = Call(Global("posix", "system"), ("true",))
@@ -225,6 +232,22 @@ def test_a_wrapper_is_told_by_where_its_prefix_stands(verdicts, key, verdict):
         lambda run, file: run.storing(file, model=OrderedDict({key: floats(1.0)}))
     )
     assert verdicts(run)["LOAD-005"] is verdict
+
+
+# --- several state_dicts --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(1.0, PASS), (float("nan"), FAIL)])
+@pytest.mark.parametrize("key", ["actor", "critic"])
+def test_each_of_a_dialects_state_dicts_is_looked_into(tmp_path, key, value, verdict):
+    profile = load_profile("rl_games-sac-1.6")
+    run = play(Settings("A", 1, 2), [Session((1.0, 2.0))], profile=profile)
+    run = run.storing(run.periodic(1), **{key: OrderedDict({"weight": floats(value)})})
+    found = audit(scan_run(run.write(tmp_path)), profile).findings
+    (judged,) = (finding for finding in found if finding.rule == "LOAD-006")
+    assert judged.verdict is verdict
+    if verdict is FAIL:
+        assert f"{key}.weight" in judged.message
 
 
 # --- LOAD-007: the limit --------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import count
 
@@ -9,7 +10,7 @@ import pytest
 from played import Played
 
 from conformance.checks import Options, Subject
-from conformance.convention.profile import load_profile
+from conformance.convention.profile import Kind, load_profile
 from conformance.evidence.runs import scan_run
 from conformance.mutants import defects
 
@@ -115,6 +116,39 @@ def test_which_file_can_only_be_the_best(subject, called, found):
     files[called] = files.pop("nn/Ant.pth")
     best = subject(files, options=Options(name="Ant")).best
     assert (None if best is None else best.path) == (called if found else None)
+
+
+def test_a_file_that_is_called_best_is_it_even_where_a_periodic_save_is_missing(subject):
+    files = trained()
+    del files["nn/last_Antep4rew4.0.pth"]
+    files["nn/model_best.pth"] = files.pop("nn/Ant.pth")
+    assert subject(files).best.path == "nn/model_best.pth"
+
+
+@pytest.mark.parametrize(
+    ("epoch", "logged", "lacks"),
+    [
+        (2, {3: 1.0, 4: 2.0}, True),  # no episode had finished yet
+        (3, {3: 1.0, 4: 2.0}, False),  # one had: the name is wrong
+        (4, {3: 1.0, 5: 2.0}, False),
+        (2, {}, True),
+        (2, {2: -math.inf, 3: 1.0}, False),  # the reward it logged
+        (2, None, True),
+    ],
+)
+def test_a_name_in_minus_inf_stands_for_no_episode_only_before_the_first_one(
+    subject, epoch, logged, lacks
+):
+    """Some dialects save from the first epoch on, under a name that ends so."""
+    name = f"nn/last_Antep{epoch}rew-inf.pth"
+    files = {name: trained()["nn/last_Antep2rew2.0.pth"]}
+    if logged is not None:
+        trainer = Played("Ant", 0, 5)
+        trainer.run([None] * 5)
+        trainer.relog(logged.items())
+        files |= {path: data for path, data in trainer.files.items() if "tfevents" in path}
+    found = subject(files, profile=replace(load_profile(), unrewarded=(Kind.PERIODIC,)))
+    assert [file.path for file in found.unrewarded] == ([name] if lacks else [])
 
 
 def test_of_several_candidates_the_one_that_is_called_best_is_it(subject):

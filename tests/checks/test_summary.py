@@ -99,6 +99,13 @@ def test_a_log_of_rewards_of_its_own_is_held_against_the_epochs(tmp_path, traine
         assert found["SUMMARY-002"].verdict is Verdict.PASS
 
 
+def test_a_gap_in_a_log_of_its_own_rewards_is_told_although_the_log_reaches_the_end(tmp_path):
+    chain, journal = [session((1.0, NAN, 2.0))], "P1 B P2 P3 B"
+    gap = judged(tmp_path, chain, journal, trainer=mutants.SkipsNanInTheLog, rewards=None)
+    assert "SUMMARY-001" in failing(gap)
+    assert "no reward between the epochs 1 and 3" in gap["SUMMARY-001"].message
+
+
 def test_rewards_of_its_own_may_never_have_been_any(tmp_path):
     found = judged(tmp_path, [session((None, None))], "", rewards=None)
     assert failing(found) == set()
