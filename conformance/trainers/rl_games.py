@@ -4,13 +4,21 @@ The environment is a toy with episodes of one step, the network a tiny one; the 
 the logs and the resume are rl_games' own, in this process. Only the meter of finished episodes is
 set, by an observer between rollout and update, so that the mean reward is the scenario's and one
 that is not finite does not reach the weights.
+
+Played are the versions 1.1.4 to 1.6.5, whichever is installed. Those before 1.6.5 import gym and,
+before 1.6.1, ray; nothing here uses either, and where they are missing gymnasium and an empty
+module stand in.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 import warnings
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from conformance.convention.names import parse_name
@@ -19,13 +27,50 @@ from conformance.convention.rewards import as_float32
 from conformance.evidence.checkpoint import read_checkpoint
 from conformance.evidence.runs import EntryKind, scan_run
 from conformance.evidence.summaries import is_event_file_name
+from conformance.trainers.errors import UnsupportedScenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from conformance.convention.profile import Profile
+    from conformance.convention.scenario import Scenario
+    from conformance.evidence.runs import Entry, RunFolder
+
+
+def _stand_ins() -> Mapping[str, ModuleType]:
+    """Modules that old versions of rl_games import and nothing here uses, where they are missing.
+
+    gymnasium took gym's place under the same names; ray runs environments in other processes.
+    """
+    found: dict[str, ModuleType] = {}
+    if find_spec("gym") is None:
+        import gymnasium  # noqa: PLC0415 - needed only where rl_games itself does not bring gym
+        import gymnasium.wrappers  # noqa: PLC0415 - see above
+
+        found |= {"gym": gymnasium, "gym.wrappers": gymnasium.wrappers}
+    if find_spec("ray") is None:
+        found["ray"] = ModuleType("ray")
+    return found
+
+
+@contextmanager
+def _standing_in() -> Iterator[None]:
+    """Let the stand-ins be imported, and nobody else find them afterwards."""
+    modules = _stand_ins()
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in modules:
+            del sys.modules[name]
+
 
 try:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _standing_in():
         warnings.simplefilter("ignore")  # its dependencies' own
         import numpy as np
         import torch
-        from gymnasium import spaces
         from rl_games.common import a2c_common, env_configurations, vecenv
         from rl_games.common.algo_observer import AlgoObserver
         from rl_games.common.ivecenv import IVecEnv
@@ -36,14 +81,14 @@ except ImportError as error:
         " pip install rl_games==1.6.5"
     ) from error
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from conformance.convention.scenario import Scenario
-    from conformance.evidence.runs import Entry, RunFolder
-
-_PROFILE = "rl_games-1.6"
+# The dialect of each range of versions, by the first one after it.
+_PROFILES = (
+    ((1, 5), "rl_games-1.1"),
+    ((1, 6), "rl_games-1.5"),
+    ((1, 6, 1), "rl_games-1.6.0"),
+    ((1, 7), "rl_games-1.6"),
+)
+_FIRST = (1, 1, 4)
 _ENVIRONMENT = "conformance-one-step"
 _ACTORS = 4
 _MOST_SEEDS = 2**32 - 1
@@ -61,6 +106,7 @@ class RlGames:
     Attributes:
         name: what reports call it.
         version: of the rl_games that is installed.
+        profile: the name of the dialect that this version writes.
         capabilities: what it can be asked for beyond a fresh session.
     """
 
@@ -69,6 +115,7 @@ class RlGames:
 
     def __init__(self) -> None:
         self.version = version("rl_games")
+        self.profile = _profile_of(self.version)
         vecenv.register(_ENVIRONMENT, _OneStep)
         env_configurations.register(_ENVIRONMENT, {"vecenv_type": _ENVIRONMENT})
 
@@ -79,15 +126,23 @@ class RlGames:
 
         Raises:
             RlGamesError: there is nothing to resume from, or no epoch left to train.
+            UnsupportedScenario: this version plays one epoch more than it is asked for, and the
+                scenario has no mean reward for it: without one it breaks.
         """
+        profile = load_profile(self.profile)
         run = scan_run(scenario.root / scenario.experiment)
-        checkpoint = "" if scenario.resume is None else str(_resumed(run, scenario))
+        checkpoint = "" if scenario.resume is None else str(_resumed(profile, run, scenario))
+        if profile.final_at == "epoch > max_epochs" and _lacks_reward(scenario):
+            raise UnsupportedScenario(
+                f"rl_games {self.version} also plays the epoch after max_epochs="
+                f"{scenario.max_epochs}: give its mean reward too"
+            )
         observer = _Scripted(scenario.rewards)
         # Under `-W error` rl_games takes NumPy's warnings for failures of the disk, and retries.
-        with warnings.catch_warnings(), _own_event_file(run):
+        with warnings.catch_warnings(), _own_event_file(run), _loading_numpy():
             warnings.simplefilter("ignore")
             runner = Runner(observer)
-            runner.load({"params": _params(scenario)})
+            runner.load({"params": _params(scenario) | _to_load(self.version, checkpoint)})
             try:
                 runner.run({"train": True, "play": False, "checkpoint": checkpoint})
             finally:
@@ -109,7 +164,7 @@ class _OneStep(IVecEnv):  # type: ignore[misc]
         return self._observations, rewards.astype(np.float32), self._dones, {}
 
     def get_env_info(self) -> dict[str, Any]:
-        box = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        box = a2c_common.gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         return {"observation_space": box, "action_space": box}
 
 
@@ -162,17 +217,53 @@ def _own_event_file(run: RunFolder) -> Iterator[None]:
             writer.close()
 
 
-def _resumed(run: RunFolder, scenario: Scenario) -> Path:
+@contextmanager
+def _loading_numpy() -> Iterator[None]:
+    """Let torch load NumPy's scalars: versions up to 1.6.1 were written when it always did."""
+    scalar = np.float32(0).__reduce__()[0]
+    kinds = (type(np.dtype(np.float32)), type(np.dtype(np.float64)))
+    with torch.serialization.safe_globals([scalar, np.dtype, *kinds]):
+        yield
+
+
+def _profile_of(version: str) -> str:
+    """The dialect that a version of rl_games writes.
+
+    Raises:
+        ImportError: the version is not known, or writes into the working directory.
+    """
+    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
+    if _FIRST <= numbers < _PROFILES[-1][0]:
+        return next(profile for end, profile in _PROFILES if numbers < end)
+    raise ImportError(
+        f"rl_games {version} is installed, and this trainer plays 1.1.4 to 1.6.5;"
+        " pip install rl_games==1.6.5"
+    )
+
+
+def _lacks_reward(scenario: Scenario) -> bool:
+    """Whether the epoch after the scenario's last has no mean reward."""
+    beyond = scenario.rewards[scenario.max_epochs : scenario.max_epochs + 1]
+    return beyond in ((), (None,))
+
+
+def _to_load(version: str, checkpoint: str) -> dict[str, Any]:
+    """What versions before 1.3 want to know of the checkpoint in their configuration."""
+    if _profile_of(version) != "rl_games-1.1":
+        return {}
+    return {"load_checkpoint": bool(checkpoint), "load_path": checkpoint}
+
+
+def _resumed(profile: Profile, run: RunFolder, scenario: Scenario) -> Path:
     """The checkpoint that the session goes on from; rl_games itself takes only a path.
 
     "last" is the one with the highest stored epoch; of equals the newest write.
     """
-    profile = load_profile(_PROFILE)
     found = []
     for entry in run.at(profile.checkpoints):
         name = parse_name(profile, scenario.experiment, entry.name)
         wanted = scenario.resume == "last" or name.kind is Kind.BEST
-        epoch = _stored_epoch(entry) if wanted else None
+        epoch = _stored_epoch(profile, entry) if wanted else None
         if name.kind is not None and not name.flaws and epoch is not None:
             found.append((epoch, entry.modified, _WRITTEN.index(name.kind), entry.path))
     if not found:
@@ -189,12 +280,11 @@ def _resumed(run: RunFolder, scenario: Scenario) -> Path:
     return path
 
 
-def _stored_epoch(entry: Entry) -> int | None:
+def _stored_epoch(profile: Profile, entry: Entry) -> int | None:
     """The epoch that a checkpoint stores; None where it cannot be read."""
     if entry.kind is not EntryKind.FILE:
         return None
-    allowed = load_profile(_PROFILE).allowed_globals
-    root = read_checkpoint(entry.path, allowed=allowed, verify=False).root
+    root = read_checkpoint(entry.path, allowed=profile.allowed_globals, verify=False).root
     epoch = root.get("epoch") if isinstance(root, dict) else None
     return epoch if isinstance(epoch, int) else None
 
@@ -233,6 +323,7 @@ def _params(scenario: Scenario) -> dict[str, Any]:
             "save_frequency": scenario.save_freq,
             "save_best_after": scenario.save_best_after,
             "max_epochs": scenario.max_epochs,
+            "score_to_win": math.inf,  # no win; versions before 1.5 ask for it
             "env_name": _ENVIRONMENT,
             "num_actors": _ACTORS,
             "horizon_length": 1,

@@ -27,7 +27,7 @@ from conformance.evidence.checkpoint import read_item
 from conformance.evidence.journal import Watcher, writes
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_event_file
-from conformance.trainers import open_trainer, rl_games
+from conformance.trainers import UnsupportedScenario, open_trainer, rl_games
 from conformance.trainers.rl_games import RlGames, RlGamesError
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def test_of_equal_epochs_the_newest_write_is_the_last(trainer: RlGames, tmp_path
     run = scan_run(tmp_path / "Ant")
     assert {file.epoch for file in _files(chain)} == {2}
     found = rl_games._resumed(
-        run, replace(chain[0], max_epochs=3, rewards=(1.0,) * 3, resume="last")
+        OWN, run, replace(chain[0], max_epochs=3, rewards=(1.0,) * 3, resume="last")
     )
     assert found.name == "last_Ant_ep_2_rew__2._.pth"
 
@@ -450,3 +450,52 @@ def test_the_differences_from_the_default_profile_are_the_known_ones(
 ) -> None:
     chain = _play(trainer, tmp_path, *sessions)
     assert _failures(chain, "isaacgymenvs") == broken
+
+
+# --- versions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "profile"),
+    [
+        ("1.1.4", "rl_games-1.1"),
+        ("1.4.0", "rl_games-1.1"),
+        ("1.5.0", "rl_games-1.5"),
+        ("1.5.2", "rl_games-1.5"),
+        ("1.6.0", "rl_games-1.6.0"),
+        ("1.6.1", "rl_games-1.6"),
+        ("1.6.5", "rl_games-1.6"),
+        ("1.6.5.post1", "rl_games-1.6"),
+    ],
+)
+def test_a_version_tells_its_dialect(version: str, profile: str) -> None:
+    assert rl_games._profile_of(version) == profile
+
+
+@pytest.mark.parametrize("version", ["1.0.2", "1.1.3", "1.7.0", "2.0.0", "main"])
+def test_a_version_that_is_not_played_is_refused_in_one_line(version: str) -> None:
+    with pytest.raises(ImportError, match=rf"^rl_games {version} is installed[^\n]*==1\.6\.5$"):
+        rl_games._profile_of(version)
+
+
+def test_what_stands_in_for_a_missing_module_is_found_only_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rl_games, "find_spec", lambda _: None)
+    monkeypatch.delitem(sys.modules, "gym", raising=False)
+    before = set(sys.modules)
+    with rl_games._standing_in():
+        assert {"gym", "gym.wrappers", "ray"} <= set(sys.modules)
+    assert set(sys.modules) - before <= {"gymnasium.wrappers"}
+
+
+def test_where_a_version_plays_one_epoch_more_its_reward_is_asked_for(
+    trainer: RlGames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "profile", "rl_games-1.1")
+    for beyond in ((), (None,)):
+        rewards = (None, None, *beyond)
+        scenario = replace(_session(*rewards[:2]), root=tmp_path, rewards=rewards)
+        with pytest.raises(UnsupportedScenario, match="give its mean reward too"):
+            trainer.train(scenario)
+    assert list(tmp_path.iterdir()) == []
