@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from conformance.convention.profile import Kind, NameTemplate, Profile, RewardForm
+from conformance.convention.profile import Ending, Kind, NameTemplate, Profile, RewardForm
 from conformance.convention.rewards import ELEMENT_TEXT, is_printed, reward_text
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt")
@@ -29,8 +29,10 @@ _LENIENT_EPOCH = r"(?:(?!ep)[^_=\[\]])*?"
 _LENIENT_NUMBER = r"[-+]?[0-9][0-9.,]*"
 _LENIENT_REWARD = r".*"
 _LONGEST_EPOCH = 18
-_ARRAY = re.compile(rf"\[ ?{ELEMENT_TEXT}(?: +{ELEMENT_TEXT})* ?\]")
-_UNDERSCORED = re.compile(rf"_ ?{ELEMENT_TEXT}(?: +{ELEMENT_TEXT})* ?_")
+_LONGEST_REWARD = 256
+# NumPy pads the elements to one width, on both sides of the point.
+_ARRAY = re.compile(rf"\[ *{ELEMENT_TEXT}(?: +{ELEMENT_TEXT})* *\]")
+_UNDERSCORED = re.compile(rf"_ *{ELEMENT_TEXT}(?: +{ELEMENT_TEXT})* *_")
 _NUMBER = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?|inf)|nan")
 _LOOSE_EPOCH = re.compile(r"(?:^|[^a-z])?ep(?:och)?[_=\-]?([0-9]+)", re.IGNORECASE)
 
@@ -65,6 +67,23 @@ class CheckpointName:
     flaws: tuple[Flaw, ...] = ()
     other_run: str | None = None
 
+    @property
+    def rounds(self) -> bool:
+        """Whether its reward is an element of a printed array.
+
+        That has as many digits behind the point as NumPy's print options allow: eight, or two
+        where IsaacGymEnvs has set them.
+        """
+        return self.reward_text.startswith(("[", "_"))
+
+    @property
+    def number_text(self) -> str:
+        """The first number in the reward's text; empty where there is none."""
+        match = (
+            _NUMBER.search(self.reward_text) if len(self.reward_text) <= _LONGEST_REWARD else None
+        )
+        return match[0] if match else ""
+
 
 def format_name(
     profile: Profile,
@@ -75,6 +94,8 @@ def format_name(
     reward: float | str = 0.0,
     stamp: str = NO_STAMP,
     rewarded: bool = True,
+    ending: Ending = Ending.EPOCHS,
+    frame: int = 0,
 ) -> str:
     """Return the file name that the profile gives a checkpoint, suffix included.
 
@@ -87,11 +108,15 @@ def format_name(
         stamp: when the session began (dd-HH-MM-SS), for kinds that print it.
         rewarded: False where no episode has finished yet: some dialects print that in a form of
             its own.
+        ending: what ended the training, for a final checkpoint.
+        frame: the environment steps so far, for kinds that print them.
 
     Raises:
         ValueError: the profile has no such checkpoint.
     """
     templates = profile.templates(kind)
+    if kind is Kind.FINAL:
+        templates = tuple(template for template in templates if template.ending is ending)
     if not templates:
         raise ValueError(f"profile {profile.name} has no {kind.value} checkpoint")
     usual = templates[0]
@@ -107,7 +132,7 @@ def format_name(
         "name": name,
         "epoch": str(epoch),
         "epoch:08": str(epoch).zfill(_PADDED),
-        "frame": str(epoch),
+        "frame": str(frame),
         "reward": text,
         "stamp": stamp,
     }
@@ -344,7 +369,7 @@ def _read_epoch(text: str) -> int | None:
 
 def _read_reward(text: str) -> float | None:
     """The first number of a reward's text; None where there is none."""
-    match = _NUMBER.search(text) if len(text) <= 256 else None
+    match = _NUMBER.search(text) if len(text) <= _LONGEST_REWARD else None
     return float(match[0]) if match else None
 
 

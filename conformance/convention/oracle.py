@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.convention.profile import Kind, Profile
+from conformance.convention.profile import Ending, Kind, Profile
 from conformance.convention.rewards import as_float32, improves
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ class Settings:
         max_epochs: epochs to train, over all sessions of the run.
         save_best_after: the first epoch that may write a best; profiles without it ignore it.
         score_to_win: the reward above which the training is won; None: never, or not known.
+        max_frames: environment steps to train; ends the training in the epoch that reaches it.
+        frames: environment steps in one epoch.
+        custom_stop: the epoch after which a callback ends the training.
     """
 
     name: str
@@ -30,6 +33,9 @@ class Settings:
     max_epochs: int | None = None
     save_best_after: int | None = None
     score_to_win: float | None = None
+    max_frames: int | None = None
+    frames: int | None = None
+    custom_stop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,8 @@ class Save:
     """One checkpoint as it is due: in which epoch, with which reward and stored watermark.
 
     Where no episode has finished yet `rewarded` is False and the reward is -inf, as such a
-    checkpoint's name says.
+    checkpoint's name says. `ending` is what a final save is written for, and `frame` the
+    environment steps by then, 0 where they are not known.
     """
 
     kind: Kind
@@ -45,6 +52,8 @@ class Save:
     reward: float
     watermark: float
     rewarded: bool = True
+    ending: Ending = Ending.EPOCHS
+    frame: int = 0
 
 
 def first_best_epoch(profile: Profile, settings: Settings) -> int:
@@ -106,8 +115,9 @@ def expected_saves(
 ) -> tuple[Save, ...]:
     """Return the saves of one session, in the order of their writes.
 
-    A session that wins ends there. Periodic checkpoints that a setting may switch off
-    (`periodic_is_optional`) are among them.
+    A session that wins ends there, and so does one that reaches `max_frames` or that a callback
+    stops, where the dialect has names for these ends. Periodic checkpoints that a setting may
+    switch off (`periodic_is_optional`) are among them.
 
     Args:
         profile: the dialect.
@@ -122,27 +132,29 @@ def expected_saves(
     for at in epochs(profile, settings, rewards, watermark=watermark, span=span):
         saves = tuple(_saves(profile, settings, at))
         found += saves
-        if any(save.kind is Kind.WIN for save in saves):
+        if any(save.kind is Kind.WIN or save.ending is not Ending.EPOCHS for save in saves):
             break
     return tuple(found)
 
 
 def _saves(profile: Profile, settings: Settings, at: Epoch) -> Iterator[Save]:
     wins = _wins(profile, settings, at)
-    due = {
-        Kind.LATEST: bool(profile.templates(Kind.LATEST))
-        and is_periodic(profile, settings.save_freq, at),
-        Kind.PERIODIC: is_periodic(profile, settings.save_freq, at),
-        Kind.BEST: profile.has_best and at.improved,
-        Kind.WIN: wins,
-        Kind.FINAL: _ends(profile, settings, at),
+    once = (Ending.EPOCHS,)
+    periodic = once if is_periodic(profile, settings.save_freq, at) else ()
+    due: dict[Kind, tuple[Ending, ...]] = {
+        Kind.LATEST: periodic if profile.templates(Kind.LATEST) else (),
+        Kind.PERIODIC: periodic,
+        Kind.BEST: once if profile.has_best and at.improved else (),
+        Kind.WIN: once if wins else (),
+        Kind.FINAL: tuple(_ends(profile, settings, at)),
     }
+    frame = at.epoch * (settings.frames or 0)
     improved = False
     for kind in profile.order:
-        if due[kind]:
+        for ending in due[kind]:
             improved = improved or kind is Kind.BEST
             stored = at.after if improved or kind is Kind.FINAL else at.before
-            yield Save(kind, at.epoch, at.reward, stored, at.rewarded)
+            yield Save(kind, at.epoch, at.reward, stored, at.rewarded, ending, frame)
         if kind is Kind.WIN and wins and profile.win_ends_at_once:
             return
 
@@ -169,9 +181,16 @@ def _wins(profile: Profile, settings: Settings, at: Epoch) -> bool:
     )
 
 
-def _ends(profile: Profile, settings: Settings, at: Epoch) -> bool:
-    if settings.max_epochs is None or (not at.rewarded and Kind.FINAL not in profile.unrewarded):
-        return False
-    if profile.final_at == "epoch >= max_epochs":
-        return at.epoch >= settings.max_epochs
-    return profile.final_at == "epoch > max_epochs" and at.epoch > settings.max_epochs
+def _ends(profile: Profile, settings: Settings, at: Epoch) -> Iterator[Ending]:
+    """What the training ends for in the epoch, in the order of the final saves: often nothing."""
+    if not at.rewarded and Kind.FINAL not in profile.unrewarded:
+        return
+    spelled = {template.ending for template in profile.templates(Kind.FINAL)}
+    limit, frames = settings.max_epochs, at.epoch * (settings.frames or 0)
+    late = profile.final_at == "epoch > max_epochs"
+    if limit is not None and profile.final_at != "never" and at.epoch >= limit + late:
+        yield Ending.EPOCHS
+    if Ending.FRAMES in spelled and settings.max_frames and frames >= settings.max_frames:
+        yield Ending.FRAMES
+    if Ending.STOP in spelled and at.epoch == settings.custom_stop:
+        yield Ending.STOP

@@ -32,6 +32,14 @@ class Kind(str, Enum):
     LATEST = "latest"  # rewritten with each periodic save, whatever its reward
 
 
+class Ending(str, Enum):
+    """What ends a training that writes a final checkpoint."""
+
+    EPOCHS = "max_epochs"
+    FRAMES = "max_frames"
+    STOP = "custom stop"  # a callback asked for it
+
+
 class RewardForm(str, Enum):
     """How a name prints a mean reward."""
 
@@ -52,6 +60,13 @@ class NameTemplate:
     kind: Kind
     template: str
     rewards: tuple[RewardForm, ...] = ()
+
+    @property
+    def ending(self) -> Ending:
+        """What ended the training, where it is the spelling of a final checkpoint."""
+        if "{frame}" in self.template:
+            return Ending.FRAMES
+        return Ending.STOP if "custom_stop" in self.template else Ending.EPOCHS
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from conformance.convention.names import (
     run_name_of,
     summarised_name,
 )
-from conformance.convention.profile import Kind, Profile, builtin_profiles, load_profile
+from conformance.convention.profile import Ending, Kind, Profile, builtin_profiles, load_profile
 from conformance.convention.rewards import reward_text, same_reward
 
 quick = settings(deadline=None)
@@ -466,3 +466,44 @@ def test_the_reward_of_a_final_save_is_printed_as_inside_an_array(reward: float,
     assert (
         format_name(new, Kind.FINAL, "A", epoch=7, reward=reward) == f"last_A_ep_7_rew__{text}_.pth"
     )
+
+
+@pytest.mark.parametrize(
+    ("profile_name", "ending", "text"),
+    [
+        ("rl_games-1.6", Ending.EPOCHS, "last_A_ep_7_rew__3.25_.pth"),
+        ("rl_games-1.6", Ending.FRAMES, "last_A_frame_3584_rew__3.25_.pth"),
+        ("rl_games-2.0", Ending.STOP, "last_A_custom_stop_ep_7.pth"),
+        ("rl_games-sac", Ending.STOP, "last_A_custom_stop_ep_7.pth"),
+        ("rl_games-sac", Ending.FRAMES, "last_A_frame_3584_rew_3.25.pth"),
+    ],
+)
+def test_each_end_of_a_training_has_its_name(profile_name: str, ending: Ending, text: str) -> None:
+    profile = load_profile(profile_name)
+    kept = {"epoch": 7, "reward": 3.25, "frame": 3584}
+    assert format_name(profile, Kind.FINAL, "A", ending=ending, **kept) == text
+    parsed = parse_name(profile, "A", text)
+    frame = 3584 if ending is Ending.FRAMES else None
+    assert (parsed.flaws, parsed.frame) == ((), frame)
+
+
+def test_an_end_that_the_profile_has_no_name_for_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"rl_games-1\.5 has no final checkpoint"):
+        format_name(load_profile("rl_games-1.5"), Kind.FINAL, "A", epoch=7, ending=Ending.FRAMES)
+
+
+@pytest.mark.parametrize(
+    ("reward", "rounds", "number"),
+    [
+        ("66.53", False, "66.53"),
+        ("nan", False, "nan"),
+        ("-inf", False, "-inf"),
+        ("_66.53_", True, "66.53"),
+        ("_ 3.1415927 -1.5      _", True, "3.1415927"),
+        ("__", True, ""),
+        ("_" + "9" * 300 + "_", True, ""),
+    ],
+)
+def test_the_number_in_a_reward_s_text(reward: str, *, rounds: bool, number: str) -> None:
+    parsed = parse_name(load_profile("rl_games-1.6"), "A", f"last_A_ep_5_rew_{reward}.pth")
+    assert (parsed.rounds, parsed.number_text) == (rounds, number)

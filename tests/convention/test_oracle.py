@@ -19,7 +19,7 @@ from conformance.convention.oracle import (
     first_best_epoch,
     is_periodic,
 )
-from conformance.convention.profile import Kind, load_profile
+from conformance.convention.profile import Ending, Kind, load_profile
 
 BEST, PERIODIC, FINAL = Kind.BEST, Kind.PERIODIC, Kind.FINAL
 NAN, INF = math.nan, math.inf
@@ -215,6 +215,43 @@ def test_the_final_save_comes_last_and_stores_the_new_watermark() -> None:
 def test_without_max_epochs_there_is_no_final_save() -> None:
     saves = expected_saves(V16, _run(0, save_best_after=AT_ONCE), _known(1.0, 2.0))
     assert {save.kind for save in saves} == {BEST}
+
+
+@pytest.mark.parametrize(
+    ("ends", "written"),
+    [
+        ({"max_frames": 1024}, [("max_frames", 2, 1024)]),
+        ({"max_frames": 1025}, [("max_frames", 3, 1536)]),
+        ({"max_frames": 1024, "max_epochs": 2}, [("max_epochs", 2, 1024), ("max_frames", 2, 1024)]),
+        ({"max_frames": 1024, "frames": None}, []),
+        ({"custom_stop": 3}, [("custom stop", 3, 1536)]),
+        ({"custom_stop": 2, "max_frames": 1536}, [("custom stop", 2, 1024)]),
+        ({}, []),
+    ],
+)
+def test_a_training_ends_by_frames_or_a_callback(
+    ends: dict[str, int | None], written: list[tuple[str, int, int]]
+) -> None:
+    rewards = _known(1.0, 3.0, 2.0, 4.0)
+    given_settings = Settings("A", 0, save_best_after=0, **{"frames": 512, **ends})
+    saves = expected_saves(load_profile("rl_games-2.0"), given_settings, rewards)
+    finals = [save for save in saves if save.kind is FINAL]
+    assert [(save.ending.value, save.epoch, save.frame) for save in finals] == written
+    last = max([epoch for _, epoch, _ in written], default=4)
+    assert max(save.epoch for save in saves) <= last  # nothing follows the end
+
+
+@pytest.mark.parametrize("profile", ["isaacgymenvs", "rl_games-1.5", "amp"])
+def test_a_dialect_without_a_name_for_an_end_does_not_end_so(profile: str) -> None:
+    ends = Settings("A", 0, max_frames=512, frames=512, custom_stop=1, save_best_after=0)
+    saves = expected_saves(load_profile(profile), ends, _known(1.0, 2.0))
+    assert [save.kind for save in saves if save.kind is FINAL] == []
+
+
+def test_a_final_save_by_frames_needs_no_finished_episode() -> None:
+    ends = Settings("A", 0, max_frames=512, frames=512)
+    (save,) = expected_saves(V16, ends, {}, span=[1])
+    assert (save.ending, save.reward, save.rewarded) == (Ending.FRAMES, -INF, False)
 
 
 def test_a_profile_without_a_best_writes_none_and_its_watermark_never_moves() -> None:
