@@ -7,7 +7,6 @@ could have written it. What nothing explains is said to be unexplained, never gu
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from conformance.evidence.summaries import EventFile
 
 _MOST_AGAINST = 3
-_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|inf)|nan")
 
 
 class Reason(str, Enum):
@@ -382,17 +380,20 @@ class _Explainer:
         explained: Mapping[str, ExplainedFile],
     ) -> set[str]:
         """The paths of what the same sessions explain for an epoch beyond one file for each."""
-        groups: dict[tuple[Reason, int | None, tuple[int, ...]], list[str]] = defaultdict(list)
+        groups: dict[tuple[Reason, int | None, tuple[int, ...], bool], list[str]]
+        groups = defaultdict(list)
         for path, told in explained.items():
             if told.sessions and told.reason in (Reason.PERIODIC, Reason.FINAL, Reason.WIN):
-                groups[told.reason, told.epoch, told.sessions].append(path)
+                # One epoch may reach both max_epochs and max_frames: a final save for each.
+                by_frame = checkpoints[path].name.frame is not None
+                groups[told.reason, told.epoch, told.sessions, by_frame].append(path)
 
         def plain_first(path: str) -> tuple[bool, int, str]:
             return checkpoints[path].misplaced, len(checkpoints[path].name.flaws), path
 
         return {
             path
-            for (_, _, sessions), paths in groups.items()
+            for (_, _, sessions, _), paths in groups.items()
             for path in sorted(paths, key=plain_first)[len(sessions) :]
         }
 
@@ -431,14 +432,14 @@ def _by_epoch(timeline: Timeline) -> Mapping[int, tuple[Epoch, ...]]:
 
 
 def _says(file: CheckpointFile, kind: Kind, reward: float) -> bool:
-    """Whether the file's name tells this reward; a final one's may be rounded, as arrays are."""
+    """Whether the file's name tells this reward; a printed array or a final save rounds it."""
     if kind is Kind.BEST:
         return file.watermark is None or same_reward(file.watermark, reward)
     told = file.name.reward
     if told is None or same_reward(told, reward):
         return True
-    text = _NUMBER.search(file.name.reward_text)
-    return kind is Kind.FINAL and text is not None and is_rounding_of(text[0], reward)
+    rounds = kind is Kind.FINAL or file.name.rounds
+    return rounds and is_rounding_of(file.name.number_text, reward)
 
 
 def _told(file: CheckpointFile, epoch: int, session: Session) -> str:

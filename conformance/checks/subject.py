@@ -23,7 +23,7 @@ from conformance.convention.names import (
 )
 from conformance.convention.oracle import Epoch, Settings, epochs
 from conformance.convention.profile import Kind, Profile, RewardForm
-from conformance.convention.rewards import as_float32, same_reward
+from conformance.convention.rewards import as_float32, is_rounding_of, same_reward
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.runs import Entry, EntryKind, RunFolder
@@ -222,7 +222,7 @@ class Subject:
             direct = entry.folder == self.profile.checkpoints
             if not direct and not self._is_misplaced(entry):
                 continue
-            name = parse_name(self.profile, self.name, entry.name)
+            name = self._unrounded(parse_name(self.profile, self.name, entry.name))
             if direct and not self._is_checkpoint(entry, name):
                 foreign.append(entry)
                 continue
@@ -232,6 +232,21 @@ class Subject:
                 )
             )
         return tuple(checkpoints), tuple(foreign)
+
+    def _unrounded(self, name: CheckpointName) -> CheckpointName:
+        """The name with the logged reward that it tells, where a printed array has rounded it."""
+        if not name.rounds or name.epoch is None or name.reward is None:
+            return name
+        logged = [
+            entry.value
+            for file in self.event_files
+            for entry in file.rewards
+            if entry.step == name.epoch
+        ]
+        if any(same_reward(value, name.reward) for value in logged):
+            return name
+        rounded = (value for value in logged if is_rounding_of(name.number_text, value))
+        return replace(name, reward=next(rounded, name.reward))
 
     def _is_misplaced(self, entry: Entry) -> bool:
         return entry.kind is not EntryKind.FOLDER and entry.name.endswith(self.profile.suffix)
