@@ -5,14 +5,17 @@ Without `--trainer` it does nothing, and imports nothing of the suite.
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
+from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
-    from pathlib import Path
 
     from conformance.convention.rules import Rule
     from conformance.suite.trial import Trial
@@ -49,6 +52,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="of the generated scenarios (default: a random one, which is told)",
     )
     group.addoption(
+        "--conformance-time-limit",
+        metavar="SECONDS",
+        type=_seconds,
+        help="how long a session may take (default: 60)",
+    )
+    group.addoption(
+        "--conformance-name",
+        metavar="NAME",
+        help="the name inside the files, where it is not the experiment's",
+    )
+    group.addoption(
+        "--conformance-model",
+        metavar="MODULE:ATTR",
+        help="a torch module, or what builds one, for LOAD-004",
+    )
+    group.addoption(
+        "--conformance-select",
+        metavar="RULE,...",
+        action="append",
+        help="judge these rules or groups alone",
+    )
+    group.addoption(
+        "--conformance-ignore",
+        metavar="RULE,...",
+        action="append",
+        default=[],
+        help="leave these rules or groups out",
+    )
+    group.addoption(
         "--conformance-strict",
         action="store_true",
         help="fail where a MUST rule is unobservable or was never exercised",
@@ -58,6 +90,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "rules that the trainer is known to break, a line each: BEST-008: the reason",
         type="linelist",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse what makes no sense before anything is collected."""
+    if config.option.trainer is not None:
+        _selected(config)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -117,11 +155,15 @@ class RuleCollector(pytest.Collector):
     """The rules that a trainer is held against."""
 
     def collect(self) -> list[pytest.Item]:
-        """Return an item for each rule; nothing is driven yet."""
+        """Return an item for each rule that is judged; nothing is driven yet."""
         from conformance.convention.rules import RULES  # noqa: PLC0415 - only with --trainer
 
-        trial = _Once(self.config)
-        return [RuleItem.from_parent(self, name=rule.id, rule=rule, trial=trial) for rule in RULES]
+        trial, selected = _Once(self.config), _selected(self.config)
+        return [
+            RuleItem.from_parent(self, name=rule.id, rule=rule, trial=trial)
+            for rule in RULES
+            if rule.id in selected
+        ]
 
 
 class RuleItem(pytest.Item):
@@ -185,7 +227,7 @@ class _Once:
                 self._trial = self._made()
             if self._trial.judgement(item.rule).standing is Standing.UNTOLD:
                 self._trial.check(item.rule, strict=False)
-        except (TrainerBrokeError, SuiteError, ValueError) as error:
+        except (TrainerBrokeError, SuiteError, ValueError, TypeError) as error:
             against = str(error)
         if not against and self._trial is not None:
             return self._trial
@@ -196,7 +238,6 @@ class _Once:
         pytest.fail(against, pytrace=False)
 
     def _made(self) -> Trial:
-        from conformance.suite.session import DATABASE, FAILURES  # noqa: PLC0415 - see above
         from conformance.suite.trial import Trial  # noqa: PLC0415 - see above
 
         options = self._config.option
@@ -205,16 +246,54 @@ class _Once:
             profile=options.conformance_profile,
             max_examples=options.conformance_max_examples,
             seed=options.conformance_seed,
-            time_limit=None,
-            chosen=None,
-            ignored=(),
-            name=None,
-            model=None,
+            time_limit=options.conformance_time_limit,
+            select=sorted(_selected(self._config)),
+            name=options.conformance_name,
+            model=_model(options.conformance_model),
             expected_failures=_expected(self._config.getini(_EXPECTED)),
-            replay=None,
-            database=DATABASE,
-            save_failures=FAILURES,
         )
+
+
+def _selected(config: pytest.Config) -> frozenset[str]:
+    """The ids of the rules that are judged.
+
+    Raises:
+        pytest.UsageError: there is no such rule, or none is left.
+    """
+    from conformance.convention import rules  # noqa: PLC0415 - only with --trainer
+
+    wanted, unwanted = config.option.conformance_select, config.option.conformance_ignore
+    try:
+        chosen = frozenset(rules.BY_ID) if wanted is None else rules.select(_parts(wanted))
+        chosen -= rules.select(_parts(unwanted))
+    except rules.UnknownRuleError as error:
+        raise pytest.UsageError(str(error)) from None
+    if not chosen:
+        raise pytest.UsageError(
+            "--conformance-select and --conformance-ignore leave no rule to judge"
+        )
+    return chosen
+
+
+def _parts(given: list[str]) -> tuple[str, ...]:
+    return tuple(part for each in given for part in each.split(",") if part.strip())
+
+
+def _model(spec: str | None) -> object:
+    """What `--conformance-model module:attr` names."""
+    if spec is None:
+        return None
+    module, _, attribute = spec.partition(":")
+    if not module or not attribute:
+        raise ValueError(f"--conformance-model {spec!a}: give it as module:attribute")
+    folder = str(Path.cwd())  # as TRAINER is looked for there too
+    sys.path.insert(0, folder)
+    try:
+        return attrgetter(attribute)(importlib.import_module(module))
+    except Exception as error:  # noqa: BLE001 - a module may raise anything
+        raise ValueError(f"--conformance-model {spec!a}: {error}") from None
+    finally:
+        sys.path.remove(folder)
 
 
 def _expected(lines: list[str]) -> Mapping[str, str]:
@@ -225,6 +304,13 @@ def _pairs(lines: list[str]) -> Iterator[tuple[str, str]]:
     for line in lines:
         rule, _, reason = line.partition(":")
         yield rule.strip(), reason.strip()
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(text)
+    return seconds
 
 
 def _at_least_one(text: str) -> int:

@@ -149,6 +149,57 @@ def test_wrong_options_are_wrong_usage(run):
     result.stdout.fnmatch_lines(["*no profile is called 'none'*"])
 
 
+def test_rules_can_be_selected_and_left_out(run):
+    options = ("--conformance-select", "BEST,cadence-001", "--conformance-select=NAME-001")
+    result = run("--trainer", TIE, *options, "--conformance-ignore=BEST-003", "-v")
+    assert result.ret == pytest.ExitCode.OK
+    judged = [line.split()[0] for line in result.outlines if line.startswith("conformance::")]
+    best = [rule.id for rule in RULES if rule.group == "BEST" and rule.id != "BEST-003"]
+    assert sorted(judged) == sorted(
+        f"conformance::{rule}" for rule in (*best, "CADENCE-001", "NAME-001")
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--conformance-select=BEST-03", "*no rule is called 'BEST-03'*"),
+        ("--conformance-ignore=nothing", "*no rule is called 'nothing'*"),
+        ("--conformance-select=", "*leave no rule to judge*"),
+        ("--conformance-time-limit=0", "*invalid _seconds value: '0'*"),
+    ],
+)
+def test_options_that_make_no_sense_are_told_before_anything_is_collected(run, option, message):
+    result = run("--trainer", BASE, option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+    result.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_name_model_and_time_limit_are_those_of_the_command(run, pytester):
+    pytester.makepyfile(
+        theirs="import time\nfrom conformance.mutants import Trainer\n"
+        "class Sleeps(Trainer):\n    def train(self, scenario): time.sleep(60)\n"
+        "class Model:\n    def load_state_dict(self, state, strict): raise RuntimeError('no, no')\n"
+        "    def state_dict(self): return {}\n"
+    )
+    limited = run(
+        "--trainer=python:theirs:Sleeps", "--conformance-time-limit=0.2", "-k", "BEST-001"
+    )
+    limited.stdout.fnmatch_lines(["*train() did not end within 0.2 s*"])
+    other = ("--trainer=python:conformance.mutants:CallsItBest", "--conformance-select=NAME-001")
+    run(*other, "--conformance-name=best").assert_outcomes(passed=1)
+    run(*other).assert_outcomes(failed=1)
+    held = run(
+        "--trainer", BASE, "--conformance-model=theirs:Model", "--conformance-select=LOAD-004"
+    )
+    held.assert_outcomes(failed=1)
+    held.stdout.fnmatch_lines(["*no, no*"])
+    wrong = run("--trainer", BASE, "--conformance-model=theirs:Nothing", "-k", "LOAD-004")
+    wrong.assert_outcomes(errors=1, deselected=ALL - 1)
+    wrong.stdout.fnmatch_lines(["*--conformance-model 'theirs:Nothing': *has no attribute*"])
+
+
 @pytest.mark.slow
 def test_the_test_file_of_the_documentation_runs(pytester):
     page = (Path(__file__).parents[1] / "docs" / "test-suites.md").read_text(encoding="utf-8")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,33 @@ def test_a_command_of_the_pages_runs(command, tmp_path, monkeypatch, capsys):
     finds_fault = finds_fault and "explain" not in command and "--profile auto" not in command
     assert code == finds_fault, captured.err
     assert captured.out or "--output" in command
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ranks")
+def test_the_commands_of_the_reference_trainer_run_in_the_order_in_which_they_stand(tmp_path):
+    (block,) = (text for text in blocks(README, "console") if "torchrun" in text)
+    commands = [line.removeprefix("$ ") for line in block.splitlines()]
+    assert [command.partition(" ")[0] for command in commands] == [*["python"] * 3, "torchrun"]
+    # `python` and `torchrun` are those of the environment that the tests run in.
+    found = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": found, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for command in commands:
+        done = subprocess.run(
+            shlex.split(command),
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+    runs = tmp_path / "runs"
+    assert sorted(path.name for path in runs.iterdir()) == ["Cartpole", "Ranks"]
+    assert main(["check", "--strict", str(runs)]) == 0
+    for run, last in (("Cartpole", 150), ("Ranks", 100)):
+        assert list((runs / run / "nn").glob(f"last_{run}ep{last}rew*.pth"))
 
 
 def test_the_commands_and_options_of_the_readme_are_all_there():

@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from conformance.suite.errors import ConformanceWarning
-from conformance.suite.session import DATABASE, FAILURES
 from conformance.suite.trial import Standing, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from os import PathLike
-
     import pytest
+    from typing_extensions import Unpack
 
-    from conformance.convention.profile import Profile
     from conformance.convention.rules import Rule
     from conformance.suite.session import SuiteResult
-
-_NONE: Mapping[str, str] = MappingProxyType({})
+    from conformance.suite.trial import TrialOptions
 
 
 def check_trainer(
     trainer: object,
     *,
-    profile: str | Profile = "isaacgymenvs",
-    max_examples: int | None = None,
-    seed: int | None = None,
-    time_limit: float | None = None,
-    select: Iterable[str] | None = None,
-    ignore: Iterable[str] = (),
-    name: str | None = None,
-    model: object = None,
-    expected_failures: Mapping[str, str] = _NONE,
     strict: bool = False,
-    replay: str | PathLike[str] | None = None,
-    database: str | PathLike[str] | None = DATABASE,
-    save_failures: str | PathLike[str] | None = FAILURES,
+    **options: Unpack[TrialOptions],
 ) -> SuiteResult:
     """Drive a trainer through scenarios, and fail where its checkpoints break the convention.
 
@@ -49,19 +31,20 @@ def check_trainer(
     Args:
         trainer: TRAINER as on the command line (`python:my_fork:Trainer`); or an object with
             `train(scenario)`; or a class or another callable that makes one.
-        profile: the dialect that it is held against: a name, a `.toml` file or a `Profile`.
-        max_examples: how many scenarios to play; None: 200, and 20 for `command:`.
-        seed: of the generated scenarios; None: a random one, which the text of a failure tells.
-        time_limit: seconds for each session; None: 60.
-        select: ids of the rules to judge, or prefixes such as `BEST`; None: all.
-        ignore: the same for rules not to judge.
-        name: the name that the checkpoints carry, where it is not the experiment's.
-        model: for LOAD-004: a `torch.nn.Module`, or a callable that makes one.
-        expected_failures: why a rule is known to fail, by its id. One that passes fails.
         strict: a MUST rule that is unobservable, or was never exercised, fails too.
-        replay: play the scenario of this file alone.
-        database: folder of earlier failures, which are played first; None: none.
-        save_failures: folder for what fails, to be replayed; None: none.
+        **options: each may be left out.
+            profile: the dialect that it is held against: a name, a `.toml` file or a `Profile`.
+            max_examples: how many scenarios to play; None: 200, and 20 for `command:`.
+            seed: of the generated scenarios; None: a random one, which the text of a failure tells.
+            time_limit: seconds for each session; None: 60.
+            select: ids of the rules to judge, or prefixes such as `BEST`; None: all.
+            ignore: the same for rules not to judge.
+            name: the name that the checkpoints carry, where it is not the experiment's.
+            model: for LOAD-004: a `torch.nn.Module`, or a callable that makes one.
+            expected_failures: why a rule is known to fail, by its id. One that passes fails.
+            replay: play the scenario of this file alone.
+            database: folder of earlier failures, which are played first; None: none.
+            save_failures: folder for what fails, to be replayed; None: none.
 
     Returns:
         What was found.
@@ -73,23 +56,10 @@ def check_trainer(
         HarnessError: the harness itself failed.
         TrainerSpecError: `trainer` is none.
         SuiteError: Hypothesis is not installed.
-        ValueError: an argument makes no sense.
+        ValueError: an option makes no sense.
+        TypeError: there is no such option.
     """
-    trial = _trial(
-        trainer,
-        profile=profile,
-        max_examples=max_examples,
-        seed=seed,
-        time_limit=time_limit,
-        select=select,
-        ignore=ignore,
-        name=name,
-        model=model,
-        expected_failures=expected_failures,
-        replay=replay,
-        database=database,
-        save_failures=save_failures,
-    )
+    trial = Trial(trainer, **options)
     for warned in trial.verify(strict=strict):
         warnings.warn(warned.text, ConformanceWarning, stacklevel=2)
     return trial.result
@@ -132,19 +102,8 @@ class RuleTest:
 def parametrize_with_rules(
     trainer: object,
     *,
-    profile: str | Profile = "isaacgymenvs",
-    max_examples: int | None = None,
-    seed: int | None = None,
-    time_limit: float | None = None,
-    select: Iterable[str] | None = None,
-    ignore: Iterable[str] = (),
-    name: str | None = None,
-    model: object = None,
-    expected_failures: Mapping[str, str] = _NONE,
     strict: bool = False,
-    replay: str | PathLike[str] | None = None,
-    database: str | PathLike[str] | None = DATABASE,
-    save_failures: str | PathLike[str] | None = FAILURES,
+    **options: Unpack[TrialOptions],
 ) -> pytest.MarkDecorator:
     """Make one test for each rule of a test function that takes `rule`.
 
@@ -162,43 +121,8 @@ def parametrize_with_rules(
     """
     import pytest  # noqa: PLC0415 - the other functions do without
 
-    trial = _trial(
-        trainer,
-        profile=profile,
-        max_examples=max_examples,
-        seed=seed,
-        time_limit=time_limit,
-        select=select,
-        ignore=ignore,
-        name=name,
-        model=model,
-        expected_failures=expected_failures,
-        replay=replay,
-        database=database,
-        save_failures=save_failures,
-    )
+    trial = Trial(trainer, **options)
     return pytest.mark.parametrize(
         "rule",
         [pytest.param(RuleTest(rule, trial, strict), id=rule.id) for rule in trial.rules],
-    )
-
-
-def _trial(
-    trainer: object,
-    *,
-    select: Iterable[str] | None,
-    ignore: Iterable[str],
-    replay: str | PathLike[str] | None,
-    database: str | PathLike[str] | None,
-    save_failures: str | PathLike[str] | None,
-    **rest: object,
-) -> Trial:
-    return Trial(
-        trainer,
-        chosen=select,
-        ignored=ignore,
-        replay=None if replay is None else Path(replay),
-        database=None if database is None else Path(database),
-        save_failures=None if save_failures is None else Path(save_failures),
-        **rest,  # type: ignore[arg-type]  # handed on as they were given
     )

@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from conformance import __version__
 from conformance.checks.subject import Options
-from conformance.convention.profile import Profile, load_profile
-from conformance.convention.rules import BY_ID, RULES, Level, Rule, Verdict, select
+from conformance.convention import rules
+from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
+from conformance.convention.rules import BY_ID, RULES, Level, Rule, Verdict
 from conformance.report import Report
 from conformance.report.driven import Driven, shrunken, told
 from conformance.report.printable import printable
 from conformance.suite.chains import chain_document, read_chain
 from conformance.suite.errors import ConformanceError, HarnessError, TrainerBrokeError
-from conformance.suite.session import run_suite
+from conformance.suite.session import DATABASE, FAILURES, run_suite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
+    from os import PathLike
 
     from conformance.checks import Finding
     from conformance.report.driven import Shrunken
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from conformance.suite.session import SuiteResult
 
 _MOST_OUTPUT_LINES = 40
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class Standing(str, Enum):
@@ -54,23 +58,44 @@ class Judgement:
     reason: str = ""
 
 
-class Trial:
-    """A trainer, driven when it is first asked for, and not again.
+class TrialOptions(TypedDict, total=False):
+    """How a trainer is tried: what `check_trainer` takes besides, and tells the defaults of.
 
-    Args:
-        trainer: TRAINER, an object with `train(scenario)`, or a callable that makes one.
-        profile: the dialect, its name or its file's path.
+    Attributes:
+        profile: the dialect: a name, a `.toml` file or a `Profile`.
         max_examples: scenarios to play.
         seed: of the generated ones; None: a random one.
         time_limit: seconds for each session.
-        chosen: ids or prefixes of the rules to judge; None: all.
-        ignored: ids or prefixes of the rules not to judge.
+        select: ids or prefixes of the rules to judge; None: all.
+        ignore: ids or prefixes of the rules not to judge.
         name: the name that the checkpoints carry, where it is not the experiment's.
         model: a `torch.nn.Module` that the checkpoints must fit, or a callable that makes one.
         expected_failures: the reason for each rule that is known to fail, by its id.
         replay: file of a scenario to play alone.
         database: folder for earlier failures; None: none is kept.
         save_failures: folder for failures; None: they are not kept.
+    """
+
+    profile: str | Profile
+    max_examples: int | None
+    seed: int | None
+    time_limit: float | None
+    select: Iterable[str] | None
+    ignore: Iterable[str]
+    name: str | None
+    model: object
+    expected_failures: Mapping[str, str]
+    replay: str | PathLike[str] | None
+    database: str | PathLike[str] | None
+    save_failures: str | PathLike[str] | None
+
+
+class Trial:
+    """A trainer, driven when it is first asked for, and not again.
+
+    Args:
+        trainer: TRAINER, an object with `train(scenario)`, or a callable that makes one.
+        profile: this and all others are those of `TrialOptions`.
 
     Raises:
         ValueError: one of them makes no sense.
@@ -80,30 +105,32 @@ class Trial:
         self,
         trainer: object,
         *,
-        profile: str | Profile,
-        max_examples: int | None,
-        seed: int | None,
-        time_limit: float | None,
-        chosen: Iterable[str] | None,
-        ignored: Iterable[str],
-        name: str | None,
-        model: object,
-        expected_failures: Mapping[str, str],
-        replay: Path | None,
-        database: Path | None,
-        save_failures: Path | None,
+        profile: str | Profile = DEFAULT_PROFILE,
+        max_examples: int | None = None,
+        seed: int | None = None,
+        time_limit: float | None = None,
+        select: Iterable[str] | None = None,
+        ignore: Iterable[str] = (),
+        name: str | None = None,
+        model: object = None,
+        expected_failures: Mapping[str, str] = _NONE,
+        replay: str | PathLike[str] | None = None,
+        database: str | PathLike[str] | None = DATABASE,
+        save_failures: str | PathLike[str] | None = FAILURES,
     ) -> None:
         self.profile = profile if isinstance(profile, Profile) else load_profile(profile)
-        wanted = BY_ID.keys() if chosen is None else select(_ids(chosen))
-        self._selected = frozenset(wanted) - select(_ids(ignored))
+        wanted = BY_ID.keys() if select is None else rules.select(_ids(select))
+        self._selected = frozenset(wanted) - rules.select(_ids(ignore))
         if not self._selected:
             raise ValueError("select and ignore leave no rule to judge")
         self.expected = _expected(expected_failures, self._selected)
-        self._replay = None if replay is None else read_chain(replay, self.profile)
+        self._replay = None if replay is None else read_chain(Path(replay), self.profile)
         self._trainer = trainer
         self._options = Options(name=name, model=_building(model))
         self._numbers = (max_examples, seed, time_limit)
-        self._folders = (database, save_failures)
+        self._folders = tuple(
+            None if folder is None else Path(folder) for folder in (database, save_failures)
+        )
         self._refused: BaseException | None = None
 
     @property

@@ -127,6 +127,7 @@ def test_incomplete_passes_unless_strict():
         ({"select": ["BEST"], "ignore": ["BEST"]}, ValueError, "no rule to judge"),
         ({"max_examples": 0}, ValueError, "max_examples"),
         ({"model": 3}, TypeError, "model"),
+        ({"max_exmaples": 3}, TypeError, "max_exmaples"),
         ({"profile": "rl-games"}, ValueError, "rl-games"),
         ({"replay": "none.json"}, ValueError, "none.json"),
         ({"expected_failures": {"BEST-03": "why"}}, ValueError, "there is no rule 'BEST-03'"),
