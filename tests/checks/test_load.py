@@ -96,6 +96,35 @@ def test_a_file_of_the_old_format_that_ends_early_does_not_load(verdicts):
     assert {rule for rule, verdict in found.items() if verdict is FAIL} == {"LOAD-001"}
 
 
+@pytest.mark.parametrize("all_of_them", [True, False])
+def test_a_file_that_cannot_be_read_is_neither_whole_nor_damaged(tmp_path, all_of_them):
+    run = scan_run(ordinary().write(tmp_path))
+    files = sorted((run.path / "nn").iterdir())
+    for file in files if all_of_them else files[:1]:
+        file.unlink()  # between the listing and the reading
+    found = {finding.rule: finding for finding in audit(run, load_profile()).findings}
+    whole = found["INTEGRITY-001"]
+    assert whole.verdict is UNKNOWN
+    assert whole.paths[0] == f"nn/{files[0].name}"
+    assert files[0].name in whole.message
+    # What the others hold is judged.
+    assert found["LOAD-001"].verdict is (UNKNOWN if all_of_them else PASS)
+    assert {rule for rule, each in found.items() if each.verdict is FAIL} <= {"BEST-001"}
+
+
+def test_a_file_that_asks_for_more_than_any_checkpoint_needs_does_not_load(tmp_path):
+    run = ordinary()
+    run = run.storing(run.best, more=Call(Global("builtins", "bytearray"), (1 << 40,)))
+    found = {
+        finding.rule: finding
+        for finding in audit(scan_run(run.write(tmp_path)), load_profile()).findings
+    }
+    assert {rule for rule, each in found.items() if each.verdict is FAIL} == {"LOAD-001"}
+    assert found["LOAD-001"].paths == (run.best.path,)
+    assert "asks for more than any checkpoint needs" in found["LOAD-001"].message
+    assert found["LOAD-002"].evidence == {"checkpoints": len(run.checkpoints) - 1}
+
+
 def test_forbidden_globals_are_the_matter_of_one_rule(verdicts):
     hook = Call(Global("posix", "system"), ("true",))
     run = ordinary()
@@ -103,6 +132,13 @@ def test_forbidden_globals_are_the_matter_of_one_rule(verdicts):
     found = verdicts(one)
     assert {rule for rule, verdict in found.items() if verdict is FAIL} == {"SAFETY-001"}
     assert found["LOAD-001"] is PASS
+
+
+def test_a_forbidden_global_in_place_of_the_state_dict_is_the_matter_of_one_rule(verdicts):
+    run = ordinary()
+    hook = Call(Global("posix", "system"), ("true",))
+    found = verdicts(run.storing(run.best, model=hook))
+    assert {rule for rule, verdict in found.items() if verdict is FAIL} == {"SAFETY-001"}
 
 
 def test_where_each_file_names_a_forbidden_global_nothing_is_loaded(verdicts):
