@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,7 @@ from conformance.trainers import TrainerBroke, TrainerSpecError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from conformance.convention.profile import Profile
     from conformance.crash import CrashResult
@@ -43,7 +47,8 @@ def crash(options: argparse.Namespace) -> Exit:
     outputs = Outputs.plan(options.outputs)
     progress = _Progress("points" if options.random_kills is None else "kills")
     try:
-        result = _played(options, profile, progress)
+        with _ended_by_sigterm():
+            result = _played(options, profile, progress)
     except (TrainerSpecError, NoTracingError, CrashError) as error:
         raise UsageError(str(error)) from error
     except TrainerBroke as broke:
@@ -60,6 +65,19 @@ def crash(options: argparse.Namespace) -> Exit:
         complain("interrupted")
         return Exit.INTERRUPTED
     return of_verdict(report.verdict, strict=options.strict)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Take SIGTERM for a Ctrl-C: what plays is ended, and nothing is left in memory or on disks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _played(

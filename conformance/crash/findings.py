@@ -146,7 +146,11 @@ def _passes(rule: str, tried: Sequence[Tried], kept: str) -> Finding:
     done = [each for each in tried if each.verdict in ("pass", "fail")]
     if not done or len(done) < len(tried):
         missed = f"{len(tried) - len(done)} of {len(tried)} points were not reached"
-        why = f"{missed}: the calls came otherwise than recorded" if tried else "there is no point"
+        why = (
+            f"{missed}: the calls came otherwise than recorded"
+            if tried
+            else "no such point was played"
+        )
         return _finding(rule, Verdict.UNOBSERVABLE, why, tried, ())
     return _finding(rule, Verdict.PASS, f"all {len(done)} {kept}", done, ())
 

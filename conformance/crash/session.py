@@ -134,6 +134,10 @@ def run_crash(
             session = _Session(stage, profile, workspace.base, name or _EXPERIMENT, durable)
             session.settings(save_freq, max_epochs)
             session.record()
+            # A worker that numbers its temporary files goes on counting from session to session.
+            if points(session.recording, session.again)[1] and stage.start_anew():
+                session.notes.clear()
+                session.record()
             most = max_points or MAX_POINTS[trainer.partition(":")[0]]
             return session.result(trainer, most, progress)
 

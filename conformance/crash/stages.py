@@ -105,6 +105,10 @@ class Stage(ABC):
     def cool(self) -> None:  # noqa: B027 - most are not warmed for good
         """Undo `warm`, where it may be the reason for a failure."""
 
+    def start_anew(self) -> bool:
+        """Play each session in a process of its own from now on; False: nothing changes by that."""
+        return False
+
     def __enter__(self) -> Self:
         return self
 
@@ -266,6 +270,13 @@ class WorkerStage(Stage):
         self._trainer = trainer
         self.title = trainer.title
         self.capabilities = trainer.capabilities
+        self._anew = False
+
+    def start_anew(self) -> bool:
+        """Stop the worker after each session."""
+        self._anew = True
+        self.pace = "the worker is started anew for each point: its calls depend on those before"
+        return True
 
     def play(
         self, scenario: Scenario, tracing: Tracing | None, *, kill_after: float | None = None
@@ -273,6 +284,8 @@ class WorkerStage(Stage):
         """Ask the worker, with strace attached to all of its session's processes."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(_steady())
+            if self._anew:
+                self._trainer.close()
             try:
                 process = self._trainer.process()
             except OSError as error:

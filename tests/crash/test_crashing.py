@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import crashing
 import pytest
 from traced import needs_strace
 
@@ -184,6 +188,15 @@ def test_a_worker_and_a_command_are_crashed_as_well(form, script):
     assert verdicts(result)["not reached"] == 0
 
 
+@pytest.mark.slow
+def test_a_worker_that_counts_from_session_to_session_is_started_anew_for_each_point():
+    script = Path(crashing.__file__)
+    result = crash(f"worker:{sys.executable} {script}", max_points=6)
+    assert "started anew for each point" in result.pace
+    assert not any("are no points" in note for note in result.run.notes)
+    assert verdicts(result, *FAULTS) == {"pass": 6}
+
+
 # --- what is no point ---------------------------------------------------------------------------
 
 
@@ -260,6 +273,30 @@ def test_what_cannot_be_crashed_exits_2_with_a_line(capsys, arguments, said):
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (2, "")
     assert re.search(said, err)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kills", [(), ("--random-kills", "50")], ids=["points", "random kills"])
+def test_an_interrupt_tells_what_was_found_and_leaves_nothing(tmp_path, number, kills):
+    notes = tmp_path / "notes"
+    said = {"CRASHING_NOTES": str(notes), "CRASHING_SIGNAL": str(int(number))}
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance", "crash", "python:crashing:Interrupter", *kills],
+        env={**os.environ, **said, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (130, "conformance: interrupted\n")
+    assert "interrupted: this is what was found until then" in done.stdout
+    assert "verdict: incomplete" in done.stdout
+    lines = notes.read_text(encoding="utf-8").splitlines()
+    server, root = lines[-1].split(maxsplit=1)
+    assert len(lines) == 6
+    assert not Path(root).parent.exists()
+    assert not Path(f"/proc/{server}").exists()
 
 
 def test_without_strace_it_exits_2_and_says_how_to_get_it(capsys, monkeypatch):

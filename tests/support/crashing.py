@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
+import signal
+import threading
+from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch_trainer import TorchTrainer, state_of
+from torch_trainer import TorchTrainer, state_of, work
 
 from conformance.mutants import Trainer
 from reference_trainer.adapter import ReferenceTrainer
@@ -78,3 +82,48 @@ class LargeInPlace(TorchTrainer):
         state = state_of(self.epoch, self.watermark)
         state["model"]["large"] = torch.full((25_000_000,), float(self.epoch))
         torch.save(state, str(self.path(name)))
+
+
+class Interrupter(Trainer):
+    """Has the command that crashes it interrupted in its sixth session, and notes who was there.
+
+    `CRASHING_NOTES` names a file for that, `CRASHING_SIGNAL` the signal's number.
+    """
+
+    def train(self, scenario):
+        """Note the root and the process that forks."""
+        notes = Path(os.environ["CRASHING_NOTES"])
+        server = os.getppid()
+        with notes.open("a", encoding="utf-8") as stream:
+            stream.write(f"{server} {scenario.root}\n")
+        if len(notes.read_text(encoding="utf-8").splitlines()) == 6:
+            status = Path(f"/proc/{server}/stat").read_text(encoding="utf-8")
+            command = int(status.rpartition(")")[2].split()[1])
+            os.kill(command, int(os.environ["CRASHING_SIGNAL"]))
+            while True:  # until it is ended as well
+                signal.pause()
+        super().train(scenario)
+
+
+class Numbers(Trainer):
+    """Numbers its temporary files on from session to session, and saves in a thread."""
+
+    saves = itertools.count()
+
+    def write(self, path, data):
+        """Write in a thread, whose calls the main thread makes as well."""
+        path.parent.joinpath(".here").write_bytes(b"")
+
+        def write():
+            temporary = path.with_name(f".saving-{next(self.saves)}.tmp")
+            temporary.write_bytes(data)
+            temporary.replace(path)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        path.parent.joinpath(".here").unlink()
+
+
+if __name__ == "__main__":
+    work(Numbers())

@@ -38,9 +38,8 @@ class TorchTrainer(Trainer):
         return buffer.getvalue()
 
 
-def work() -> None:
+def work(trainer: Trainer) -> None:
     """Speak the worker protocol."""
-    trainer = TorchTrainer()
     for line in sys.stdin:
         request = json.loads(line)
         if request["cmd"] == "stop":
@@ -56,4 +55,4 @@ def work() -> None:
 
 
 if __name__ == "__main__":
-    work()
+    work(TorchTrainer())
