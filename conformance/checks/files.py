@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.evidence.checkpoint import (
     Checkpoint,
     FaultKind,
+    Opaque,
     Scalar,
     Tensor,
     read_checkpoint,
@@ -167,7 +168,10 @@ class CheckpointFile:
 
 
 def number(value: object, contents: Checkpoint) -> float | None:
-    """A stored number as a Python one: a plain or NumPy number, or a tensor of one element."""
+    """A stored number as a Python one: plain, NumPy's, or a tensor or array of one element."""
+    if isinstance(value, Opaque) and value.name == "numpy.ndarray" and value.args:
+        element = value.args[-1]
+        value = element[0] if isinstance(element, list) and element else None
     if isinstance(value, Scalar):
         value = value.value
     elif isinstance(value, Tensor):

@@ -639,6 +639,49 @@ def test_numpy_scalars_load_exactly_if_torch_is_told_to_allow_them(
         }
 
 
+@pytest.mark.parametrize(
+    ("dtype", "shape", "element"),
+    [
+        ("<f4", (), [Scalar("float32", 3.5)]),
+        (">f4", (1,), [Scalar("float32", 3.5)]),
+        ("<f8", (1, 1), [Scalar("float64", 3.5)]),
+        ("<i8", (), [Scalar("int64", 3)]),
+        ("<f4", (2,), []),
+    ],
+)
+def test_the_element_of_a_numpy_array_that_has_one_is_kept(
+    dtype: str, shape: tuple[int, ...], element: list[Scalar], tmp_path: Path
+) -> None:
+    numpy = pytest.importorskip("numpy")
+    path = tmp_path / "array.pth"
+    torch.save({"w": numpy.full(shape, 3.5).astype(dtype)}, path)
+    checkpoint = read_checkpoint(path, allowed=TORCH_DEFAULT | NUMPY_DATA)
+    assert checkpoint.faults == ()
+    array = checkpoint.root["w"]
+    assert array.name == "numpy.ndarray"
+    assert array.args[-1] == element
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        row(number(1), row(), NONE, FALSE, text("x")),
+        row(number(1), row(number(1)), text("f4"), FALSE, text("x")),
+        row(number(1), text("x"), NONE, FALSE, text("x")),
+        row(number(1)),
+        NONE,
+    ],
+)
+def test_the_state_of_a_numpy_array_may_be_anything(state: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "array.pth"
+    empty = call(
+        "numpy._core.multiarray._reconstruct", name("numpy.ndarray") + row(number(0)) + text("b")
+    )
+    path.write_bytes(make_archive(b"\x80\x02" + empty + state + b"b."))
+    root = read_checkpoint(path, allowed=TORCH_DEFAULT | NUMPY_DATA).root
+    assert root.args[-1] == []
+
+
 def test_the_list_of_allowed_globals_is_torchs() -> None:
     unpickler = pytest.importorskip("torch._weights_only_unpickler")
     installed = set(unpickler._get_allowed_globals())

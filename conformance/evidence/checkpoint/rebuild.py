@@ -226,6 +226,8 @@ def build(machine: Machine, target: object, state: object) -> None:
 def _build_opaque(machine: Machine, target: Opaque, state: object) -> None:
     if target.name == "numpy.dtype":
         _build_dtype(machine, target, state)
+    elif target.name == "numpy.ndarray":
+        _build_array(machine, target, state)
     elif target.name in {"torch.Size", "torch.device"}:
         _build_plain(machine, state, has_dict=False)
     elif target.name in _KNOWN:
@@ -778,8 +780,24 @@ def _decode_scalar(code: str, order: str, data: bytes) -> object:
 
 
 def _numpy_array(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+    """An array that is still empty; the last argument takes the element of one that has one."""
     _arity(arguments, 3, 3)
-    return Opaque("numpy.ndarray", arguments)
+    return Opaque("numpy.ndarray", (*arguments, []))
+
+
+def _build_array(machine: Machine, target: Opaque, state: object) -> None:
+    """Keeps the element of an array that has just one, as the watermark of rl_games' SAC."""
+    if type(state) is not tuple or len(state) != 5:
+        return
+    _, shape, dtype, _, data = state
+    if type(shape) is not tuple or any(type(size) is not int or size != 1 for size in shape):
+        return
+    if not isinstance(dtype, Opaque) or dtype.name != "numpy.dtype" or not dtype.args:
+        return
+    element = target.args[-1] if target.args else None
+    if type(data) is bytes and type(element) is list:
+        order = machine.dtype_orders.get(dtype, "<")
+        element[:] = [_decode_scalar(str(dtype.args[0]), order, data)]
 
 
 _FUNCTIONS: dict[str, Callable[[Machine, tuple[Any, ...]], object]] = {
