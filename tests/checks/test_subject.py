@@ -10,8 +10,11 @@ import pytest
 from played import Played
 
 from conformance.checks import Options, Subject
+from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, load_profile
 from conformance.evidence.runs import scan_run
+from conformance.fixtures.events import event_file
+from conformance.fixtures.play import Session, play
 from conformance.mutants import defects
 
 
@@ -60,6 +63,61 @@ def test_the_name_is_the_caller_s_else_the_config_s_else_the_folder_s(subject):
 def test_a_time_stamp_is_taken_off_where_a_best_bears_the_rest(subject, profile, experiment, name):
     found = subject(bare(trained()), profile=profile, experiment=experiment)
     assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("summarised", "called", "name"),
+    [
+        (["Ant"], "Ant", "Ant"),
+        (["Ant"], "Bee", "Ant"),  # its best is misnamed
+        (["Ant", "Bee"], "Ant", "Ant"),
+        (["Ant", "Bee"], "Bee", "Bee"),
+        (["Ant", "Bee"], "Cat", "workspace"),
+        (["Ant", "Bee"], "Ant.part", "workspace"),  # a name in no spelling of the dialect
+        (["Ant", "Bee"], "last_Antep=3rew=1.0", "Ant"),
+        (["Ant", "Bee"], "last_Antep=03rew=1.0", "workspace"),  # its epoch is misprinted
+        ([], "Ant", "workspace"),
+    ],
+)
+def test_the_folder_of_the_event_files_tells_the_name_where_the_run_s_says_nothing(
+    subject, summarised, called, name
+):
+    trained_files = bare(trained())
+    log = next(data for path, data in trained_files.items() if "tfevents" in path)
+    files = {f"nn/{called}.pth": trained_files["nn/Ant.pth"], "runs/Cow_07-10-33-20/notes": b"x"}
+    for each in summarised:
+        files[f"runs/{each}_07-10-33-20/events.out.tfevents.1.host"] = log
+    found = subject(files, profile="rl_games-1.0", experiment="workspace")
+    source = (
+        "the folder's name" if name == "workspace" else "the name of the folder of its event files"
+    )
+    assert found.run_name == (name, source)
+
+
+def test_a_final_save_that_is_named_like_a_periodic_one_is_told_by_where_a_log_ends(tmp_path):
+    profile = load_profile("rl_games-sac-1.6")
+    run = play(
+        Settings("A", 2, None, 1),
+        [Session((1.0, 3.0, 2.0, 4.0, 2.5), max_epochs=5)],
+        profile=profile,
+    )
+    silent = ("summaries/events.out.tfevents.1700000009.host", event_file((), started=1.7e9 + 9))
+    early = ("nn/last_A_ep_3_rew_2.0.pth", run.periodic(2).data)
+    for number, (changed, expected) in enumerate(
+        (
+            (run, {2, 4}),
+            (run.with_other(*silent), {2, 4}),
+            (run.with_other(*early), {2, 3, 4}),
+        )
+    ):
+        folder = changed.write(tmp_path / str(number))
+        periodic = Subject(scan_run(folder), profile, Options()).periodic
+        assert {file.name.epoch for file in periodic} == expected
+        for config in profile.config:
+            (folder / config).unlink(missing_ok=True)
+        # What is saved at the end is then no proof of another save_freq.
+        unknown = Subject(scan_run(folder), profile, Options(name="A"))
+        assert {file.name.epoch for file in unknown.periodic} == expected
 
 
 def test_save_freq_is_the_caller_s_else_the_config_s_else_inferred(subject):
