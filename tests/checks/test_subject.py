@@ -229,3 +229,64 @@ def test_a_file_for_a_missing_periodic_save_is_not_taken_for_the_best(subject):
     del files["nn/Ant.pth"]
     files["nn/model.pth"] = files.pop("nn/last_Antep2rew2.0.pth")
     assert subject(files).best is None
+
+
+# --- what the log lacks ---------------------------------------------------------------------
+
+
+def restarted(*, first=3, size=6):
+    """A run of two sessions that saves in each epoch, and the log of the first one."""
+    trainer = Played("Ant", 1, size)
+    rewards = [float(epoch) for epoch in range(1, size + 1)]
+    trainer.run(rewards, last=first)
+    (log,) = (path for path in trainer.files if "tfevents" in path)
+    trainer.resume(f"last_Antep{first}rew{first}.0")
+    trainer.run(rewards)
+    return trainer, log
+
+
+def test_checkpoints_older_than_the_first_log_show_that_event_files_are_missing(subject):
+    trainer, log = restarted()
+    assert not subject(trainer.files).starts_before_the_log
+    rest = {path: data for path, data in trainer.files.items() if path != log}
+    assert subject(rest).starts_before_the_log
+    for epoch in (1, 2):  # that of epoch 3 is enough
+        del rest[f"nn/last_Antep{epoch}rew{epoch}.0.pth"]
+    assert subject(rest).starts_before_the_log
+    del rest["nn/last_Antep3rew3.0.pth"]  # epoch 4 was logged
+    assert not subject(rest).starts_before_the_log
+
+
+def test_so_does_one_of_the_first_epoch_alone(subject):
+    trainer, log = restarted(first=1)
+    del trainer.files[log]
+    assert subject(trainer.files).starts_before_the_log
+
+
+def test_a_log_that_begins_late_lacks_nothing_where_nothing_was_saved_before(subject):
+    trainer = Played("Ant", 1, 4)
+    trainer.run([None, 1.0, 2.0, 3.0])
+    assert not subject(trainer.files).starts_before_the_log
+
+
+def test_a_checkpoint_of_the_last_epoch_tells_that_the_log_stops_short(subject):
+    trainer, log = restarted()
+    assert subject(trainer.files).unlogged_end is None
+    trainer.relog([(4, 4.0), (5, 5.0)])
+    behind = subject(trainer.files)
+    assert behind.unlogged_end.epoch == 6
+    assert behind.sessions_are_unclear
+    torn = {**trainer.files, log: trainer.files[log][:-3]}  # a kill may have cut the other one too
+    assert subject(torn).unlogged_end is None
+    assert not subject(torn).sessions_are_unclear
+
+
+def test_a_stored_epoch_that_the_name_contradicts_tells_nothing_of_the_log(subject):
+    trainer = Played("Ant", 1, 4)
+    trainer.run([1.0, 2.0, 3.0, 4.0])
+    trainer.relog([(1, 1.0), (2, 2.0), (3, 3.0)])
+    assert subject(trainer.files).unlogged_end.epoch == 4
+    assert not subject(trainer.files).sessions_are_unclear  # there is one alone
+    trainer.files["nn/last_Antep3rew3.0.pth"] = trainer.files.pop("nn/last_Antep4rew4.0.pth")
+    del trainer.files["nn/Ant.pth"]
+    assert subject(trainer.files).unlogged_end is None
