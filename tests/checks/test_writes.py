@@ -157,8 +157,13 @@ def test_writing_the_best_twice_where_it_improved_is_no_rewrite(tmp_path):
         ("BEST-005", (1.0, NAN, 2.0, 3.0), 1, "P1 B P2 P3 P4 B"),
         ("BEST-005", (1.0, 2.0, 0.5, NAN, 3.0), 1, "P1 B P2 B P3 P4 P5"),
         ("BEST-005", (NAN, 1.0, 2.0), 1, "P1 P2 P3 B"),
+        # Two improvements in one slot: the NaN came before the first, or between them.
+        ("BEST-005", (1.0, NAN, 2.0, 3.0, 0.5, 4.0), 3, "B P3 P6 B"),
+        ("BEST-006", (1.0, 0.5, 2.0, NAN, 3.0, 4.0), 3, "B P3 P6 B"),
+        ("BEST-006", (1.0, 2.0), 1, "P1 P2"),  # nor was it ever
         ("BEST-001", (-5.0, 2.0), 1, "P1 P2 B"),  # as if it had started from 0
         ("BEST-001", (1.0, 2.0, 3.0), 1, "P1 P2 P3 B"),
+        ("BEST-001", (1.0, 0.5, 2.0, 3.0), 1, "P1 P2 P3 P4 B"),
     ],
 )
 def test_an_improvement_that_was_not_saved_at_once_is_blamed_on_its_cause(
