@@ -53,7 +53,7 @@ class Held:
         if self.state == "absent":
             return "nothing"
         if self.state == "torn":
-            return f"torn: {self.why}"
+            return f"torn: {self.why.removeprefix('torn: ')}"
         return f"epoch {self.epoch}" if self.epoch is not None else "whole"
 
 

@@ -20,7 +20,7 @@ _WORST_FIRST = ("fail", "lost", "not reached", "pass")
 _ORDER = (*FAULTS, HALF_KILL, POWER_CUT)
 _HEAD = ("save", "call", "fault", "left of the best", "verdict")
 _KILLS_HEAD = ("kills", "in a save", "left of the best", "others", "verdict")
-_WIDEST = 60
+_WIDEST = 96
 _MOST_ROWS = 40
 
 

@@ -142,6 +142,16 @@ def test_rl_games_loses_its_best_to_a_kill_and_to_a_full_disk():
     assert result.explanations[0] == "nn/Crash.pth is emptied, then written in place"
 
 
+@pytest.mark.slow
+def test_who_waits_for_a_failed_disk_for_ever_is_ended_and_told():
+    result = crash("python:crashing:Waits", max_points=9, time_limit=1.0)
+    waited = [each for each in result.played if each.why == "it did not end"]
+    assert waited
+    assert {each.verdict for each in waited} == {"fail"}
+    assert "INTEGRITY-003" in failing(result)
+    assert not any(each.verdict == "fail" for each in result.played if each.fault == KILL)
+
+
 # --- the other forms ----------------------------------------------------------------------------
 
 _IN_PLACE = """
