@@ -42,11 +42,26 @@ def exists_iff_improved(subject: Subject) -> Outcome:
     last = subject.history.last_epoch
     if last is not None and best.epoch is not None and best.epoch > last:
         return unobservable(f"the best is of epoch {best.epoch}, and the log ends at {last}")
-    history = subject.history
-    if best.epoch is not None and history.lags and not history.rewards_at(best.epoch):
-        return unobservable(f"epoch {best.epoch} is not logged: a killed session's log ends before")
+    if _may_be_unlogged(subject, best):
+        return unobservable(
+            f"a killed session that did not log epoch {best.epoch} may have written it"
+        )
     return failed(
         f"there is a best checkpoint, and {why}: none should have been written", [best.path]
+    )
+
+
+def _may_be_unlogged(subject: Subject, best: CheckpointFile) -> bool:
+    """Whether a killed session may have written the best and not logged its epoch any more."""
+    history, epoch, watermark = subject.history, best.epoch, best.watermark
+    if epoch is None:
+        return False
+    if history.lags and not history.rewards_at(epoch):
+        return True
+    return (
+        watermark is not None
+        and improves(watermark, max(subject.profile.initial_watermarks))
+        and subject.expectation.hides(history, epoch, watermark, best=True)
     )
 
 

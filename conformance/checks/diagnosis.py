@@ -104,7 +104,13 @@ def _diagnose_file(subject: Subject) -> Diagnosis:
     if _is_expected(subject, epoch, best.watermark):
         return _right_epoch(subject, best, epoch)
     found = _wrong_epoch(subject, best, epoch)
-    if found.blame is not None and subject.history.hides(epoch):
+    history = subject.history
+    silent = history.count > len(history.sessions)
+    hidden = (silent or history.repeats_rewards) and (
+        best.watermark is None
+        or subject.expectation.hides(history, epoch, best.watermark, best=True)
+    )
+    if found.blame is not None and hidden and history.hides(epoch):
         return Diagnosis(
             unknown=f"a killed session that did not log epoch {epoch} may have written it"
         )

@@ -8,8 +8,10 @@ only what is wrong under each.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from conformance.convention.oracle import Epoch, Settings, epochs, is_periodic
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from conformance.convention.profile import Profile
     from conformance.evidence.summaries import EventFile, Reward
 
-_MOST_STATES = 32
+_MOST_STATES, _FEWEST_STATES = 32, 4
+_MOST_EPOCHS = 200_000  # of all readings together; some 1 s
 
 
 class Start(str, Enum):
@@ -118,16 +121,18 @@ class History:
 
         The last session of a run that logged the training's last epoch went on to the end.
         """
-        if self.played or self._is_continued(session):
+        if self.played or self.is_continued(session):
             return False
         if session.index < len(self.sessions) - 1 or self.count > len(self.sessions):
             return True
         return max_epochs is not None and session.last < max_epochs
 
-    def _is_continued(self, session: Session) -> bool:
+    def is_continued(self, session: Session) -> bool:
         """Whether a later session goes on right where the log of this one alone ends."""
+        if any(session.last in earlier.rewards for earlier in self.sessions[: session.index]):
+            return False
         for later in self.sessions[session.index + 1 :]:
-            if later.first == session.last + 1:
+            if later.first == session.last + 1 and Start.FRESH not in later.starts:
                 return True
             if session.last in later.rewards:
                 return False
@@ -138,10 +143,25 @@ class History:
         return not self.played and (
             self.count > len(self.sessions)
             or any(
-                session.last < epoch and not self._is_continued(session)
-                for session in self.sessions
+                session.last < epoch and self.may_have_gone_on(session) for session in self.sessions
             )
         )
+
+    def may_have_gone_on(self, session: Session) -> bool:
+        """Whether a killed session may have reached epochs behind the end of its log.
+
+        Not if a later one goes on from its newest checkpoint. One that goes on behind the session's
+        best may have been resumed from that, and proves nothing of what came after it.
+        """
+        return not self.played and (
+            session.last == session.best_epoch or not self.is_continued(session)
+        )
+
+    @property
+    def repeats_rewards(self) -> bool:
+        """Whether a reward is logged twice: then equal rewards prove no common origin."""
+        logged = [reward for session in self.sessions for reward in session.rewards.values()]
+        return len(set(logged)) < len(logged)
 
     def covers(self, epoch: int) -> bool:
         """Whether no session can have reached the epoch without a log of it."""
@@ -328,6 +348,32 @@ class Expectation:
     bests: frozenset[Written | None]
     timelines: tuple[Timeline, ...]
 
+    def hides(self, history: History, epoch: int, watermark: float, *, best: bool = False) -> bool:
+        """Whether a killed session may have stored the watermark in an epoch that it did not log.
+
+        Its watermark never falls; with its best it rises. A session that was resumed from an
+        earlier epoch afterwards did not find that best.
+        """
+        if history.played:
+            return False
+        resumed = max(
+            (
+                session.index
+                for session in history.sessions
+                if best and session.first <= epoch and Start.FRESH not in session.starts
+            ),
+            default=0,
+        )
+        ends = (
+            reading[-1].after
+            for timeline in self.timelines[resumed:]
+            if timeline.session.last < epoch and history.may_have_gone_on(timeline.session)
+            for reading in timeline.readings
+        )
+        return history.count > len(history.sessions) or any(
+            improves(watermark, end) or (not best and same_reward(watermark, end)) for end in ends
+        )
+
 
 def expect(
     profile: Profile,
@@ -351,13 +397,21 @@ def expect(
     unlogged = tuple(stored)
     states: set[Written | None] = {None}
     timelines: list[Timeline] = []
+    watermarks: defaultdict[int, set[float]] = defaultdict(set)  # of all sessions so far, by epoch
+    most = _most_states(history)
     for session in history.sessions:
         following: set[Written | None] = set()
         readings: dict[float, tuple[Epoch, ...]] = {}
-        interrupted = history.may_be_interrupted(session, settings.max_epochs)
+        interrupted = _may_lack_its_last_best(history, session, settings)
+        # The checkpoint of the epoch before may know of a best that a kill kept from being saved,
+        # or that a later session replaced; other checkpoints of what was not logged any more.
+        logged = max((timeline.session.last for timeline in timelines), default=0)
+        before = frozenset(watermarks[session.first - 1]).union(
+            watermark for epoch, watermark in unlogged if logged < epoch < session.first
+        )
         for state in states:
             for watermark in _watermarks(
-                profile, session, timelines, state, unlogged, resume_resets=resume_resets
+                profile, session, before, state, unlogged, resume_resets=resume_resets
             ):
                 if watermark not in readings:
                     readings[watermark] = tuple(
@@ -368,7 +422,9 @@ def expect(
                 if improved and improved[-1].epoch == session.last and interrupted:
                     following.add(_written(session, improved[:-1], state))
         timelines.append(Timeline(session, tuple(readings.values())))
-        states = _newest_and_highest(following)
+        for at in chain.from_iterable(readings.values()):
+            watermarks[at.epoch].update((as_float32(at.before), as_float32(at.after)))
+        states = _newest_and_highest(following, most)
     return Expectation(frozenset(states), tuple(timelines))
 
 
@@ -379,22 +435,39 @@ def _written(session: Session, improved: list[Epoch], before: Written | None) ->
     return Written(session.index, improved[-1].epoch, improved[-1].reward)
 
 
-def _newest_and_highest(states: set[Written | None]) -> set[Written | None]:
+def _may_lack_its_last_best(history: History, session: Session, settings: Settings) -> bool:
+    """Whether the session may have ended before it saved the best of its last logged epoch.
+
+    Also where another one goes on from there: from the periodic checkpoint, which is written first.
+    """
+    if history.may_be_interrupted(session, settings.max_epochs):
+        return True
+    periodic = bool(settings.save_freq) and session.last % (settings.save_freq or 1) == 0
+    return periodic and not history.played and history.is_continued(session)
+
+
+def _most_states(history: History) -> int:
+    """How many readings are kept: fewer in a folder of many long sessions, each is played anew."""
+    logged = sum(len(session.rewards) for session in history.sessions)
+    return max(_FEWEST_STATES, min(_MOST_STATES, _MOST_EPOCHS // max(logged, 1)))
+
+
+def _newest_and_highest(states: set[Written | None], most: int) -> set[Written | None]:
     """Bound the readings of a folder with very many restarts; the likely ones stay."""
-    if len(states) <= _MOST_STATES:
+    if len(states) <= most:
         return states
     written = sorted(
         (state for state in states if state is not None),
         key=lambda state: (state.session, state.epoch),
     )
     highest = max(written, key=lambda state: state.reward)
-    return {highest, *written[1 - _MOST_STATES :]}
+    return {highest, *written[1 - most :]}
 
 
 def _watermarks(
     profile: Profile,
     session: Session,
-    earlier: list[Timeline],
+    before: frozenset[float],
     state: Written | None,
     unlogged: tuple[tuple[int, float], ...],
     *,
@@ -416,13 +489,13 @@ def _watermarks(
     if Start.RESUMED in session.starts:
         if resume_resets or not profile.resume_keeps_watermark:
             yield from initial
-        yield from _kept(profile, session, earlier, state, unlogged)
+        yield from _kept(profile, session, before, state, unlogged)
 
 
 def _kept(
     profile: Profile,
     session: Session,
-    earlier: list[Timeline],
+    before: frozenset[float],
     state: Written | None,
     unlogged: tuple[tuple[int, float], ...],
 ) -> Iterator[float]:
@@ -431,14 +504,7 @@ def _kept(
     kept = max(initial, state.reward) if state is not None else initial
     yield kept
     yield from _stored_before(profile, session, unlogged)
-    # The checkpoint of the epoch before may know of a best that a kill kept from being saved, or
-    # that a later session replaced.
-    before = (timeline.watermarks_at(session.first - 1) for timeline in earlier)
-    yield from (watermark for known in before for watermark in known if improves(watermark, kept))
-    logged = max((timeline.session.last for timeline in earlier), default=0)
-    for epoch, watermark in unlogged:
-        if logged < epoch < session.first and improves(watermark, kept):
-            yield watermark
+    yield from (watermark for watermark in before if improves(watermark, kept))
 
 
 def _stored_before(

@@ -21,7 +21,7 @@ from conformance.convention.names import (
     run_name_of,
     summarised_name,
 )
-from conformance.convention.oracle import Epoch, Settings, epochs
+from conformance.convention.oracle import Epoch, Settings, epochs, first_best_epoch
 from conformance.convention.profile import Kind, Profile, RewardForm
 from conformance.convention.rewards import as_float32, is_rounding_of, same_reward
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
@@ -293,12 +293,13 @@ class Subject:
         of `save_freq`.
         """
         epoch, freq = file.name.epoch, self._setting("save_freq").value
-        if epoch is None or file.name.flaws or not self._spells_finals_like_periodic:
+        if epoch is None or file.name.flaws or not self.spells_finals_like_periodic:
             return False
         return bool(freq is None or freq == 0 or epoch % freq) and epoch in self._ends
 
     @cached_property
-    def _spells_finals_like_periodic(self) -> bool:
+    def spells_finals_like_periodic(self) -> bool:
+        """Whether the name of a final save may read like a periodic one's."""
         finals = {
             (template.template, form)
             for template in self.profile.templates(Kind.FINAL)
@@ -392,7 +393,8 @@ class Subject:
         epoch, watermark = best.epoch, best.watermark
         expected = [written for written in self.expectation.bests if written is not None]
         limit = self.max_epochs.value
-        if history.hides(epoch) and (limit is None or epoch <= limit):
+        hidden = self.expectation.hides(history, epoch, watermark, best=True)
+        if hidden and (limit is None or epoch <= limit):
             return not any(
                 written.epoch == epoch and same_reward(written.reward, watermark)
                 for written in expected
@@ -567,11 +569,22 @@ class Subject:
 
     @cached_property
     def _stored_watermarks(self) -> tuple[tuple[int, float], ...]:
-        return tuple(
+        """The watermarks that a session may have found, with the epochs of their checkpoints."""
+        stored = [
             (file.epoch, file.watermark)
             for file in self.readable
             if file.epoch is not None and file.watermark is not None
+        ]
+        if self.profile.resume_takes_stored:
+            return tuple(stored)
+        # A periodic checkpoint at a new best may store the watermark from before it.
+        first = first_best_epoch(self.profile, self.settings)
+        named = (
+            (file.epoch, file.name.reward)
+            for file in self.periodic
+            if file.epoch is not None and file.epoch >= first and file.name.reward is not None
         )
+        return (*stored, *named)
 
     @cached_property
     def expectation(self) -> Expectation:

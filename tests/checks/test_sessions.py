@@ -1,0 +1,242 @@
+"""Folders of many sessions: none is blamed for what a kill explains, and one deviation is found."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from killed import Kill, Planned, chains, train
+
+from conformance.checks import audit
+from conformance.checks.explain import Reason
+from conformance.convention.names import format_name
+from conformance.convention.oracle import Settings
+from conformance.convention.profile import Kind, load_profile
+from conformance.convention.rules import Level, Verdict
+from conformance.evidence.runs import scan_run
+from conformance.fixtures.play import Session, play
+
+PROFILE = load_profile()
+many = settings(deadline=None, max_examples=60)
+
+
+def judged(folder):
+    return audit(scan_run(folder), PROFILE, explaining=True)
+
+
+def broken(report):
+    return {
+        finding.rule
+        for finding in report.findings
+        if finding.level is Level.MUST and finding.verdict in (Verdict.FAIL, Verdict.ERROR)
+    }
+
+
+def unexplained(report):
+    return [file for file in report.explanation.files if file.reason is Reason.UNEXPLAINED]
+
+
+def judge_chain(chain):
+    save_freq, sessions = chain
+    with tempfile.TemporaryDirectory() as root:
+        report = judged(train(Path(root), save_freq, sessions))
+    return broken(report), unexplained(report)
+
+
+@many
+@given(chains(killed=False))
+def test_whole_sessions_conform_and_are_explained(chain):
+    assert judge_chain(chain) == (set(), [])
+
+
+@many
+@given(chains(killed=False, late=True))
+def test_sessions_whose_first_episodes_take_long_conform_and_are_explained(chain):
+    """A fresh one that starts right behind a best by chance is no resumed one that lost it."""
+    assert judge_chain(chain) == (set(), [])
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=600)
+@given(chains())
+def test_killed_sessions_conform_and_are_explained(chain):
+    assert judge_chain(chain) == (set(), [])
+
+
+@pytest.mark.parametrize(
+    ("save_freq", "sessions"),
+    [
+        # Killed between the log and the save of the last epoch, then started anew.
+        (2, [Planned((3.0, 1.0, 2.0, 9.0), None, Kill(log=4)),
+             Planned((1.0, 2.0, 0.0, 0.0), None, None)]),
+        # All of a log is lost; its best is of an epoch that another session logged.
+        (0, [Planned((1.0, 5.0, 1.0, 4.0), None, None),
+             Planned((8.0, 1.0, 1.0, 1.0), None, Kill(epoch=2, lost=9))]),
+        # The only log is lost.
+        (2, [Planned((1.0, 0.0, 2.0, 3.0), None, Kill(epoch=3, lost=9))]),
+        # Killed between periodic and best; the resumed one knows the reward of its checkpoint.
+        (2, [Planned((1.0, 3.0, 0.0, 0.0), None, Kill(save=1)),
+             Planned((0.0, 0.0, 2.0, 1.0), "last", None)]),
+        # Resumed from a session that logged nothing.
+        (2, [Planned((1.0, 7.0, 0.0, 0.0), None, Kill(epoch=2, lost=9)),
+             Planned((0.0, 0.0, 2.0, 3.0), "last", None)]),
+        # Two sessions go on from one epoch, and only the second one's source reached it whole.
+        (2, [Planned((1.0, 2.0, 2.0, 4.0, 2.0, 6.0, 0.0), None, Kill(log=6)),
+             Planned((0.0, 0.0, 0.0, 0.0, 9.0, 0.0, 3.0), "last", None),
+             Planned((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0), "last", None)]),
+        # Resumed from its best, behind which it had saved what it did not log.
+        (1, [Planned((0.0, 0.0, 0.0), None, None),
+             Planned((1.0, 0.0, 0.0), None, Kill(epoch=2, lost=1)),
+             Planned((0.0, 1.0, 0.0), "best", None)]),
+        # Resumed behind the end of one session, from another one's checkpoint.
+        (3, [Planned((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), None, None),
+             Planned((0.0, 0.0, 0.0, 5.0, 0.0, 4.0, 0.0), "best", Kill(save=2)),
+             Planned((0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), "last", None)]),
+        # The checkpoint that it is resumed from stores the watermark from before its own reward.
+        (1, [Planned((0.0, 0.0, 0.0), None, Kill(save=1, lost=1)),
+             Planned((0.0, 0.0, 0.0), "last", None)]),
+        # Nothing logged improves, and a session without a log wrote the best.
+        (2, [Planned((math.nan, 0.0, 0.0), None, Kill(save=0, lost=1)),
+             Planned((0.0, 0.0, 0.0), None, Kill(log=2, lost=2))]),
+        # A session without a log replaced the best by its own, of a reward that was logged once.
+        (0, [Planned((0.0, 0.0, 0.0, 0.0), None, Kill(epoch=1)),
+             Planned((0.0, 1.0, 2.0, math.nan), None, None),
+             Planned((0.0, 0.0, 0.0, 0.0), None, Kill(epoch=1, lost=1))]),
+        # A fresh one whose first episodes take long starts behind one that did not save its end.
+        (1, [Planned((0.0,) * 7, None, Kill(log=6)),
+             Planned((0.0,) * 7, None, Kill(epoch=4)),
+             Planned((*[None] * 6, 0.0), None, None)]),
+    ],
+)  # fmt: skip
+def test_what_a_kill_explains_is_held_against_nobody(tmp_path, save_freq, sessions):
+    report = judged(train(tmp_path, save_freq, sessions))
+    assert (broken(report), unexplained(report)) == (set(), [])
+
+
+def test_a_single_session_that_logged_its_end_saved_it_too(tmp_path):
+    """The near miss: nothing tells that it was killed, and a lost save looks the same."""
+    run = play(Settings("A", 2, 4), [Session((3.0, 1.0, 2.0, 0.0))])
+    assert broken(judged(run.without(run.periodic(4)).write(tmp_path))) == {"CADENCE-002"}
+
+
+# --- one deviation ----------------------------------------------------------------------------
+
+rewards = st.lists(
+    st.floats(-1e6, 1e6, width=32).map(lambda value: round(value, 2)),
+    min_size=12,
+    max_size=12,
+    unique=True,
+)
+
+
+@st.composite
+def runs(draw):
+    """A run of whole sessions, resumed where the last one ended or fresh, of rewards all different.
+
+    Returns it with the epochs of its last session.
+    """
+    told = [draw(rewards) for _ in range(draw(st.integers(1, 3)))]
+    assume(len({value for part in told for value in part}) == 12 * len(told))
+    sessions, epoch = [], 0
+    for number, part in enumerate(told):
+        resumed = bool(number) and epoch < 12 and draw(st.booleans())
+        first = epoch + 1 if resumed else 1
+        # The last session reaches the end of the training, so that its log is whole.
+        last = 12 if number == len(told) - 1 else draw(st.integers(first, 12))
+        sessions.append(Session(tuple(part[first - 1 : last]), first=first, resumed=resumed))
+        epoch = last
+    run = play(Settings("A", draw(st.integers(1, 4)), 12), sessions)
+    return run, len(sessions) - 1, sessions[-1]
+
+
+def periodic(run, session):
+    return [f for f in run.checkpoints.values() if f.kind is Kind.PERIODIC and f.session == session]
+
+
+def found(run):
+    with tempfile.TemporaryDirectory() as root:
+        return judged(run.write(Path(root)))
+
+
+@many
+@given(runs(), st.data())
+def test_a_due_file_that_is_gone_is_missed(drawn, data):
+    run, session, _ = drawn
+    files = periodic(run, session)
+    assume(files)
+    assert broken(found(run)) == set()
+    gone = data.draw(st.sampled_from(files))
+    assert broken(found(run.without(gone))) == {"CADENCE-002"}
+
+
+@many
+@given(runs(), st.data())
+def test_a_best_rewritten_from_a_worse_epoch_is_found(drawn, data):
+    run, session, last = drawn
+    best = run.best
+    assume(best.session == session)
+    others = [epoch for epoch in last.known if epoch != best.epoch]
+    assume(others)
+    epoch = data.draw(st.sampled_from(others))
+    wrong = run.storing(best, epoch=epoch, last_mean_rewards=last.known[epoch])
+    report = found(wrong)
+    (rule,) = broken(report)
+    assert rule in {"BEST-002", "BEST-004", "BEST-006", "BEST-008"}
+    assert [file.path for file in unexplained(report)] == ["nn/A.pth"]
+
+
+@many
+@given(runs(), st.data(), st.integers(1, 20))
+def test_a_renamed_epoch_is_found(drawn, data, by):
+    run, session, last = drawn
+    files = periodic(run, session)
+    assume(files)
+    file = data.draw(st.sampled_from(files))
+    name = format_name(
+        PROFILE, Kind.PERIODIC, "A", epoch=file.epoch + by, reward=last.known[file.epoch]
+    )
+    report = found(run.renamed(file, name))
+    assert "NAME-006" in broken(report)
+    assert [other.path for other in unexplained(report)] == [f"nn/{name}"]
+
+
+@many
+@given(runs(), st.data())
+def test_another_reward_in_a_name_is_found_where_every_session_logged_the_epoch(drawn, data):
+    run, session, last = drawn
+    files = periodic(run, session)
+    assume(files)
+    file = data.draw(st.sampled_from(files))
+    name = format_name(
+        PROFILE, Kind.PERIODIC, "A", epoch=file.epoch, reward=last.known[file.epoch] + 7.25e6
+    )
+    changed = run.renamed(file, name)
+    report = found(changed)
+    # Where an earlier session's log ends before, it may have gone on and been killed.
+    sure = all(
+        any(s.tag == "rewards/iter" and s.step == file.epoch for s in log.scalars)
+        for log in run.logs
+    )
+    if sure:
+        assert broken(report) & {"SUMMARY-002", "CADENCE-002", "NAME-005"}
+        assert [other.path for other in unexplained(report)] == [f"nn/{name}"]
+
+
+@many
+@given(runs(), st.data())
+def test_a_copy_is_told_to_be_one(drawn, data):
+    run, session, _ = drawn
+    files = periodic(run, session)
+    assume(files)
+    file = data.draw(st.sampled_from(files))
+    path = file.path.replace(".pth", " (1).pth")
+    copied = run.with_checkpoint(run.moved(file, path).checkpoints[path])
+    report = found(copied)
+    assert {"NAME-005", "NAME-007"} & broken(report)
+    told = {other.path: other for other in report.explanation.files}
+    assert told[path].reason is Reason.DUPLICATE
+    assert session + 1 in told[path].sessions
