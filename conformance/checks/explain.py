@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING
 
 from conformance.checks import weights
@@ -19,7 +20,12 @@ from conformance.checks.diagnosis import diagnose
 from conformance.checks.files import is_temporary
 from conformance.checks.history import Start, is_unreadable
 from conformance.convention.oracle import is_periodic
-from conformance.convention.profile import Kind
+from conformance.convention.profile import (
+    DEFAULT_PROFILE,
+    Kind,
+    builtin_layouts,
+    load_profile,
+)
 from conformance.convention.rewards import improves, is_rounding_of, reward_text, same_reward
 from conformance.convention.rules import Verdict
 from conformance.evidence.checkpoint import MISSING, FaultKind
@@ -85,6 +91,8 @@ class ExplainedSession:
         last: the last one.
         starts: `fresh`, `resumed`, or both where the log leaves that open.
         files: names of its event files, in sequence.
+        missing: saves that its log proves due, that nothing replaced, that no rule judges, and
+            that are not there, a phrase each.
     """
 
     number: int
@@ -92,6 +100,7 @@ class ExplainedSession:
     last: int
     starts: tuple[str, ...]
     files: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,7 @@ def explain(subject: Subject) -> Explanation:
             session.last,
             tuple(start.value for start in Start if start in session.starts),
             session.files,
+            tuple(explainer.missing(session)),
         )
         for session in subject.history.sessions
     )
@@ -189,6 +199,48 @@ class _Explainer:
                 yield ExplainedFile(entry.relative, Reason.CONFIG, (), None, "the run's settings")
             else:
                 yield _other(entry)
+
+    def missing(self, session: Session) -> Iterator[str]:
+        """What the run's last session was due to write at its end and did not: final and latest.
+
+        Nothing later can have replaced these; no rule asks for them.
+        """
+        subject, history = self._subject, self._subject.history
+        last = history.usable and session is history.sessions[-1]
+        if not last or history.may_be_interrupted(session, subject.max_epochs.value):
+            return
+        due = self._final_due(session)
+        written = [file for file in subject.checkpoints if due in file.epochs]
+        kinds = {file.name.kind for file in written}
+        spelled = {template.template for template in subject.profile.templates(Kind.FINAL)}
+        alike = spelled & {template.template for template in subject.profile.templates(Kind.LATEST)}
+        # Some dialects spell it like the latest one, or like the periodic one of that epoch.
+        shared = alike or (Kind.PERIODIC in kinds and subject.spells_finals_like_periodic)
+        if due is not None and Kind.FINAL not in kinds and not shared:
+            yield f"the final save of epoch {due}"
+        latest = self._latest_due(session)
+        if latest is not None and not any(
+            file.name.kind is Kind.LATEST for file in subject.checkpoints
+        ):
+            yield f"the latest save, of epoch {latest}"
+
+    def _final_due(self, session: Session) -> int | None:
+        """The epoch in which the session reached its end, where the dialect saves then."""
+        profile, limit = self._subject.profile, self._subject.max_epochs.value
+        if limit is None or profile.final_at == "never":
+            return None
+        due = limit + (profile.final_at == "epoch > max_epochs")
+        return due if session.last >= due else None
+
+    def _latest_due(self, session: Session) -> int | None:
+        """The last epoch in which the session saved its latest checkpoint, where that is known."""
+        profile, freq = self._subject.profile, self._subject.save_freq.value
+        if not freq or not profile.templates(Kind.LATEST):
+            return None
+        first = 1 if Kind.LATEST in profile.unrewarded else session.first
+        multiple = session.last - session.last % freq
+        found = [epoch for epoch in (multiple, self._final_due(session)) if epoch]
+        return max((epoch for epoch in found if epoch >= first), default=None)
 
     # --- event files ------------------------------------------------------------------------
 
@@ -336,6 +388,8 @@ class _Explainer:
                 return f"reached a new best in epoch {at.epoch}: no periodic checkpoint is due"
         if kind is Kind.FINAL and at.epoch != session.last:
             return f"went on to epoch {session.last}"
+        if kind is Kind.LATEST and (later := self._saved_over(session, at.epoch)) is not None:
+            return later
         watermark = file.watermark
         stored = {value for reading in readings for value in (reading.before, reading.after)}
         if watermark is not None and not any(same_reward(value, watermark) for value in stored):
@@ -345,6 +399,19 @@ class _Explainer:
                 f"had the watermark {reward_text(at.before)} in epoch {at.epoch}, and the file"
                 f" stores {reward_text(watermark)}"
             )
+        return None
+
+    def _saved_over(self, session: Session, epoch: int) -> str | None:
+        """Who saved the latest checkpoint again after this epoch of the session; None: nobody."""
+        history, limit = self._subject.history, self._subject.max_epochs.value
+        latest = self._latest_due(session)
+        lost = latest == session.last and history.may_be_interrupted(session, limit)
+        if latest is not None and epoch < latest and not lost:
+            return f"saved epoch {latest} over it"
+        for other in history.sessions[session.index + 1 :]:
+            later = self._latest_due(other)
+            if later is not None and not history.may_be_interrupted(other, limit):
+                return f"wrote it before session {other.index + 1} saved epoch {later} over it"
         return None
 
     def _unrewarded_by(self, kind: Kind, epoch: int) -> _Match | None:
@@ -473,9 +540,26 @@ def _unexplained(file: CheckpointFile, epoch: int | None, evidence: str) -> Expl
     return ExplainedFile(file.path, Reason.UNEXPLAINED, (), epoch, evidence)
 
 
+@cache
+def _configs() -> frozenset[str]:
+    """The paths of the config file in every layout."""
+    names = (DEFAULT_PROFILE, *(f"{DEFAULT_PROFILE}+{layout}" for layout in builtin_layouts()))
+    return frozenset(path for name in names for path in load_profile(name).config)
+
+
+@cache
+def _config_folders() -> frozenset[str]:
+    """The folders that hold nothing but settings: IsaacLab keeps the task's there too."""
+    return frozenset(path.rpartition("/")[0] for path in _configs()) - {""}
+
+
 def _other(entry: Entry) -> ExplainedFile:
-    """A file that is neither checkpoint nor config, nor an event file where those belong."""
+    """A file that is neither checkpoint nor the run's config, nor an event file in its place."""
     path = entry.relative
+    if path in _configs() or (entry.folder and entry.folder in _config_folders()):
+        return ExplainedFile(
+            path, Reason.CONFIG, (), None, "settings, which this profile does not read"
+        )
     if is_temporary(entry.name):
         return ExplainedFile(path, Reason.TEMPORARY, (), None, "its name says so")
     if is_event_file_name(entry.name):

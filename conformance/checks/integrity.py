@@ -36,7 +36,7 @@ def archives_are_whole(subject: Subject) -> Outcome:
         return failed_files(wrong, " is damaged:")
     if unread:
         path, reason = next(iter(unread.items()))
-        return unobservable(f"{path!a} cannot be read: {reason}", unread)
+        return unobservable(f"{path!a} {reason}", unread)
     if unchecked:
         return unobservable(
             f"{len(unchecked)} archive(s) were written without CRC-32 (INTEGRITY-004)", unchecked

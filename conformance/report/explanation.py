@@ -25,10 +25,11 @@ def told(explanation: Explanation) -> str:
 
 
 def told_session(session: ExplainedSession) -> str:
-    """One line on a session: its epochs, how it began, its logs."""
+    """One line on a session: its epochs, how it began, its logs, what it lacks."""
     span = f"epochs {session.first} to {session.last}"
     starts, files = " or ".join(session.starts), ", ".join(session.files)
-    return f"session {session.number}: {span}, {starts}, logged in {files}"
+    missing = f"; due and not there: {' and '.join(session.missing)}" if session.missing else ""
+    return f"session {session.number}: {span}, {starts}, logged in {files}{missing}"
 
 
 def cells(file: ExplainedFile) -> tuple[str, str, str, str, str]:
@@ -76,6 +77,7 @@ def _run(path: str, explanation: Explanation) -> dict[str, Any]:
                 "last": session.last,
                 "starts": list(session.starts),
                 "files": list(session.files),
+                "missing": list(session.missing),
             }
             for session in explanation.sessions
         ],

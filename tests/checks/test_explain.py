@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conformance.checks.explain import Reason, explain
 from conformance.checks.subject import Options, Subject
 from conformance.convention.oracle import Settings
-from conformance.convention.profile import load_profile
+from conformance.convention.profile import Kind, builtin_profiles, load_profile
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.play import Session, play
 from conformance.fixtures.run import Link
@@ -21,9 +21,9 @@ ONE = play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, 4.0))])
 TWO = play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, 2.5)), Session((1.0, 7.0, 5.0, 6.0))])
 
 
-def explained(run, root, profile="isaacgymenvs"):
+def explained(run, root, profile="isaacgymenvs", options=None):
     folder = run if hasattr(run, "exists") else run.write(root)
-    return explain(Subject(scan_run(folder), load_profile(profile), Options()))
+    return explain(Subject(scan_run(folder), load_profile(profile), options or Options()))
 
 
 def rows(run, root, profile="isaacgymenvs"):
@@ -202,6 +202,99 @@ def test_a_file_that_is_no_checkpoint_and_one_of_a_wrong_name_are_unexplained(tm
     assert found["nn/last_Aep2rew3.0.pth"][0] == "unexplained"
     assert found["summaries/events.out.tfevents.5.host.5.0"][0] == "unexplained"
     assert found["nn/model.pth"][0] == "unexplained"
+
+
+# --- the end of a training: no rule asks for its saves ----------------------------------------
+
+ENDING = [
+    name
+    for name in builtin_profiles()
+    if load_profile(name).templates(Kind.FINAL) and name != "ase"
+]
+AT_END = Options(None, 2, 6, 0)
+
+
+def ended(name, *kinds, sessions=1):
+    """A run that trained to its end, and the same without these checkpoints of its last epoch."""
+    profile = load_profile(name)
+    late = profile.final_at == "epoch > max_epochs"
+    rewards = (1.0, 2.0, 3.0, 2.5, 2.0, 1.5, *((1.25,) if late else ()))
+    whole = play(
+        Settings("A", 2, 6, save_best_after=0), [Session(rewards)] * sessions, profile=profile
+    )
+    last = [f for f in whole.checkpoints.values() if f.epoch == len(rewards)]
+    return whole, whole.without(*(file for file in last if file.kind in kinds))
+
+
+def lacks(run, root, name, options=AT_END):
+    return [session.missing for session in explained(run, root, name, options).sessions]
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_a_final_save_that_is_due_and_not_there_is_told(tmp_path, name):
+    whole, cut = ended(name, Kind.FINAL)
+    epoch = 7 if load_profile(name).final_at == "epoch > max_epochs" else 6
+    assert lacks(whole, tmp_path / "whole", name) == [()]
+    assert lacks(cut, tmp_path / "cut", name) == [(f"the final save of epoch {epoch}",)]
+
+
+@pytest.mark.parametrize("name", ["rl_games-1.5", "amp"])
+def test_a_final_save_is_not_missed_before_the_end_or_of_an_unknown_one(tmp_path, name):
+    _, cut = ended(name, Kind.FINAL)
+    assert lacks(cut, tmp_path / "a", name, Options(None, 2, 9, 0)) == [()]
+    assert lacks(cut.unconfigured(), tmp_path / "b", name, Options(None, 2, None, 0)) == [()]
+
+
+def test_an_earlier_session_s_final_save_may_have_been_replaced_or_cleaned(tmp_path):
+    whole, cut = ended("rl_games-1.5", Kind.FINAL, sessions=2)
+    assert lacks(whole, tmp_path / "whole", "rl_games-1.5") == [(), ()]
+    assert lacks(cut, tmp_path / "cut", "rl_games-1.5") == [(), ("the final save of epoch 6",)]
+
+
+def test_the_latest_is_missed_and_an_old_one_is_unexplained(tmp_path):
+    whole, cut = ended("ase", Kind.LATEST, Kind.FINAL)
+    assert lacks(whole, tmp_path / "whole", "ase") == [()]
+    assert lacks(cut, tmp_path / "cut", "ase") == [("the latest save, of epoch 7",)]
+    (latest,) = (file for file in whole.checkpoints.values() if file.path == "nn/A.pth")
+    old = explained(whole.storing(latest, epoch=4), tmp_path / "old", "ase", AT_END)
+    told = next(file for file in old.files if file.path == latest.path)
+    assert told.reason is Reason.UNEXPLAINED
+    assert told.evidence == "session 1 saved epoch 7 over it"
+
+
+def test_the_latest_is_the_last_session_s(tmp_path):
+    profile = load_profile("ase")
+    sessions = [Session((1.0, 2.0, 3.0, 2.5, 2.0)), Session((5.0, 6.0, 7.0))]
+    run = play(Settings("A", 2, 9, save_best_after=0), sessions, profile=profile)
+    found = explained(run, tmp_path / "run", "ase", Options(None, 2, 9, 0))
+    assert {file.path: file.sessions for file in found.files}["nn/A.pth"] == (2,)
+
+
+def test_settings_of_another_layout_are_config(tmp_path):
+    run = ONE.with_other("params/agent.yaml", b"x: 1").with_other("params/env.yaml", b"x: 1")
+    run = run.with_other("params/deep/env.yaml", b"x").with_other("other/agent.yaml", b"x")
+    found = {path: reason for path, (reason, _, _) in rows(run, tmp_path).items()}
+    assert found["params/agent.yaml"] == found["params/env.yaml"] == "config"
+    assert found["params/deep/env.yaml"] == found["other/agent.yaml"] == "foreign"
+    isaaclab = play(
+        Settings("A", 2, 2, 0), [Session((1.0, 2.0))], profile=load_profile("rl_games-1.6+isaaclab")
+    )
+    told = explained(isaaclab, tmp_path / "lab", "rl_games-1.6+isaaclab").files
+    assert [(file.path, file.evidence) for file in told if file.reason is Reason.CONFIG] == [
+        ("params/agent.yaml", "the run's settings")
+    ]
+
+
+@pytest.mark.parametrize("name", ["amp", "ase", "rl_games-sac"])
+def test_saves_before_any_reward_is_logged_are_explained(tmp_path, name):
+    late = load_profile(name).final_at == "epoch > max_epochs"
+    rewards = (None, None, None, 1.0, 2.0, 3.0, *((2.5,) if late else ()))
+    run = play(Settings("A", 2, 6, 0), [Session(rewards)], profile=load_profile(name))
+    told = explained(run, tmp_path, name, AT_END)
+    assert told.explained == len(told.files)
+    early = [file for file in told.files if file.epoch == 2]
+    assert early
+    assert all("no episode had finished" in file.evidence for file in early)
 
 
 rewards = st.lists(
