@@ -282,8 +282,6 @@ def _from_a_higher_watermark(
     rewards = {at.epoch: at.reward for at in reading}
     due = [slot[0].epoch for slot in slots[1:]]
     for at in reading:
-        if not at.improved:
-            continue
         other = tuple(epochs(subject.profile, subject.settings, rewards, watermark=at.reward))
         last = next((later.epoch for later in reversed(other) if later.improved), None)
         if last is None or subject.best is None or subject.best.epoch != last:

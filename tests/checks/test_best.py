@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from played import Played
@@ -43,15 +44,17 @@ def test_without_a_stored_epoch_the_weights_tell_it(judge):
         assert judge(trainer)[0] == rules
 
 
-@pytest.mark.parametrize("save_freq", [0, 1])
-def test_without_a_log_a_best_is_due_only_where_a_name_says_so(tmp_path, save_freq):
+@pytest.mark.parametrize(("save_freq", "late"), [(0, False), (1, False), (1, True)])
+def test_without_a_log_a_best_is_due_only_where_a_name_says_so(tmp_path, save_freq, late):
+    """Nor then, where the dialect may save no best before some epoch."""
+    profile = replace(load_profile(), has_save_best_after=late)
     trainer = Played("A", save_freq, 2)
     trainer.run([1.0, 2.0])
     trainer.relog([])
     trainer.files.pop("config.yaml")
-    found = audit(scan_run(trainer.write(tmp_path)), load_profile()).findings
+    found = audit(scan_run(trainer.write(tmp_path)), profile).findings
     (verdict,) = (finding.verdict for finding in found if finding.rule == "BEST-001")
-    assert verdict is (Verdict.PASS if save_freq else Verdict.UNOBSERVABLE)
+    assert verdict is (Verdict.PASS if save_freq and not late else Verdict.UNOBSERVABLE)
 
 
 @pytest.mark.parametrize(("rewards", "open_"), [([1.0, 3.0, 2.0], False), ([3.0, 1.0, 3.0], True)])

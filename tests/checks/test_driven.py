@@ -150,6 +150,7 @@ EARLY = {1: 0.5, 2: 1.5}
         (HALVES, [told(1, 0.5), told(2, 3.0)], False),
         (HALVES, [], False),
         (HALVES, [told(2, 3.0, flaws=("a misprint",))], False),
+        (HALVES, [told(2, 1.5, flaws=("a misprint",))], False),
         # It ended before its time.
         (EARLY, [], True),
         (EARLY, [told(2, 3.0)], False),

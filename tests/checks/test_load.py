@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections import OrderedDict
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import torch
 
 from conformance.checks import Options, audit
 from conformance.checks.files import is_temporary
+from conformance.checks.model import strict_load_error
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
@@ -236,6 +238,16 @@ def test_a_model_is_not_held_against_a_file_that_does_not_load(verdicts):
     run = ordinary().each(lambda run, file: run.storing(file, last_mean_rewards=numpy_scalar(2.0)))
     found = verdicts(run, model=Policy)
     assert (found["LOAD-001"], found["LOAD-004"]) == (FAIL, UNKNOWN)
+
+
+def test_nothing_in_a_file_is_executed_that_a_model_is_held_against(tmp_path):
+    """Other checks keep such files away; this one does not rely on them."""
+    run = ordinary()
+    ran = tmp_path / "ran"
+    run = run.storing(run.best, hook=Call(Global("posix", "system"), (f"touch {ran}",)))
+    with pytest.raises(pickle.UnpicklingError):
+        strict_load_error(Policy, run.write(tmp_path) / run.best.path, frozenset())
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("change", ["damaged", "forbidden", "without a model"])

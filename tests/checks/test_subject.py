@@ -65,6 +65,14 @@ def test_a_time_stamp_is_taken_off_where_a_best_bears_the_rest(subject, profile,
     assert found.name == name
 
 
+def test_a_save_that_was_due_anyway_is_periodic_also_at_the_end_of_the_log(tmp_path):
+    profile = load_profile("rl_games-sac-1.6")
+    session = Session((1.0, 3.0, 2.0, 4.0), max_epochs=4)
+    folder = play(Settings("A", 2, None, 1), [session], profile=profile).write(tmp_path)
+    periodic = Subject(scan_run(folder), profile, Options()).periodic
+    assert {file.name.epoch for file in periodic} == {2, 4}
+
+
 @pytest.mark.parametrize(
     ("summarised", "called", "name"),
     [
@@ -118,6 +126,15 @@ def test_a_final_save_that_is_named_like_a_periodic_one_is_told_by_where_a_log_e
         # What is saved at the end is then no proof of another save_freq.
         unknown = Subject(scan_run(folder), profile, Options(name="A"))
         assert {file.name.epoch for file in unknown.periodic} == expected
+
+
+def test_where_the_dialect_keeps_its_runs_in_folders_of_dates_the_path_tells_the_name(subject):
+    found = subject(
+        bare(trained()), profile="rl_games-1.6+isaaclab", experiment="Ant/2024-01-02_10-11-12"
+    )
+    assert found.run_name == ("Ant", "the path of the run's folder")
+    other = subject(bare(trained()), profile="rl_games-1.6+isaaclab", experiment="Ant/some_day")
+    assert other.name == "some_day"
 
 
 def test_save_freq_is_the_caller_s_else_the_config_s_else_inferred(subject):

@@ -164,6 +164,7 @@ def test_writing_the_best_twice_where_it_improved_is_no_rewrite(tmp_path):
         ("BEST-001", (-5.0, 2.0), 1, "P1 P2 B"),  # as if it had started from 0
         ("BEST-001", (1.0, 2.0, 3.0), 1, "P1 P2 P3 B"),
         ("BEST-001", (1.0, 0.5, 2.0, 3.0), 1, "P1 P2 P3 P4 B"),
+        ("BEST-001", (1.0, 2.0, 3.0, 0.5), 1, "P1 P2 P3 B P4"),
     ],
 )
 def test_an_improvement_that_was_not_saved_at_once_is_blamed_on_its_cause(
