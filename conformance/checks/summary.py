@@ -138,7 +138,7 @@ def _played_other_rewards(subject: Subject) -> bool:
 
 def _nothing_logged(subject: Subject) -> Outcome:
     tags = sorted(set().union(*(file.tags for file in subject.event_files)))
-    numbered = [file for file in subject.checkpoints if file not in subject.unrewarded]
+    numbered = [file for file in subject.checkpoints if not _needs_no_reward(subject, file)]
     if subject.was_killed_unlogged:
         return unobservable(
             "no event file logs anything, and no checkpoint is of the last epoch: a session that is"
@@ -152,6 +152,16 @@ def _nothing_logged(subject: Subject) -> Outcome:
             tags=tags[:50],
         )
     return unobservable("no reward is logged and nothing was saved: no episode may have finished")
+
+
+def _needs_no_reward(subject: Subject, file: CheckpointFile) -> bool:
+    """Whether the dialect writes such a file before any episode has finished too.
+
+    Where its names carry a reward, that of such a file is -inf.
+    """
+    if file in subject.unrewarded:
+        return True
+    return file.name.kind in subject.profile.unrewarded and not file.name.reward_text
 
 
 # Where the best shows a wrong watermark, the periodic checkpoints repeat what it shows.

@@ -163,6 +163,18 @@ def test_what_wrote_a_run_is_always_among_what_fits(name, data, save_freq):
     assert report.verdict == "conforms", choice.told
 
 
+@pytest.mark.parametrize("name", ["amp", "ase", "rl_games-1.6", "rl_games-sac"])
+def test_a_run_in_which_no_episode_finished_is_not_blamed_for_its_log(tmp_path, name):
+    """Its saves are due all the same, and nothing says that a reward was there to log."""
+    profile = load_profile(name)
+    late = profile.final_at == "epoch > max_epochs"
+    run = play(Settings("A", 2, 6, 0), [Session((None,) * (6 + late))], profile=profile)
+    assert any(file.kind is not Kind.BEST for file in run.checkpoints.values())
+    report = audit(scan_run(run.write(tmp_path)), profile)
+    assert {found.rule for found in report.findings if found.verdict.value == "fail"} == set()
+    assert report.verdict == "incomplete"
+
+
 # --- one deviation is found and named under the chosen profile ------------------------------
 
 
