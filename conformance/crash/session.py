@@ -134,11 +134,13 @@ def run_crash(
             session = _Session(stage, profile, workspace.base, name or _EXPERIMENT, durable)
             session.settings(save_freq, max_epochs)
             session.record()
+            form = trainer.partition(":")[0]
             # A worker that numbers its temporary files goes on counting from session to session.
             if points(session.recording, session.again)[1] and stage.start_anew():
+                form = "command"  # as slow
                 session.notes.clear()
                 session.record()
-            most = max_points or MAX_POINTS[trainer.partition(":")[0]]
+            most = max_points or MAX_POINTS[form]
             return session.result(trainer, most, progress)
 
 
