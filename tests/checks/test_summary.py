@@ -220,7 +220,9 @@ def test_rewards_under_another_axis_are_a_fault_although_nothing_was_saved(judge
     class Logs(mutants.Trainer):
         def add_scalars(self, scalars):
             super().add_scalars(
-                Scalar(each.wall_time, tag, each.step, each.value) for each in scalars
+                Scalar(each.wall_time, logged, each.step, each.value)
+                for each in scalars
+                for logged in (tag, "info/epochs")
             )
 
     played = trained([1.0, 2.0], 0, trainer=Logs)
