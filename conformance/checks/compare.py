@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from conformance.checks.names import UNSAFE
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import reward_text, same_reward
 from conformance.convention.safe_globals import TORCH_DEFAULT
@@ -28,6 +29,7 @@ _MOST_SHOWN = 4
 _WRAPPERS = ("module.", "_orig_mod.")
 _OPTIMIZER = "optimizer"
 _SETTING = "a setting"
+_NUMBERED = (Kind.PERIODIC, Kind.FINAL, Kind.WIN)
 _Place = tuple[Kind, "int | None"]
 
 
@@ -81,6 +83,7 @@ def compare(first: Subject, second: Subject) -> Comparison:
     apart = _apart(a, b)
     found = [
         *_names(a, b),
+        *_trips_names(a, b),
         *_files(a, b),
         *_stored_epochs(a, b, apart),
         *_rewards(a, b, apart),
@@ -170,6 +173,36 @@ def _names(a: _Side, b: _Side) -> Iterator[Difference]:
         )
 
 
+def _trips_names(a: _Side, b: _Side) -> Iterator[Difference]:
+    """Names of B that trip what takes the names of A as they come."""
+    unsafe = [file.entry.name for file in b.places.values() if UNSAFE.search(file.entry.name)]
+    if unsafe and not any(UNSAFE.search(file.entry.name) for file in a.places.values()):
+        yield Difference(
+            Severity.MISLEADS,
+            "names",
+            f"{len(unsafe)} name(s) of B trip a shell, a glob or a Hydra override, none of A does:"
+            f" {_shown(unsafe)}",
+            "a glob finds them not, an override is read as something else",
+        )
+    odd = [
+        file.entry.name for (kind, _), file in b.places.items() if kind in _NUMBERED and _odd(file)
+    ]
+    if odd and not any(kind in _NUMBERED and _odd(file) for (kind, _), file in a.places.items()):
+        yield Difference(
+            Severity.MISLEADS,
+            "names",
+            f"{len(odd)} name(s) of B tell a reward that reads as no finite number, none of A does:"
+            f" {_shown(odd)}",
+            "what ranks by the rewards in names fails on them, or ranks them wrongly",
+        )
+
+
+def _odd(file: CheckpointFile) -> bool:
+    """Whether a consumer that reads the name's reward with `float` gets none, or one to fear."""
+    text = file.name.reward_text
+    return bool(text) and (file.name.rounds or text in ("nan", "inf", "-inf"))
+
+
 def _files(a: _Side, b: _Side) -> Iterator[Difference]:
     for kind in (Kind.BEST, Kind.LATEST):
         here, there = (kind, None) in a.places, (kind, None) in b.places
@@ -179,8 +212,32 @@ def _files(a: _Side, b: _Side) -> Iterator[Difference]:
         elif there and not here:
             what = f"B has a {kind.value} checkpoint, A none"
             yield Difference(Severity.HARMLESS, "files", what)
-    for kind in (Kind.PERIODIC, Kind.FINAL, Kind.WIN):
+    for kind in _NUMBERED:
         yield from _numbered(kind, a.of(kind), b.of(kind))
+    ours = max((epoch for kind in _NUMBERED for epoch in a.of(kind)), default=None)
+    theirs = max((epoch for kind in _NUMBERED for epoch in b.of(kind)), default=None)
+    periodic = a.of(Kind.PERIODIC)[-1:] != b.of(Kind.PERIODIC)[-1:]  # told with them
+    if ours is not None and theirs is not None and theirs > ours and not periodic:
+        yield Difference(
+            Severity.MISLEADS,
+            "files",
+            f"the highest epoch in a name is {ours} in A, {theirs} in B",
+            "what goes on from the highest epoch takes a checkpoint of another kind",
+        )
+    twice = _told_twice(b)
+    if twice and not _told_twice(a):
+        yield Difference(
+            Severity.MISLEADS,
+            "files",
+            f"B has several numbered checkpoints for epoch(s) {_shown(twice)}, A never",
+            "what keeps one file for each epoch takes either",
+        )
+
+
+def _told_twice(side: _Side) -> list[int]:
+    """The epochs that several numbered checkpoints tell in their names."""
+    counted = Counter(epoch for kind in _NUMBERED for epoch in side.of(kind))
+    return sorted(epoch for epoch, count in counted.items() if count > 1)
 
 
 def _numbered(kind: Kind, here: list[int], there: list[int]) -> Iterator[Difference]:

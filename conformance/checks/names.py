@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from conformance.checks.subject import Subject
 
 # White space and control characters, brackets and what a shell, a glob or Hydra reads as its own.
-_UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|^[-~]""")
+UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|^[-~]""")
 
 
 def best_is_called_by_the_run(subject: Subject) -> Outcome:
@@ -222,7 +222,7 @@ def names_are_safe(subject: Subject) -> Outcome:
     """NAME-008."""
     names = {subject.folder.experiment: ""}
     names.update({file.entry.name: file.path for file in subject.checkpoints})
-    unsafe = [name for name in names if _UNSAFE.search(name)]
+    unsafe = [name for name in names if UNSAFE.search(name)]
     if unsafe:
         return failed(
             f"{len(unsafe)} name(s) trip a shell, a glob or a Hydra override: {_shown(unsafe)}",

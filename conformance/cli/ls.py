@@ -50,7 +50,10 @@ def ls(options: argparse.Namespace) -> int:
         folder = scan_run(path, follow=(followed.checkpoints, followed.summaries))
         if profile is None:
             choices[path] = choose(folder, known)
-        listed.append(_list(Subject(folder, profile or choices[path].profile, known)))
+        subject = Subject(folder, profile or choices[path].profile, known)
+        listed.append(_list(subject))
+        if profile is not None:
+            _tell_passed_over(subject)
     tell_choices(choices)
     if options.best or options.latest:
         if listed:
@@ -76,6 +79,17 @@ def _list(subject: Subject) -> _Listed:
         latest,
         len(subject.checkpoints),
     )
+
+
+def _tell_passed_over(subject: Subject) -> None:
+    """Say where a profile that was given spells no names as they stand there."""
+    names = [file.entry.name for file in subject.misspelled]
+    if names:
+        complain(
+            f"{subject.folder.path}: passed over: {len(names)} checkpoint name(s) are none of"
+            f" profile {subject.profile.name}, the first is {names[0]!a}; --profile auto chooses"
+            " by what lies there"
+        )
 
 
 def _is_usable(file: CheckpointFile) -> bool:

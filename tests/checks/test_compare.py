@@ -195,3 +195,42 @@ def test_equal_rewards_that_are_nan_are_equal(compared):
 def test_hostile_contents_are_no_error(compared, values):
     fork = UPSTREAM.each(lambda run, file: run.holding(file, values))
     assert compared(fork).trips
+
+
+# --- what a dialect adds that no file of A has --------------------------------------------------
+
+
+def of(dialect, rewards=REWARDS, save_freq=2, **ends):
+    settings = Settings("A", save_freq, ends.pop("max_epochs", len(rewards)), 0, **ends)
+    return play(settings, [Session(rewards)], profile=load_profile(dialect))
+
+
+def test_a_final_save_misleads_what_reads_numbered_names(tmp_path):
+    """Upstream ends without one: it is later, its reward no number, its epoch may stand twice."""
+    a = subject(play(Settings("A", 2, 5), [Session((*REWARDS, 5.0))]), tmp_path / "a")
+    found = compare(a, subject(of("rl_games-1.6", (*REWARDS, 5.0)), tmp_path / "b", "rl_games-1.6"))
+    assert "the highest epoch in a name is 4 in A, 5 in B" in messages(found)
+    assert "'last_A_ep_5_rew__5._.pth'" in messages(found)
+    assert "several numbered checkpoints" not in messages(found)
+    a = subject(UPSTREAM, tmp_path / "c")
+    found = compare(a, subject(of("rl_games-1.6"), tmp_path / "d", "rl_games-1.6"))
+    assert "B has several numbered checkpoints for epoch(s) 4, A never" in messages(found)
+    assert "the highest epoch in a name" not in messages(found)
+
+
+def test_brackets_in_names_mislead_unless_a_has_them_too(tmp_path):
+    a = subject(of("rl_games-1.6"), tmp_path / "a", "rl_games-1.6")
+    b = subject(of("rl_games-1.5"), tmp_path / "b", "rl_games-1.5")
+    assert "1 name(s) of B trip a shell, a glob or a Hydra override" in messages(compare(a, b))
+    assert "trip a shell" not in messages(compare(b, a))
+    again = subject(of("rl_games-1.5"), tmp_path / "c", "rl_games-1.5")
+    assert compare(b, again).differences == ()
+
+
+@pytest.mark.parametrize(("last", "trips"), [(math.nan, True), (-math.inf, True), (2.5, False)])
+def test_a_reward_that_is_no_finite_number_misleads_what_ranks_by_names(tmp_path, last, trips):
+    runs = [play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, r))]) for r in (0.5, last)]
+    a, b = (subject(run, tmp_path / str(n)) for n, run in enumerate(runs))
+    text = "reads as no finite number, none of A does"
+    assert (text in messages(compare(a, b))) is trips
+    assert text not in messages(compare(b, a))

@@ -289,3 +289,38 @@ def test_one_path_as_json_carries_any_name(command: Callable[..., Any], root: Pa
     assert found == {"path": f"{run}/nn/a\nb.pth", "epoch": 2}
     latest = json.loads(command("ls", run, "--latest", "--format", "json").out)
     assert latest["epoch"] == 2
+
+
+def test_names_of_another_dialect_than_the_one_given_are_told_in_one_line(
+    command: Callable[..., Any], root: Path
+) -> None:
+    """Else a run of twenty checkpoints reads as one that has none."""
+    run = _dialect("rl_games-1.6", (1.0, 3.0, 2.0, 4.0), 2).write(root)
+    result = command("ls", run)
+    assert result.code == 0
+    (line,) = result.err.splitlines()
+    assert "passed over: 3 checkpoint name(s) are none of profile isaacgymenvs" in line
+    assert "--profile auto" in line
+    assert command("ls", run, "--profile", "rl_games-1.6").err == ""
+
+
+def test_odd_folders_are_listed_and_no_line_is_forged(
+    command: Callable[..., Any], root: Path
+) -> None:
+    """Links to nowhere, loops, pipes, folders and epochs beyond any number, under any name."""
+    run = _dialect("rl_games-1.6", (1.0, 3.0), 2).write(root / "deep" / "er\n-")
+    nn = run / "nn"
+    (nn / "last_A_ep_9_rew_1.0.pth").symlink_to("gone.pth")
+    (nn / "last_A_ep_8_rew_1.0.pth").mkdir()
+    os.mkfifo(nn / "last_A_ep_7_rew_1.0.pth")
+    (nn / f"last_A_ep_{'9' * 30}_rew_1.0.pth").write_bytes(b"x")
+    (nn / "loop").symlink_to("../..")
+    (root / "nothing" / "nn").mkdir(parents=True)
+    (root / "nowhere").symlink_to("gone")
+    result = command("ls", root, "--profile", "rl_games-1.6")
+    assert result.code == 0
+    rows = result.out.splitlines()[1:]
+    assert len(rows) == 2
+    assert sum("A.pth (epoch 2)" in row for row in rows) == 1
+    assert len(result.err.splitlines()) == 4
+    assert all(": skipped: " in line for line in result.err.splitlines())
