@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from conformance.checks import Options, audit
 from conformance.checks.dialect import Certainty, choose
+from conformance.convention.names import parse_name
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import DEFAULT_PROFILE, Kind, builtin_profiles, load_profile
 from conformance.evidence.runs import scan_run
@@ -147,7 +148,7 @@ def histories(draw, profile):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", builtin_profiles())
+@pytest.mark.parametrize("name", NAMES)
 @given(data=st.data(), save_freq=st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
 def test_what_wrote_a_run_is_always_among_what_fits(name, data, save_freq):
@@ -173,6 +174,62 @@ def test_a_run_in_which_no_episode_finished_is_not_blamed_for_its_log(tmp_path, 
     report = audit(scan_run(run.write(tmp_path)), profile)
     assert {found.rule for found in report.findings if found.verdict.value == "fail"} == set()
     assert report.verdict == "incomplete"
+
+
+# What is told apart by more than its own kind of file: see the table in docs/profiles.md.
+TOLD_APART = [
+    (name, other)
+    for name in builtin_profiles()
+    for other in builtin_profiles()
+    if name != other and {name, other} != {"rl_games-1.6", "rl_games-2.0"}
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_run_with_periodic_and_final_saves_and_settings_is_named_alone(layout, data):
+    """Where the last epoch is the training's and both kinds of save are there, one fits alone."""
+    name = data.draw(st.sampled_from(builtin_profiles()))
+    profile = load_profile(name + layout)
+    late = profile.final_at == "epoch > max_epochs"
+    # A first improvement, a fall below it at a multiple of save_freq, and any end.
+    rewards = (None, 5.0, 7.0, 6.0, *data.draw(st.lists(REWARDS, min_size=3, max_size=5)))
+    last = len(rewards) - late
+    run = play(Settings("A", 2, last, save_best_after=0), [Session(rewards)], profile=profile)
+    choice = chosen(run, None if profile.config else Options(None, 2, last, 0))
+    alike = {other + layout for other in ALIKE.get(name, ())}
+    assert {choice.profile.name, *choice.equals} <= {profile.name, *alike}, choice.told
+    assert choice.mixture == ()
+
+
+@pytest.mark.slow
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_run_of_two_dialects_is_a_mixture_of_profiles_that_spell_all_of_it(data):
+    first, second = data.draw(st.sampled_from(TOLD_APART))
+    run = told(load_profile(first), whole(load_profile(first)))
+    other = told(load_profile(second), whole(load_profile(second)))
+    strange = [
+        file
+        for file in other.checkpoints.values()
+        if parse_name(load_profile(first), "A", file.path.rpartition("/")[2]).flaws
+    ]
+    mixed = run
+    for file in strange:
+        mixed = mixed.with_checkpoint(file)
+    choice = chosen(mixed, Options(None, 2, 6, 0))
+    names = {path.rpartition("/")[2] for path in mixed.checkpoints}
+    spelled = {
+        text
+        for name in (choice.profile.name, *choice.mixture)
+        for text in names
+        if not parse_name(load_profile(name), "A", text).flaws
+    }
+    assert spelled == names, choice.told
+    if len(choice.mixture) > 1:
+        assert "a mixture: names of " in choice.told
 
 
 # --- one deviation is found and named under the chosen profile ------------------------------
