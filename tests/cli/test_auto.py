@@ -88,6 +88,13 @@ def test_test_needs_a_dialect_to_hold_the_trainer_against(run):
     assert "name the dialect that the trainer is to keep" in err
 
 
+def test_crash_needs_a_dialect_to_hold_what_is_left_against(run):
+    code, out, err = run("crash", "python:conformance.mutants:Trainer", "--profile", "auto")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.endswith("nothing lies there yet to choose by; name the profile")
+
+
 @pytest.mark.parametrize("subcommand", ["check", "ls"])
 def test_a_path_without_a_run_is_an_error_of_one_line(run, tmp_path, subcommand):
     code, _, err = run(subcommand, str(tmp_path), "--profile", "auto")
