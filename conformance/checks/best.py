@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance.checks.diagnosis import diagnose, poisoned
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.history import Start, Timeline, expect
+from conformance.checks.history import Start
 from conformance.convention.rewards import improves, same_reward
 from conformance.convention.rules import Verdict
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from conformance.checks.diagnosis import Blame, Holder
     from conformance.checks.files import CheckpointFile
+    from conformance.checks.history import Timeline
     from conformance.checks.subject import Subject
 
 _MOST_SHOWN = 20
@@ -217,24 +220,27 @@ def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
     return passed(f"{len(resumed)} resumed session(s) kept the watermark", sessions=len(resumed))
 
 
-def lost_watermarks(subject: Subject) -> list[CheckpointFile]:
+@lru_cache(maxsize=1)
+def lost_watermarks(subject: Subject) -> tuple[CheckpointFile, ...]:
     """Periodic checkpoints whose watermark only a reset on resume explains (BEST-008)."""
     profile, history = subject.profile, subject.history
     resumed = any(Start.RESUMED in session.starts for session in history.sessions)
     if not profile.resume_keeps_watermark or not history.usable or not resumed:
-        return []
+        return ()
     kept = subject.expectation.timelines
-    reset = expect(profile, subject.settings, history, resume_resets=True).timelines
-    if subject.driven and kept:
-        reset = (*reset, Timeline(kept[-1].session, subject.readings_from_lower))
-    return [
+    unexplained = [
         file
         for file in subject.periodic
         if file.watermark is not None
         and not any(history.hides(epoch) for epoch in file.epochs)
         and not _explains(kept, file)
-        and _explains(reset, file)
     ]
+    if not unexplained:
+        return ()
+    reset = subject.expectation_if_reset.timelines
+    if subject.driven and kept:
+        reset = (*reset, replace(kept[-1], starts=subject.lower_watermarks))
+    return tuple(file for file in unexplained if _explains(reset, file))
 
 
 def _explains(timelines: tuple[Timeline, ...], file: CheckpointFile) -> bool:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance.checks import weights
-from conformance.checks.history import Session, Start, Timeline, expect
+from conformance.checks.history import Session, Start, Timeline
 from conformance.convention.rewards import improves, is_float32, same_reward
 
 if TYPE_CHECKING:
@@ -356,7 +356,7 @@ def _explained_by_reset(subject: Subject, at: Epoch) -> bool:
             next((other.epoch for other in reversed(reading) if other.improved), None) == at.epoch
             for reading in subject.readings_from_lower
         )
-    reset = expect(subject.profile, subject.settings, subject.history, resume_resets=True)
+    reset = subject.expectation_if_reset
     return any(
         written is not None and written.epoch == at.epoch and same_reward(written.reward, at.reward)
         for written in reset.bests

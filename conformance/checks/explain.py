@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from conformance.checks.files import CheckpointFile
-    from conformance.checks.history import Session, Timeline
+    from conformance.checks.history import Session
     from conformance.checks.subject import Subject
     from conformance.convention.oracle import Epoch
     from conformance.evidence.runs import Entry
@@ -166,9 +166,6 @@ class _Explainer:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._timelines = subject.expectation.timelines if subject.history.usable else ()
-        self._epochs: tuple[Mapping[int, tuple[Epoch, ...]], ...] = tuple(
-            _by_epoch(timeline) for timeline in self._timelines
-        )
         after = subject.save_best_after
         self._guard_is_known = not subject.profile.has_save_best_after or (
             after.source.startswith("--") or after.source == subject.config_name
@@ -346,16 +343,12 @@ class _Explainer:
 
     def _match(self, file: CheckpointFile, kind: Kind, epoch: int) -> _Match:
         """The sessions whose logs explain the checkpoint; else those whose logs end too early."""
-        reached = [
-            (timeline.session, by_epoch[epoch])
-            for timeline, by_epoch in zip(self._timelines, self._epochs, strict=True)
-            if epoch in by_epoch
-        ]
+        reached = [timeline for timeline in self._timelines if epoch in timeline.session.rewards]
         found = [
-            session
-            for session, readings in reached
-            if _says(file, kind, readings[0].reward)
-            and self._problem(file, kind, session, readings) is None
+            timeline.session
+            for timeline in reached
+            if _says(file, kind, timeline.session.rewards[epoch])
+            and self._problem(file, kind, timeline.session, timeline.at(epoch)) is None
         ]
         if found:
             numbers = tuple(session.index + 1 for session in found)
@@ -364,8 +357,9 @@ class _Explainer:
         if hidden is not None:
             return hidden
         against = [
-            f"session {session.index + 1} {self._problem(file, kind, session, readings)}"
-            for session, readings in reached[-_MOST_AGAINST:]
+            f"session {timeline.session.index + 1}"
+            f" {self._problem(file, kind, timeline.session, timeline.at(epoch))}"
+            for timeline in reached[-_MOST_AGAINST:]
         ]
         if len(reached) > _MOST_AGAINST:
             against.append(f"and so on for {len(reached) - _MOST_AGAINST} earlier ones")
@@ -488,14 +482,6 @@ class _Explainer:
                     file.path, Reason.DUPLICATE, told.sessions, file.epoch, evidence
                 )
         return None
-
-
-def _by_epoch(timeline: Timeline) -> Mapping[int, tuple[Epoch, ...]]:
-    found: dict[int, list[Epoch]] = defaultdict(list)
-    for reading in timeline.readings:
-        for at in reading:
-            found[at.epoch].append(at)
-    return {epoch: tuple(same) for epoch, same in found.items()}
 
 
 def _says(file: CheckpointFile, kind: Kind, reward: float) -> bool:

@@ -11,20 +11,19 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum
-from itertools import chain
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from conformance.convention.oracle import Epoch, Settings, epochs, is_periodic
 from conformance.convention.rewards import as_float32, improves, same_reward
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from conformance.convention.profile import Profile
     from conformance.evidence.summaries import EventFile, Reward
 
-_MOST_STATES, _FEWEST_STATES = 32, 4
-_MOST_EPOCHS = 200_000  # of all readings together; some 1 s
+_MOST_STATES = 32
 
 
 class Start(str, Enum):
@@ -49,7 +48,7 @@ class Known:
     current: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """One process's training: its event files in sequence and the reward of each logged epoch."""
 
@@ -59,24 +58,24 @@ class Session:
     starts: tuple[Start, ...]
     known: Known | None = None
 
-    @property
+    @cached_property
     def first(self) -> int:
         """The first logged epoch."""
         return min(self.rewards)
 
-    @property
+    @cached_property
     def last(self) -> int:
         """The last logged epoch."""
         return max(self.rewards)
 
-    @property
+    @cached_property
     def best_epoch(self) -> int | None:
         """The first logged epoch with the highest reward; None where all are NaN."""
         known = {epoch: value for epoch, value in self.rewards.items() if not math.isnan(value)}
         return max(sorted(known), key=known.__getitem__, default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class History:
     """All sessions that logged rewards, in order of time.
 
@@ -95,12 +94,12 @@ class History:
         """Whether the reward of each epoch is known."""
         return (bool(self.sessions) or self.played) and not self.problems
 
-    @property
+    @cached_property
     def last_epoch(self) -> int | None:
         """The highest logged epoch of all sessions."""
         return max((session.last for session in self.sessions), default=None)
 
-    @property
+    @cached_property
     def lags(self) -> bool:
         """Whether a session but the last may have reached epochs that its log does not show."""
         if self.played:
@@ -110,11 +109,17 @@ class History:
             earlier.last + 1 < session.first for earlier, session in later
         )
 
+    @cached_property
+    def _logged(self) -> Mapping[int, tuple[float, ...]]:
+        found: defaultdict[int, list[float]] = defaultdict(list)
+        for session in self.sessions:
+            for epoch, reward in session.rewards.items():
+                found[epoch].append(reward)
+        return {epoch: tuple(rewards) for epoch, rewards in found.items()}
+
     def rewards_at(self, epoch: int) -> tuple[float, ...]:
         """What the sessions logged for the epoch."""
-        return tuple(
-            session.rewards[epoch] for session in self.sessions if epoch in session.rewards
-        )
+        return self._logged.get(epoch, ())
 
     def may_be_interrupted(self, session: Session, max_epochs: int | None) -> bool:
         """Whether a session may have ended between the log of its last epoch and the save.
@@ -129,6 +134,13 @@ class History:
 
     def is_continued(self, session: Session) -> bool:
         """Whether a later session goes on right where the log of this one alone ends."""
+        return session.index in self._continued
+
+    @cached_property
+    def _continued(self) -> frozenset[int]:
+        return frozenset(session.index for session in self.sessions if self._has_successor(session))
+
+    def _has_successor(self, session: Session) -> bool:
         if any(session.last in earlier.rewards for earlier in self.sessions[: session.index]):
             return False
         for later in self.sessions[session.index + 1 :]:
@@ -140,12 +152,13 @@ class History:
 
     def hides(self, epoch: int) -> bool:
         """Whether a killed session may have reached the epoch without a log of it."""
-        return not self.played and (
-            self.count > len(self.sessions)
-            or any(
-                session.last < epoch and self.may_have_gone_on(session) for session in self.sessions
-            )
-        )
+        return not self.played and (self.count > len(self.sessions) or self._first_open_end < epoch)
+
+    @cached_property
+    def _first_open_end(self) -> float:
+        """The first end of a log behind which its session may have gone on."""
+        ends = (session.last for session in self.sessions if self.may_have_gone_on(session))
+        return min(ends, default=math.inf)
 
     def may_have_gone_on(self, session: Session) -> bool:
         """Whether a killed session may have reached epochs behind the end of its log.
@@ -157,7 +170,7 @@ class History:
             session.last == session.best_epoch or not self.is_continued(session)
         )
 
-    @property
+    @cached_property
     def repeats_rewards(self) -> bool:
         """Whether a reward is logged twice: then equal rewards prove no common origin."""
         logged = [reward for session in self.sessions for reward in session.rewards.values()]
@@ -165,10 +178,15 @@ class History:
 
     def covers(self, epoch: int) -> bool:
         """Whether no session can have reached the epoch without a log of it."""
-        return self.played or (
-            bool(self.sessions)
-            and len(self.sessions) == self.count
-            and all(session.first <= epoch <= session.last for session in self.sessions)
+        first, last = self._common
+        return self.played or (len(self.sessions) == self.count and first <= epoch <= last)
+
+    @cached_property
+    def _common(self) -> tuple[float, float]:
+        """The first and the last epoch of those that each session logged."""
+        return (
+            max((session.first for session in self.sessions), default=math.inf),
+            min((session.last for session in self.sessions), default=-math.inf),
         )
 
 
@@ -309,31 +327,106 @@ class Written:
     reward: float
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """One session under each watermark that it may have started from.
+class Course:
+    """A session's epochs under any watermark that it may have started from.
 
-    `readings` holds, for each of them, the session's epochs as the oracle steps through them.
+    The oracle steps through them once, from a watermark below all rewards. Started from another
+    one, the session goes the same way from the first reward on that improves on it.
     """
 
+    def __init__(self, profile: Profile, settings: Settings, rewards: Mapping[int, float]) -> None:
+        self._epochs = tuple(epochs(profile, settings, rewards, watermark=-math.inf))
+        self._places = {at.epoch: place for place, at in enumerate(self._epochs)}
+        self._improved = tuple(at for at in self._epochs if at.improved)  # their rewards rise
+
+    def improved(self, start: float) -> Sequence[Epoch]:
+        """The epochs that improve, in order, of a session that started from this watermark.
+
+        The first of them has its `before` from below all rewards.
+        """
+        low, high = 0, len(self._improved)
+        while low < high:
+            middle = (low + high) // 2
+            if improves(self._improved[middle].reward, start):
+                high = middle
+            else:
+                low = middle + 1
+        return self._improved[low:]
+
+    def first_improved(self, start: float) -> int:
+        """The place of the first epoch that improves on the watermark; behind all where none."""
+        improved = self.improved(start)
+        return self._places[improved[0].epoch] if improved else len(self._epochs)
+
+    def at(self, epoch: int, started: Iterable[tuple[float, int]]) -> tuple[Epoch, ...]:
+        """One epoch under each watermark, given with its `first_improved`; equal ones once."""
+        place = self._places[epoch]
+        found: list[Epoch] = []
+        improved = False  # on any of the watermarks before, which then makes no difference
+        for start, first in started:
+            if place <= first or not improved:
+                found.append(self._epoch(place, start, first))
+            improved = improved or place > first
+        return tuple(found)
+
+    def _epoch(self, place: int, start: float, first: int) -> Epoch:
+        at = self._epochs[place]
+        if place > first:
+            return at
+        if place == first:
+            return Epoch(at.epoch, at.reward, start, at.after, improved=True)
+        return Epoch(at.epoch, at.reward, start, start, improved=False)
+
+    def reading(self, start: float, first: int) -> tuple[Epoch, ...]:
+        """All epochs of a session that started from this watermark and first improved there."""
+        own = tuple(self._epoch(place, start, first) for place in range(first))
+        changed = (self._epoch(first, start, first),) if first < len(self._epochs) else ()
+        return (*own, *changed, *self._epochs[first + 1 :])
+
+    @property
+    def numbers(self) -> Iterable[int]:
+        """The epochs in order."""
+        return self._places.keys()
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One session under each watermark that it may have started from."""
+
     session: Session
-    readings: tuple[tuple[Epoch, ...], ...]
+    course: Course
+    starts: tuple[float, ...]
+
+    @cached_property
+    def _started(self) -> tuple[tuple[float, int], ...]:
+        """Each watermark with the place of the first epoch that improves on it."""
+        return tuple((start, self.course.first_improved(start)) for start in self.starts)
+
+    @cached_property
+    def readings(self) -> tuple[tuple[Epoch, ...], ...]:
+        """For each of the watermarks, the session's epochs as the oracle steps through them."""
+        return tuple(self.course.reading(start, first) for start, first in self._started)
+
+    def at(self, epoch: int) -> tuple[Epoch, ...]:
+        """A logged epoch under each of the watermarks, equal ones once."""
+        return self.course.at(epoch, self._started)
 
     def watermarks_at(self, epoch: int) -> frozenset[float]:
         """The watermarks that a checkpoint of the epoch may store, as float32."""
-        return frozenset(
-            as_float32(value)
-            for reading in self.readings
-            for at in reading
-            if at.epoch == epoch
-            for value in (at.before, at.after)
-        )
+        if epoch not in self.session.rewards:
+            return frozenset()
+        values = {value for at in self.at(epoch) for value in (at.before, at.after)}
+        return frozenset(map(as_float32, values))
 
     def surely_periodic(self, profile: Profile, save_freq: int | None) -> Iterator[Epoch]:
         """The epochs that write a periodic checkpoint under every reading."""
-        for same in zip(*self.readings, strict=True):
-            if all(is_periodic(profile, save_freq, at) for at in same):
-                yield same[0]
+        if not save_freq:
+            return
+        for epoch in self.course.numbers:
+            if epoch % save_freq == 0:
+                same = self.at(epoch)
+                if all(is_periodic(profile, save_freq, at) for at in same):
+                    yield same[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,10 +458,10 @@ class Expectation:
             default=0,
         )
         ends = (
-            reading[-1].after
+            at.after
             for timeline in self.timelines[resumed:]
             if timeline.session.last < epoch and history.may_have_gone_on(timeline.session)
-            for reading in timeline.readings
+            for at in timeline.at(timeline.session.last)
         )
         return history.count > len(history.sessions) or any(
             improves(watermark, end) or (not best and same_reward(watermark, end)) for end in ends
@@ -397,38 +490,70 @@ def expect(
     unlogged = tuple(stored)
     states: set[Written | None] = {None}
     timelines: list[Timeline] = []
-    watermarks: defaultdict[int, set[float]] = defaultdict(set)  # of all sessions so far, by epoch
-    most = _most_states(history)
     for session in history.sessions:
         following: set[Written | None] = set()
-        readings: dict[float, tuple[Epoch, ...]] = {}
+        course = Course(profile, settings, session.rewards)
+        starts: dict[float, Sequence[Epoch]] = {}  # with the epochs that improve
         interrupted = _may_lack_its_last_best(history, session, settings)
-        # The checkpoint of the epoch before may know of a best that a kill kept from being saved,
-        # or that a later session replaced; other checkpoints of what was not logged any more.
-        logged = max((timeline.session.last for timeline in timelines), default=0)
-        before = frozenset(watermarks[session.first - 1]).union(
-            watermark for epoch, watermark in unlogged if logged < epoch < session.first
-        )
+        before = _known_before(history, session, timelines, unlogged)
         for state in states:
             for watermark in _watermarks(
                 profile, session, before, state, unlogged, resume_resets=resume_resets
             ):
-                if watermark not in readings:
-                    readings[watermark] = tuple(
-                        epochs(profile, settings, session.rewards, watermark=watermark)
-                    )
-                improved = [at for at in readings[watermark] if at.improved]
+                if watermark not in starts:
+                    starts[watermark] = course.improved(watermark)
+                improved = starts[watermark]
                 following.add(_written(session, improved, state))
                 if improved and improved[-1].epoch == session.last and interrupted:
                     following.add(_written(session, improved[:-1], state))
-        timelines.append(Timeline(session, tuple(readings.values())))
-        for at in chain.from_iterable(readings.values()):
-            watermarks[at.epoch].update((as_float32(at.before), as_float32(at.after)))
-        states = _newest_and_highest(following, most)
+        timelines.append(Timeline(session, course, tuple(starts)))
+        states = _newest_and_highest(following)
     return Expectation(frozenset(states), tuple(timelines))
 
 
-def _written(session: Session, improved: list[Epoch], before: Written | None) -> Written | None:
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a resumed session may have found, but for the best.
+
+    Attributes:
+        watermarks: in the checkpoints of the epoch before, and of what was not logged any more.
+            They may know of a best that a kill kept from being saved, or that was replaced later.
+        least: what it knows at least; None where its checkpoint may be one that was not logged.
+    """
+
+    watermarks: frozenset[float] = frozenset()
+    least: float | None = None
+
+
+def _known_before(
+    history: History,
+    session: Session,
+    earlier: list[Timeline],
+    unlogged: tuple[tuple[int, float], ...],
+) -> _Before:
+    if Start.RESUMED not in session.starts or session.known is not None:
+        return _Before()
+    epoch = session.first - 1
+    logged = max((timeline.session.last for timeline in earlier), default=0)
+    hidden = history.count > len(history.sessions) or any(
+        timeline.session.last < epoch and history.may_have_gone_on(timeline.session)
+        for timeline in earlier
+    )
+    watermarks = frozenset(
+        watermark
+        for saved, watermark in unlogged
+        if logged < saved <= epoch or (hidden and saved == epoch)
+    ).union(*(timeline.watermarks_at(epoch) for timeline in earlier))
+    reached = (
+        at.after
+        for timeline in earlier
+        if not hidden and epoch in timeline.session.rewards
+        for at in timeline.at(epoch)
+    )
+    return _Before(watermarks, min(reached, default=None))
+
+
+def _written(session: Session, improved: Sequence[Epoch], before: Written | None) -> Written | None:
     """The best file after a session that improved in these epochs."""
     if not improved:
         return before
@@ -446,28 +571,22 @@ def _may_lack_its_last_best(history: History, session: Session, settings: Settin
     return periodic and not history.played and history.is_continued(session)
 
 
-def _most_states(history: History) -> int:
-    """How many readings are kept: fewer in a folder of many long sessions, each is played anew."""
-    logged = sum(len(session.rewards) for session in history.sessions)
-    return max(_FEWEST_STATES, min(_MOST_STATES, _MOST_EPOCHS // max(logged, 1)))
-
-
-def _newest_and_highest(states: set[Written | None], most: int) -> set[Written | None]:
+def _newest_and_highest(states: set[Written | None]) -> set[Written | None]:
     """Bound the readings of a folder with very many restarts; the likely ones stay."""
-    if len(states) <= most:
+    if len(states) <= _MOST_STATES:
         return states
     written = sorted(
         (state for state in states if state is not None),
         key=lambda state: (state.session, state.epoch),
     )
     highest = max(written, key=lambda state: state.reward)
-    return {highest, *written[1 - most :]}
+    return {highest, *written[1 - _MOST_STATES :]}
 
 
 def _watermarks(
     profile: Profile,
     session: Session,
-    before: frozenset[float],
+    before: _Before,
     state: Written | None,
     unlogged: tuple[tuple[int, float], ...],
     *,
@@ -495,16 +614,18 @@ def _watermarks(
 def _kept(
     profile: Profile,
     session: Session,
-    before: frozenset[float],
+    before: _Before,
     state: Written | None,
     unlogged: tuple[tuple[int, float], ...],
 ) -> Iterator[float]:
     """The watermarks that a resumed session may have kept."""
     initial = profile.initial_watermarks[0]
     kept = max(initial, state.reward) if state is not None else initial
+    if before.least is not None and not profile.resume_takes_stored:
+        kept = max(kept, before.least)
     yield kept
     yield from _stored_before(profile, session, unlogged)
-    yield from (watermark for watermark in before if improves(watermark, kept))
+    yield from (watermark for watermark in before.watermarks if improves(watermark, kept))
 
 
 def _stored_before(

@@ -21,7 +21,7 @@ from conformance.convention.names import (
     run_name_of,
     summarised_name,
 )
-from conformance.convention.oracle import Epoch, Settings, epochs, first_best_epoch
+from conformance.convention.oracle import Epoch, Settings, first_best_epoch
 from conformance.convention.profile import Kind, Profile, RewardForm
 from conformance.convention.rewards import as_float32, is_rounding_of, same_reward
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
@@ -481,10 +481,10 @@ class Subject:
         )
 
     @cached_property
-    def readings_from_lower(self) -> tuple[tuple[Epoch, ...], ...]:
-        """The epochs of the last driven session, had it lost the watermark when it was resumed.
+    def lower_watermarks(self) -> tuple[float, ...]:
+        """What the last driven session started from, had it lost the watermark on its resume.
 
-        From the initial watermark, and from each earlier reward below the one that it should keep.
+        The initial watermark, and each earlier reward below the one that it should keep.
         """
         timelines = self.expectation.timelines
         if not self.driven or not timelines or not self.profile.resume_keeps_watermark:
@@ -499,10 +499,13 @@ class Subject:
             for reward in other.rewards.values()
         }
         lower = {value for value in (*self.profile.initial_watermarks, *earlier) if value < kept}
-        return tuple(
-            tuple(epochs(self.profile, self.settings, session.rewards, watermark=value))
-            for value in sorted(lower)
-        )
+        return tuple(sorted(lower))
+
+    @cached_property
+    def readings_from_lower(self) -> tuple[tuple[Epoch, ...], ...]:
+        """The epochs of that session, from each of these watermarks."""
+        lower = self.lower_watermarks
+        return replace(self.expectation.timelines[-1], starts=lower).readings if lower else ()
 
     @cached_property
     def order(self) -> Order:
@@ -590,6 +593,11 @@ class Subject:
     def expectation(self) -> Expectation:
         """What the oracle makes of the history: the best as it should be, and the watermarks."""
         return expect(self.profile, self.settings, self.history, stored=self._stored_watermarks)
+
+    @cached_property
+    def expectation_if_reset(self) -> Expectation:
+        """The same, had each resumed session lost the watermark."""
+        return expect(self.profile, self.settings, self.history, resume_resets=True)
 
 
 def _may_lack_episodes(logs: list[dict[int, float]], epoch: int) -> bool:
