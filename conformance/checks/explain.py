@@ -337,6 +337,10 @@ class _Explainer:
                 file.path, reason, (), epoch, f"{why}; no rewards are logged to tell its session"
             )
         match = self._match(file, kind, epoch)
+        if match.against and kind is Kind.PERIODIC and self._subject.spells_finals_like_periodic:
+            final = self._match(file, Kind.FINAL, epoch)
+            if not final.against:
+                match, reason = final, Reason.FINAL
         if match.against:
             return _unexplained(file, epoch, "; ".join(match.against) + flaws)
         return ExplainedFile(file.path, reason, match.sessions, epoch, match.evidence + flaws)
