@@ -105,8 +105,7 @@ def _diagnose_file(subject: Subject) -> Diagnosis:
         return _right_epoch(subject, best, epoch)
     found = _wrong_epoch(subject, best, epoch)
     history = subject.history
-    silent = history.count > len(history.sessions)
-    hidden = (silent or history.repeats_rewards) and (
+    hidden = not history.rewards_tell and (
         best.watermark is None
         or subject.expectation.hides(history, epoch, best.watermark, best=True)
     )

@@ -357,7 +357,10 @@ class _Explainer:
         if found:
             numbers = tuple(session.index + 1 for session in found)
             return _Match(numbers, (), _told(file, epoch, found[-1]))
-        hidden = self._unrewarded_by(kind, epoch) or self._unlogged(epoch)
+        own = any(_says(file, kind, timeline.session.rewards[epoch]) for timeline in reached)
+        hidden = self._unrewarded_by(kind, epoch)
+        if hidden is None and not (own and self._subject.history.rewards_tell):
+            hidden = self._unlogged(epoch)
         if hidden is not None:
             return hidden
         against = [

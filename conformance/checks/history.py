@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from conformance.evidence.summaries import EventFile, Reward
 
 _MOST_STATES = 32
+_FEWEST_TELLING = 10  # rewards that are all different; fewer may be so by chance
 
 
 class Start(str, Enum):
@@ -104,10 +105,12 @@ class History:
         """Whether a session but the last may have reached epochs that its log does not show."""
         if self.played:
             return False
-        later = zip(self.sessions, self.sessions[1:], strict=False)
-        return self.count > len(self.sessions) or any(
-            earlier.last + 1 < session.first for earlier, session in later
-        )
+        reached = 0
+        for number, session in enumerate(self.sessions):
+            if number and reached + 1 < session.first:
+                return True
+            reached = max(reached, session.last)
+        return self.count > len(self.sessions)
 
     @cached_property
     def _logged(self) -> Mapping[int, tuple[float, ...]]:
@@ -171,10 +174,14 @@ class History:
         )
 
     @cached_property
-    def repeats_rewards(self) -> bool:
-        """Whether a reward is logged twice: then equal rewards prove no common origin."""
+    def rewards_tell(self) -> bool:
+        """Whether equal rewards prove that a file is of the session that logged them.
+
+        Not where rewards repeat, or are too few to tell, or where a session logged none.
+        """
         logged = [reward for session in self.sessions for reward in session.rewards.values()]
-        return len(set(logged)) < len(logged)
+        unlike = len(set(logged)) == len(logged) >= _FEWEST_TELLING
+        return unlike and len(self.sessions) == self.count
 
     def covers(self, epoch: int) -> bool:
         """Whether no session can have reached the epoch without a log of it."""

@@ -545,7 +545,9 @@ class Subject:
     def logged(self) -> History:
         """The sessions that the event files show."""
         history = build_history(self.event_files)
-        shift = step_shift(history, self._rewards_told) if history.usable else 0
+        # A session without a log may have saved what only seems to be logged late or early.
+        complete = history.usable and history.count == len(history.sessions)
+        shift = step_shift(history, self._rewards_told) if complete else 0
         if not shift:
             return history
         problem = (

@@ -274,7 +274,11 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
                 allowed |= timeline.watermarks_at(epoch)
     if not allowed or any(same_reward(value, watermark) for value in allowed):
         return None
-    if any(subject.expectation.hides(subject.history, epoch, watermark) for epoch in file.epochs):
+    hidden = any(
+        subject.expectation.hides(subject.history, epoch, watermark) for epoch in file.epochs
+    )
+    own = any(same_reward(value, reward) for value in _logged(subject, file))
+    if hidden and not (own and subject.history.rewards_tell):
         return None  # a killed session may have written it that did not log it any more
     if subject.history.lags and improves(watermark, min(allowed)):
         return None  # reached by a killed session that did not log it any more

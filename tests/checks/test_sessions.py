@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from killed import Kill, Planned, chains, train
+from trainings import broken, trainings, unexplained
 
 from conformance.checks import audit
 from conformance.checks.explain import Reason
-from conformance.checks.subject import Options
 from conformance.convention.names import format_name
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, builtin_profiles, load_profile
-from conformance.convention.rules import Level, Verdict
-from conformance.convention.scenario import Scenario
-from conformance.convention.sessions import next_session, resume_point_after
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.play import Session, play
 
@@ -30,18 +26,6 @@ many = settings(deadline=None, max_examples=60)
 
 def judged(folder):
     return audit(scan_run(folder), PROFILE, explaining=True)
-
-
-def broken(report):
-    return {
-        finding.rule
-        for finding in report.findings
-        if finding.level is Level.MUST and finding.verdict in (Verdict.FAIL, Verdict.ERROR)
-    }
-
-
-def unexplained(report):
-    return [file for file in report.explanation.files if file.reason is Reason.UNEXPLAINED]
 
 
 def judge_chain(chain):
@@ -110,6 +94,9 @@ def test_killed_sessions_conform_and_are_explained(chain):
         (0, [Planned((0.0, 0.0, 0.0, 0.0), None, Kill(epoch=1)),
              Planned((0.0, 1.0, 2.0, math.nan), None, None),
              Planned((0.0, 0.0, 0.0, 0.0), None, Kill(epoch=1, lost=1))]),
+        # What a session without a log saved looks like another one's reward, logged too late.
+        (3, [Planned((0.0, 0.0, 4.0, 0.0, 0.0), None, Kill(epoch=4, lost=9)),
+             Planned((0.0, 0.0, 0.0, 4.0, 0.0), "last", None)]),
         # A fresh one whose first episodes take long starts behind one that did not save its end.
         (1, [Planned((0.0,) * 7, None, Kill(log=6)),
              Planned((0.0,) * 7, None, Kill(epoch=4)),
@@ -132,73 +119,12 @@ def test_a_single_session_that_logged_its_end_saved_it_too(tmp_path):
 DIALECTS = [*builtin_profiles(), f"{PROFILE.name}+isaaclab"]
 
 
-def judged_as(profile, run, save_freq, last, after):
-    """Where the dialect writes no config, the caller knows its settings."""
-    known = None if profile.config else Options(None, save_freq, last, after)
-    with tempfile.TemporaryDirectory() as root:
-        return audit(scan_run(run.write(Path(root))), profile, known, explaining=True)
-
-
-def lagging(log, lost):
-    """A log without what it had on its last epochs."""
-    times = sorted({scalar.wall_time for scalar in log.scalars})
-    left = set(times[: max(0, len(times) - lost)])
-    return replace(log, scalars=tuple(s for s in log.scalars if s.wall_time in left))
-
-
-@st.composite
-def trainings(draw, profile, *, killed):
-    """Sessions of one run, fresh or resumed from its best or last checkpoint, the last one whole.
-
-    Returns what they leave, and its settings. Each session plays rewards of its own; one that is
-    killed saves up to its last epoch, and its log may lack some of the last ones.
-    """
-    save_freq, after = draw(st.integers(0, 4)), draw(st.integers(0, 4))
-    values = st.sampled_from([math.nan, 0.0, 1.0, 2.5, -1.5]) | st.floats(-1e6, 1e6, width=32)
-    end = draw(st.integers(3, 10))
-    played, sessions, lags = (), [], []
-    count = draw(st.integers(1, 4))
-    for number in range(count):
-        last = number == count - 1
-        dies = killed and not last and draw(st.booleans())
-        limit = end if last else draw(st.integers(1, end))
-        waits = draw(st.integers(0, 2))
-        told = draw(st.lists(values, min_size=end + 1, max_size=end + 1))
-        resume = draw(st.sampled_from([None, "best", "last"])) if number else None
-        if resume and resume_point_after(profile, played, resume) is None:
-            resume = None
-        if resume is None:
-            told = [None] * min(waits, limit - 1) + told[min(waits, limit - 1) :]
-        scenario = Scenario("A", Path(), save_freq, limit, tuple(told), after, resume)
-        session = next_session(profile, played, scenario)
-        if session.first > session.last:
-            assume(not last)
-            continue
-        if dies:  # nothing tells that it was to end here
-            saves = tuple(save for save in session.saves if save.kind is not Kind.FINAL)
-            session = replace(session, saves=saves)
-        played = (*played, session)
-        sessions.append(
-            Session(
-                tuple(told[session.first - 1 : session.last]),
-                first=session.first,
-                resumed=resume is not None,
-                watermark=session.watermark,
-                max_epochs=end + 1 if dies else limit,
-            )
-        )
-        lags.append(draw(st.sampled_from([0, 0, 1, 2])) if dies else 0)
-    run = play(Settings("A", save_freq, end, after), sessions, profile=profile)
-    logs = tuple(lagging(log, lost) for log, lost in zip(run.logs, lags, strict=True))
-    return replace(run, logs=logs), save_freq, end, after
-
-
 @pytest.mark.parametrize("name", DIALECTS)
 @settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_sessions_of_each_dialect_conform_and_are_explained(name, data):
     profile = load_profile(name)
-    report = judged_as(profile, *data.draw(trainings(profile, killed=False)))
+    report = data.draw(trainings(profile, killed=False)).judged()
     assert (broken(report), unexplained(report)) == (set(), [])
 
 
@@ -208,7 +134,7 @@ def test_sessions_of_each_dialect_conform_and_are_explained(name, data):
 @given(data=st.data())
 def test_killed_sessions_of_each_dialect_conform_and_are_explained(name, data):
     profile = load_profile(name)
-    report = judged_as(profile, *data.draw(trainings(profile, killed=True)))
+    report = data.draw(trainings(profile, killed=True)).judged()
     assert (broken(report), unexplained(report)) == (set(), [])
 
 

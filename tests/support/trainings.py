@@ -1,0 +1,159 @@
+"""Trainings in any dialect as the oracle plays them: random sessions in one folder."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from conformance.checks import audit
+from conformance.checks.explain import Reason
+from conformance.checks.subject import Options
+from conformance.convention.oracle import Settings
+from conformance.convention.profile import Kind
+from conformance.convention.rules import Level, Verdict
+from conformance.convention.scenario import Scenario
+from conformance.convention.sessions import next_session, resume_point_after
+from conformance.evidence.runs import scan_run
+from conformance.fixtures.play import Session, play
+
+if TYPE_CHECKING:
+    from conformance.convention.profile import Profile
+    from conformance.fixtures.run import Run
+
+
+def broken(report):
+    """The MUST rules that a run breaks."""
+    return {
+        finding.rule
+        for finding in report.findings
+        if finding.level is Level.MUST and finding.verdict in (Verdict.FAIL, Verdict.ERROR)
+    }
+
+
+def unexplained(report):
+    """The files that nothing explains."""
+    return [file for file in report.explanation.files if file.reason is Reason.UNEXPLAINED]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training left, the dialect and settings that it was played in, and its last session.
+
+    Attributes:
+        number: of the last session, from 0.
+        known: the last session's rewards.
+    """
+
+    profile: Profile
+    run: Run
+    save_freq: int
+    max_epochs: int
+    save_best_after: int
+    number: int
+    known: dict[int, float]
+
+    def judged(self):
+        """Audited; where the dialect writes no config, the caller knows its settings."""
+        known = None
+        if not self.profile.config:
+            known = Options(None, self.save_freq, self.max_epochs, self.save_best_after)
+        with tempfile.TemporaryDirectory() as root:
+            run = scan_run(self.run.write(Path(root)))
+            return audit(run, self.profile, known, explaining=True)
+
+
+def lagging(log, lost):
+    """A log without what it had on its last epochs."""
+    times = sorted({scalar.wall_time for scalar in log.scalars})
+    left = set(times[: max(0, len(times) - lost)])
+    return replace(log, scalars=tuple(s for s in log.scalars if s.wall_time in left))
+
+
+@st.composite
+def trainings(draw, profile, *, killed):
+    """Sessions of one run, fresh or resumed from its best or last checkpoint, the last one whole.
+
+    Each session plays rewards of its own; one that is
+    killed saves up to its last epoch, and its log may lack some of the last ones.
+    """
+    save_freq, after = draw(st.integers(0, 4)), draw(st.integers(0, 4))
+    values = st.sampled_from([math.nan, 0.0, 1.0, 2.5, -1.5]) | st.floats(-1e6, 1e6, width=32)
+    end = draw(st.integers(3, 10))
+    played, sessions, lags = (), [], []
+    count = draw(st.integers(1, 4))
+    for number in range(count):
+        last = number == count - 1
+        dies = killed and not last and draw(st.booleans())
+        limit = end if last else draw(st.integers(1, end))
+        waits = draw(st.integers(0, 2))
+        told = draw(st.lists(values, min_size=end + 1, max_size=end + 1))
+        resume = draw(st.sampled_from([None, "best", "last"])) if number else None
+        if resume and resume_point_after(profile, played, resume) is None:
+            resume = None
+        if resume is None:
+            told = [None] * min(waits, limit - 1) + told[min(waits, limit - 1) :]
+        scenario = Scenario("A", Path(), save_freq, limit, tuple(told), after, resume)
+        session = next_session(profile, played, scenario)
+        if session.first > session.last:
+            assume(not last)
+            continue
+        if dies:  # nothing tells that it was to end here
+            saves = tuple(save for save in session.saves if save.kind is not Kind.FINAL)
+            session = replace(session, saves=saves)
+        played = (*played, session)
+        sessions.append(
+            Session(
+                tuple(told[session.first - 1 : session.last]),
+                first=session.first,
+                resumed=resume is not None,
+                watermark=session.watermark,
+                max_epochs=end + 1 if dies else limit,
+            )
+        )
+        lags.append(draw(st.sampled_from([0, 0, 1, 2])) if dies else 0)
+    run = play(Settings("A", save_freq, end, after), sessions, profile=profile)
+    logs = tuple(lagging(log, lost) for log, lost in zip(run.logs, lags, strict=True))
+    run = replace(run, logs=logs)
+    return Training(profile, run, save_freq, end, after, len(sessions) - 1, sessions[-1].known)
+
+
+@st.composite
+def whole(draw, profile):
+    """Sessions that all reached their end, of rewards all different; some ten or more."""
+    save_freq, end = draw(st.integers(1, 3)), draw(st.integers(10, 12))
+    late = profile.final_at == "epoch > max_epochs"
+    values = draw(st.permutations([round(-9.75 + 1.5 * step, 2) for step in range(42)]))
+    played, sessions = (), []
+    for number in range(draw(st.integers(1, 3))):
+        limit, told = draw(st.integers(2, end - 1)), tuple(values[14 * number :][: end + 1])
+        resume = draw(st.sampled_from([None, "best", "last"])) if number else None
+        if resume and resume_point_after(profile, played, resume) is None:
+            resume = None
+        session = next_session(
+            profile, played, Scenario("A", Path(), save_freq, limit, told, 0, resume)
+        )
+        if session.first > session.last:
+            continue
+        played = (*played, session)
+    # The last one goes on to the end of the training, so that its log is whole.
+    scenario = replace(played[-1].scenario, max_epochs=end)
+    played = (*played[:-1], next_session(profile, played[:-1], scenario))
+    sessions = [
+        Session(
+            session.scenario.rewards[session.first - 1 : session.last],
+            first=session.first,
+            resumed=session.scenario.resume is not None,
+            watermark=session.watermark,
+            max_epochs=session.scenario.max_epochs,
+        )
+        for session in played
+    ]
+    assert sessions[-1].span[-1] == end + late
+    run = play(Settings("A", save_freq, end, 0), sessions, profile=profile)
+    return Training(profile, run, save_freq, end, 0, len(sessions) - 1, sessions[-1].known)
