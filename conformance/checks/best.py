@@ -267,8 +267,7 @@ def _not_replaced_by_fresh(subject: Subject, holder: Holder) -> Outcome:
     earlier = [
         at.reward
         for other in subject.expectation.timelines[: session.index]
-        for at in other.readings[0]
-        if at.improved
+        for at in other.course.improved(other.starts[0])
     ]
     if earlier and session in fresh and improves(max(earlier), reward):
         return failed(
