@@ -1,8 +1,19 @@
-"""What holds for all tests: no example of Hypothesis is timed; a busy machine is no defect."""
+"""What holds for all tests: no example of Hypothesis is timed; a busy machine is no defect.
+
+Continuous integration draws the same examples each time, so that it judges the change and not the
+day's luck; everywhere else they are drawn anew.
+"""
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "untimed",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("untimed")
