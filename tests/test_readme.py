@@ -110,7 +110,8 @@ def test_the_commands_of_the_reference_trainer_run_in_the_order_in_which_they_st
 
 def test_the_commands_and_options_of_the_readme_are_all_there():
     mentioned = set(re.findall(r"`conformance (\w+)", README))
-    assert mentioned == {"check", "test", "crash", "ls", "diff", "rules", "explain", "fixtures"}
+    commands = {"bench", "check", "test", "crash", "ls", "diff", "rules", "explain", "fixtures"}
+    assert mentioned == commands
     parser = (ROOT / "conformance" / "cli" / "__init__.py").read_text(encoding="utf-8")
     options = set(re.findall(r"`(--[a-z][a-z-]*)", README))
     assert "--strict" in options
