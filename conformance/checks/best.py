@@ -61,11 +61,11 @@ def _may_be_unlogged(subject: Subject, best: CheckpointFile) -> bool:
         return False
     if history.lags and not history.rewards_at(epoch):
         return True
-    return (
-        watermark is not None
-        and improves(watermark, max(subject.profile.initial_watermarks))
-        and subject.expectation.hides(history, epoch, watermark, best=True)
-    )
+    if watermark is None:  # some dialects store none
+        return history.hides(epoch)
+    return improves(
+        watermark, max(subject.profile.initial_watermarks)
+    ) and subject.expectation.hides(history, epoch, watermark, best=True)
 
 
 def _early(subject: Subject) -> Outcome | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from trainings import broken, trainings, unexplained
 
 from conformance.checks import audit
 from conformance.checks.explain import Reason
+from conformance.checks.subject import Options
 from conformance.convention.names import format_name
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, builtin_profiles, load_profile
@@ -136,6 +138,21 @@ def test_killed_sessions_of_each_dialect_conform_and_are_explained(name, data):
     profile = load_profile(name)
     report = data.draw(trainings(profile, killed=True)).judged()
     assert (broken(report), unexplained(report)) == (set(), [])
+
+
+def test_a_best_without_a_watermark_may_be_of_an_epoch_that_was_not_logged(tmp_path):
+    """rl_games 1.0 stores none: a session killed behind its log may have written the best."""
+    profile = load_profile("rl_games-1.0")
+    killed, fresh = Session((math.nan, math.nan, math.nan, 2.0)), Session((math.nan,) * 4)
+    run = play(Settings("A", 0, 3), [killed, fresh], profile=profile)
+    lost = tuple(scalar for scalar in run.logs[0].scalars if scalar.wall_time < 1700000004.0)
+    assert len(lost) < len(run.logs[0].scalars)
+    cut = replace(run, logs=(replace(run.logs[0], scalars=lost), *run.logs[1:]))
+    found = [
+        broken(audit(scan_run(each.write(tmp_path / name)), profile, Options(None, 0, 3, 0)))
+        for name, each in (("whole", run), ("cut", cut))
+    ]
+    assert found == [set(), set()]
 
 
 # --- one deviation ----------------------------------------------------------------------------
