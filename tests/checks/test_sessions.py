@@ -144,7 +144,8 @@ def test_a_best_without_a_watermark_may_be_of_an_epoch_that_was_not_logged(tmp_p
     """rl_games 1.0 stores none: a session killed behind its log may have written the best."""
     profile = load_profile("rl_games-1.0")
     killed, fresh = Session((math.nan, math.nan, math.nan, 2.0)), Session((math.nan,) * 4)
-    run = play(Settings("A", 0, 3), [killed, fresh], profile=profile)
+    run = play(Settings("A", 0, 3, save_best_after=0), [killed, fresh], profile=profile)
+    assert run.best.session == 0
     lost = tuple(scalar for scalar in run.logs[0].scalars if scalar.wall_time < 1700000004.0)
     assert len(lost) < len(run.logs[0].scalars)
     cut = replace(run, logs=(replace(run.logs[0], scalars=lost), *run.logs[1:]))
