@@ -70,12 +70,13 @@ def _durably(path: Path) -> Iterator[Path]:
     """Yield a temporary file's path; force what was written there to the disk, and rename it."""
     temporary = path.with_suffix(".tmp")
     yield temporary
-    _force(temporary)
+    force(temporary)
     temporary.replace(path)
-    _force(path.parent)
+    force(path.parent)
 
 
-def _force(path: Path) -> None:
+def force(path: Path) -> None:
+    """Force a file's content, or a folder's names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -182,7 +183,7 @@ class _Raw:
         finally:
             os.close(descriptor)
         temporary.replace(path)
-        _force(path.parent)
+        force(path.parent)
 
 
 @dataclass

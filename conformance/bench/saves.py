@@ -11,6 +11,7 @@ slept would take several times as long for the first thing that it is asked to d
 from __future__ import annotations
 
 import inspect
+import random
 import statistics
 import tempfile
 import time
@@ -125,16 +126,16 @@ class _Way:
     worst_step: list[float] = field(default_factory=list)
 
     def time(
-        self, state: Mapping[str, Any], path: Path, step: Callable[[], None], rollout: float
+        self, state: Mapping[str, Any], here: Path, step: Callable[[], None], rollout: float
     ) -> None:
-        """Save; the caller has seen to it that nothing is under way.
+        """Save into the empty folder `here`; nothing is under way.
 
         Behind a rollout, a second save that waits at once tells how long the file takes.
         """
         if self.rolls_out:
             _steps(step)
             began = time.perf_counter()
-            self.save(state, path)
+            self.save(state, here / "behind.pth")
             stall = time.perf_counter() - began
             while time.perf_counter() - began < rollout:
                 step()
@@ -143,13 +144,14 @@ class _Way:
             self.stall.append(stall + time.perf_counter() - asked)
             self.wait()
         _steps(step)
+        path = here / "new.pth"
         began = time.perf_counter()
         self.save(state, path)
         if not self.rolls_out:
             self.stall.append(time.perf_counter() - began)
-        self.before_update()
         self.wait()
         self.whole.append(time.perf_counter() - began)
+        self.before_update()
 
     def time_steps(self, state: Mapping[str, Any], path: Path, step: Callable[[], None]) -> None:
         """Save once while training steps are made."""
@@ -275,14 +277,16 @@ def _bench_size(
     )
     with peers.opened(state, here) as others:
         ways = [own, *(_Way(*other) for other in others.ways)]
+        orders = random.Random(0)  # noqa: S311  # of the ways: nobody always comes after the same
         in_background = [way for way in ways if way.wait is not _nothing]
         quiet: list[float] = []
         for turn in range(rounds + 1):
             rollout = _ROLLOUT_S + _ROLLOUT_COPIES * others.copy_seconds()
-            for place, way in enumerate(ways[turn % len(ways) :] + ways[: turn % len(ways)]):
-                way.time(state, here / f"{place}.pth", others.step, rollout)
+            for way in orders.sample(ways, len(ways)):
+                way.time(state, here, others.step, rollout)
                 for path in here.glob("*.pth"):
                     path.unlink()
+                peers.force(here)  # else the next one's wait for the disk would be for this, too
             if steps:
                 _worst(others.step)
                 quiet.append(_worst(others.step))

@@ -14,7 +14,7 @@ _DIRECT = getattr(os, "O_DIRECT", 0)
 _REFUSED = (errno.EINVAL, errno.EOPNOTSUPP)  # what a file system says that has no direct writes
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | os.PathLike[str]) -> None:
     """Make the names in `folder` survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -23,7 +23,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _create(path: Path, *, direct: bool) -> int:
+def _create(path: str, *, direct: bool) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     if direct and _DIRECT:
         try:
@@ -64,7 +64,9 @@ def write_file(
             untouched (but where only forcing the new name failed, the new file is in place).
         Exception: whatever `ends` raised; then, too, no temporary file is left.
     """
-    temporary = path.with_name(f".saving-{os.getpid()}-{next(_numbers)}.tmp")
+    name = os.fspath(path)
+    folder = os.path.dirname(name) or "."  # noqa: PTH120  # a Path takes longer than the rename
+    temporary = f"{folder}/.saving-{os.getpid()}-{next(_numbers)}.tmp"
     try:
         descriptor = _create(temporary, direct=direct)
         try:
@@ -75,10 +77,11 @@ def write_file(
             _sync(descriptor)
         finally:
             os.close(descriptor)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
+        os.replace(temporary, name)  # noqa: PTH105
+        sync_folder(folder)
+    except BaseException as error:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            os.unlink(temporary)  # noqa: PTH108
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, name) from error
+        raise

@@ -6,7 +6,7 @@ copied and its numbers overwritten.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,7 +111,7 @@ class Move:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
-    def source(self, tensors: list[Tensor]) -> Tensor:
+    def source(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return what is to be copied."""
         tensor = tensors[self.tensor]
         if self.begin is None:
@@ -152,7 +152,7 @@ class Step:
         wholes = tuple(move.tensor for move in moves if move.begin is None)
         return cls(tuple(moves), tuple(sums), end, wholes if len(wholes) == len(moves) else None)
 
-    def sources(self, tensors: list[Tensor]) -> list[Tensor]:
+    def sources(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return what is to be copied, move by move."""
         if self._wholes is not None:
             return [tensors[place] for place in self._wholes]

@@ -9,8 +9,8 @@ import os
 import threading
 import warnings
 import weakref
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from reference_trainer.async_saver.image import Image
 from reference_trainer.async_saver.pickling import UnplannedError
 from reference_trainer.async_saver.plan import Plan, plan
 
+_NOTHING = memoryview(b"")
 IMAGES = 2  # one is written while the next is taken; a third save waits
 
 
@@ -33,20 +34,20 @@ class SaverError(Exception):
     """The saver was used wrongly: once closed, in a fork, or on a state that changed meanwhile."""
 
 
-def _versions(tensors: list[Tensor]) -> list[int]:
+def _versions(tensors: Sequence[Tensor]) -> list[int]:
     """Return how often each tensor was written to in place, where torch counts that."""
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors]  # noqa: SLF001
 
 
-def _first_tensor(state: Mapping[str, Any]) -> list[Tensor]:
+def _first_tensor(state: Mapping[str, Any]) -> Tensor | None:
     """Return the tensor that stands first: a weight, which each optimizer step changes."""
     value: Any = state
     while type(value) in {dict, OrderedDict} and value:
         value = next(iter(value.values()))
-    return [value] if type(value) is Tensor else []
+    return value if type(value) is Tensor and not value.is_inference() else None
 
 
-def _devices(tensors: list[Tensor]) -> set[torch.device]:
+def _devices(tensors: Sequence[Tensor]) -> set[torch.device]:
     """Return the GPUs that the tensors stand on."""
     return {tensor.device for tensor in tensors if tensor.is_cuda}
 
@@ -61,7 +62,7 @@ class _Transfer:
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
         self._events: list[tuple[torch.device, torch.cuda.Event]] = []
 
-    def start(self, image: Image, steps: int, tensors: list[Tensor]) -> None:
+    def start(self, image: Image, steps: int, tensors: Sequence[Tensor]) -> None:
         """Order the copies."""
         devices = _devices(tensors)
         for device in devices:
@@ -139,11 +140,18 @@ class _Layouts:
         return True
 
 
-@dataclass(eq=False, slots=True)
+def _held_lock() -> "threading.Lock":  # a function, before Python 3.13
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@dataclass(eq=False)
 class _Job:
     """One file on its way to the disk.
 
     Attributes:
+        image: what it is copied into.
         state: what is still to be laid out.
         plan: None where `torch.save` pickled the state.
         content: the file's.
@@ -153,28 +161,34 @@ class _Job:
         events: what the GPUs signal once their copies are made.
         failure: why there is no content.
         ready: up to which byte the content is complete, rising; then None or what went wrong.
+        begun: all but the tensors is laid out, and somebody fills the image.
+        unwritten: held until the file is written, or was given up.
     """
 
-    path: str
+    path: Path
     image: Image
-    state: Mapping[str, Any] | None = None
-    plan: Plan | None = None
-    content: memoryview = field(default_factory=lambda: memoryview(b""))
-    tensors: list[Tensor] = field(default_factory=list)
-    copying: "threading.Lock | None" = None  # a function, before Python 3.13
-    watched: list[Tensor] = field(default_factory=list)
-    version: list[int] = field(default_factory=list)
-    events: list[torch.cuda.Event] = field(default_factory=list)
-    failure: BaseException | None = None
-    ready: "SimpleQueue[int | BaseException | None]" = field(default_factory=SimpleQueue)
-    sealed: bool = False  # all that comes through `ready` has come
+    state: Mapping[str, Any] | None = field(default=None, init=False)
+    plan: Plan | None = field(default=None, init=False)
+    content: memoryview = field(default=_NOTHING, init=False)
+    tensors: Sequence[Tensor] = field(default=(), init=False)
+    copying: "threading.Lock | None" = field(default=None, init=False)
+    watched: Tensor | None = field(default=None, init=False)
+    version: int = field(default=0, init=False)
+    events: Sequence[torch.cuda.Event] = field(default=(), init=False)
+    failure: BaseException | None = field(default=None, init=False)
+    ready: "SimpleQueue[int | BaseException | None]" = field(
+        default_factory=SimpleQueue, init=False
+    )
+    sealed: bool = field(default=False, init=False)  # all that comes through `ready` has come
+    begun: bool = field(default=False, init=False)
+    unwritten: "threading.Lock" = field(default_factory=_held_lock, init=False)
 
     def leave(self, state: Mapping[str, Any]) -> None:
         """Leave the copying to the background, until which the caller changes no tensor."""
-        self.watched = _first_tensor(state)
-        self.version = _versions(self.watched)
-        self.copying = threading.Lock()
-        self.copying.acquire()
+        self.watched = first = _first_tensor(state)
+        if first is not None:
+            self.version = first._version  # noqa: SLF001
+        self.copying = _held_lock()
 
     def lay_out(self, layouts: _Layouts, state: Mapping[str, Any]) -> None:
         """Let the image be this file, with all but its tensors; or have torch pickle the state.
@@ -205,6 +219,12 @@ class _Job:
             except BaseException as error:  # noqa: BLE001  # the thread that writes raises it again
                 self.failure = error
             self.state = None
+        self.begun = True
+
+    @property
+    def is_long(self) -> bool:
+        """Whether some of it can be written while the rest is still filled."""
+        return self.plan is not None and len(self.plan.steps) > 1
 
     def copy(self) -> None:
         """Take the part of the snapshot that was left to the background.
@@ -223,7 +243,10 @@ class _Job:
         versions = _versions(self.tensors)
         for step in range(len(self.plan.steps if self.plan else ())):
             self.image.copy(self.tensors, step)
-        if _versions(self.tensors) != versions or _versions(self.watched) != self.version:
+        first = self.watched
+        if _versions(self.tensors) != versions or (
+            first is not None and first._version != self.version  # noqa: SLF001
+        ):
             raise SaverError(
                 f"{self.path}: the state was changed while it was copied; call before_update() "
                 "before the optimizer steps, or save with overlap=False"
@@ -239,7 +262,7 @@ class _Job:
         for number, step in enumerate(self.plan.steps if self.plan else ()):
             if copying:
                 self.image.copy(self.tensors, number)
-            total = self.image.seal(step, total)
+            total = self.image.seal(number, total)
             self.ready.put(step.end)
 
     def fill(self, *, copying: bool = False) -> None:
@@ -254,7 +277,7 @@ class _Job:
             self.seal(copying=copying)
         except BaseException as error:  # noqa: BLE001  # the thread that writes raises it again
             outcome = error
-        self.tensors, self.watched = [], []  # they may go
+        self.tensors, self.watched = (), None  # they may go
         self.ready.put(outcome)
 
     def ends(self) -> Iterator[int]:
@@ -267,7 +290,7 @@ class _Job:
 
     def write(self) -> None:
         """Write the file, as far as it is ready, and wait for the rest."""
-        write_file(Path(self.path), self.content, self.ends(), direct=self.plan is not None)
+        write_file(self.path, self.content, self.ends(), direct=self.plan is not None)
 
     def drain(self) -> None:
         """Wait until nobody works on the image any more."""
@@ -280,19 +303,25 @@ class _Job:
 class _Pipeline:
     """The two threads of a saver, and what they share with it.
 
+    One alone writes. It fills the image, too, where that is too little to be shared: to hand it on
+    would take longer. All else is filled by the other one: long files, while they are written, and
+    those that come while an earlier one is still written.
+
     They know the pipeline and not the saver, so that a saver which is forgotten goes away.
     """
 
     def __init__(self) -> None:
         self.process = os.getpid()
+        self.closed = False
         self.layouts = _Layouts()
         self.free: SimpleQueue[Image] = SimpleQueue()
         for _ in range(IMAGES):
             self.free.put(Image())
         self.failure: BaseException | None = None
         self.given_up = 0  # saves behind one that failed
-        self._jobs: SimpleQueue[_Job | threading.Event | None] = SimpleQueue()
-        self._writes: SimpleQueue[_Job | threading.Event | None] = SimpleQueue()
+        self._last: _Job | None = None
+        self._fills: SimpleQueue[_Job | None] = SimpleQueue()
+        self._writes: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -306,45 +335,50 @@ class _Pipeline:
 
     def submit(self, job: _Job) -> None:
         """Let the threads do everything about `job`."""
-        self._jobs.put(job)
+        idle = self._last is None or not self._last.unwritten.locked()
+        self._last = job
+        (self._writes if idle else self._fills).put(job)
 
     def submit_write(self, job: _Job) -> None:
         """Let the thread that writes do so, while the caller fills the image."""
         self.start()
+        self._last, job.begun = job, True
         self._writes.put(job)
 
     def wait(self) -> None:
         """Wait until everything submitted is written, or was given up."""
-        if self._threads:
-            passed = threading.Event()
-            self._jobs.put(passed)
-            passed.wait()
+        if self._last is not None:
+            with self._last.unwritten:
+                pass
 
     def finish(self) -> None:
         """Wait, and end the threads. A fork's copy of the pipeline has none."""
         if self._threads and os.getpid() == self.process:
-            self._jobs.put(None)
+            self.wait()
+            for queue in (self._fills, self._writes):
+                queue.put(None)
             for thread in self._threads:
                 thread.join()
             self._threads = []
 
     def _fill_all(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if isinstance(job, _Job):
+        while (job := self._fills.get()) is not None:
+            if not job.begun:
                 job.begin(self.layouts)
                 self._writes.put(job)
-                job.fill()
-            else:
-                self._writes.put(job)
-        self._writes.put(None)
+            job.fill()
+            del job  # its tensors may go
 
     def _write_all(self) -> None:
         while (job := self._writes.get()) is not None:
-            if isinstance(job, _Job):
-                self.write(job)
-            else:
-                job.set()
-            del job  # its tensors and its image may go
+            if not job.begun:
+                job.begin(self.layouts)
+                if job.is_long:
+                    self._fills.put(job)
+                else:
+                    job.fill()
+            self.write(job)
+            del job  # its image may go
 
     def write(self, job: _Job) -> None:
         """Write one file, note what went wrong, and give its image back."""
@@ -358,6 +392,7 @@ class _Pipeline:
         finally:
             job.drain()
             self.free.put(job.image)
+            job.unwritten.release()
 
 
 def _finish(pipeline: _Pipeline) -> None:
@@ -391,7 +426,7 @@ class Saver:
         self._background = background
         self._pipeline = _Pipeline()
         self._transfer = _Transfer()
-        self._copying: _Job | None = None
+        self._copying: deque[_Job] = deque(maxlen=IMAGES)  # those before are written
         self._finalizer = weakref.finalize(self, _finish, self._pipeline)
 
     def __enter__(self) -> "Saver":  # noqa: PYI034  # Self came with Python 3.11
@@ -422,15 +457,21 @@ class Saver:
             OSError: this save failed (if not in the background), or an earlier one did.
             SaverError: the saver is closed, or belongs to the process that forked this one.
         """
-        self.check()
-        job = _Job(os.fsdecode(path), self._image())
+        self._check_usable()
+        pipeline = self._pipeline
+        if self._background:
+            pipeline.start()
+        image = pipeline.free.get()
         try:
+            if pipeline.failure is not None:
+                self.check()
+            job = _Job(path if isinstance(path, Path) else Path(os.fsdecode(path)), image)
             self._take(job, state, overlap=overlap and self._background)
         except BaseException:
-            self._pipeline.free.put(job.image)
+            pipeline.free.put(image)
             raise
         if self._background:
-            self._pipeline.submit(job)
+            pipeline.submit(job)
         else:
             self._write_now(job)
 
@@ -467,21 +508,20 @@ class Saver:
     @property
     def snapshot_done(self) -> bool:
         """Whether the tensors of the last save are copied, and may be changed."""
-        job = self._copying
-        return job is None or job.copying is None or not job.copying.locked()
+        return not any(job.copying and job.copying.locked() for job in self._copying)
 
     def before_update(self) -> None:
         """Wait until the tensors of the last save are copied; on a GPU, let the device wait.
 
         Does not raise what went wrong with a save: that waits for the next of the other calls.
         """
-        if self._copying is not None:
-            if self._copying.events:
+        for job in self._copying:
+            if job.events:
                 self._transfer.order_behind()
-            elif self._copying.copying is not None:
-                with self._copying.copying:
+            elif job.copying is not None:
+                with job.copying:
                     pass
-            self._copying = None
+        self._copying.clear()
 
     def wait(self) -> None:
         """Wait until every save is safe on the disk.
@@ -513,6 +553,7 @@ class Saver:
             OSError: one of them failed.
         """
         self._finalizer.detach()
+        self._pipeline.closed = True
         self._pipeline.finish()
         self._raise_failure()
 
@@ -521,7 +562,7 @@ class Saver:
             raise SaverError(
                 "this saver belongs to the process that forked this one: make another one here"
             )
-        if not self._finalizer.alive:
+        if self._pipeline.closed:
             raise SaverError("this saver is closed")
 
     def _raise_failure(self) -> None:
@@ -534,22 +575,6 @@ class Saver:
             raise OSError(failure.errno, reason, failure.filename) from failure
         raise failure
 
-    def _image(self) -> Image:
-        """Return an image to use, once there is one.
-
-        Raises:
-            OSError: the save that it was used for failed.
-        """
-        if self._background:
-            self._pipeline.start()
-        image = self._pipeline.free.get()
-        try:
-            self.check()
-        except BaseException:
-            self._pipeline.free.put(image)
-            raise
-        return image
-
     def _take(self, job: _Job, state: Mapping[str, Any], *, overlap: bool) -> None:
         """Take a snapshot, or as much of it as cannot be left to the background."""
         layouts = self._pipeline.layouts
@@ -558,7 +583,7 @@ class Saver:
             # The caller may well reuse the dict, but not what is in it.
             job.state = state.copy() if type(state) is dict else state
             job.leave(state)
-            self._copying = job
+            self._copying.append(job)
             return
         job.lay_out(layouts, state)
         if job.plan is None:
@@ -573,14 +598,13 @@ class Saver:
                 job.image.copy(job.tensors, step)
         if overlap:
             job.leave(state)
-            self._copying = job
+            self._copying.append(job)
 
     def _write_now(self, job: _Job) -> None:
-        streamed = job.plan is not None and len(job.plan.steps) > 1
-        if streamed:
+        if job.is_long:
             self._pipeline.submit_write(job)
         job.fill(copying=not job.events)
-        if streamed:
+        if job.is_long:
             self._pipeline.wait()
         else:
             self._pipeline.write(job)
