@@ -231,6 +231,13 @@ def bench_saves(
         return tuple(results)
 
 
+def _clear(here: Path, peers: ModuleType) -> None:
+    """Remove the files for good; else the next way's wait for the disk would be for this, too."""
+    for path in here.glob("*.pth"):
+        path.unlink()
+    peers.force(here)
+
+
 def _takes_state_and_path(save: object) -> bool:
     if not callable(save):
         return False
@@ -284,9 +291,7 @@ def _bench_size(
             rollout = _ROLLOUT_S + _ROLLOUT_COPIES * others.copy_seconds()
             for way in orders.sample(ways, len(ways)):
                 way.time(state, here, others.step, rollout)
-                for path in here.glob("*.pth"):
-                    path.unlink()
-                peers.force(here)  # else the next one's wait for the disk would be for this, too
+                _clear(here, peers)
             if steps:
                 _worst(others.step)
                 quiet.append(_worst(others.step))
