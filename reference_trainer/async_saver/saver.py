@@ -1,7 +1,7 @@
 """The saver: takes a snapshot of a state at once, and writes it durably behind the training loop.
 
-A snapshot is copied into an image of the file; one thread takes its check sums while another one
-writes what they are known of. Files are written one after the other, in the order of the calls.
+A snapshot is copied into an image of the file. One thread writes, file after file in the order of
+the calls; of a large one, another thread takes the check sums of what is written next.
 """
 
 import io
@@ -10,9 +10,10 @@ import threading
 import warnings
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -138,6 +139,47 @@ class _Layouts:
             return False
         self.plans += 1
         return True
+
+
+class _SharedCopy:
+    """A copy made by two threads, for one alone does not use all of the memory's bandwidth.
+
+    Each takes the next step that nobody copies yet, so that the second may come late or never.
+    """
+
+    def __init__(self, image: Image, tensors: Sequence[Tensor], steps: int) -> None:
+        self._image = image
+        self._tensors = tensors
+        self._steps = deque(range(steps))
+        self._helping = threading.Lock()
+        self._failure: BaseException | None = None
+
+    def make(self) -> None:
+        """Copy, and wait until the other thread copies no more; raise what either met with."""
+        try:
+            self._copy()
+        finally:
+            self._steps.clear()
+            with self._helping:
+                pass
+        if self._failure is not None:
+            raise self._failure
+
+    def help(self) -> None:
+        """Copy in the other thread; never raises, but `make` does."""
+        with self._helping:
+            try:
+                self._copy()
+            except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
+                self._failure = error
+
+    def _copy(self) -> None:
+        while True:
+            try:
+                step = self._steps.popleft()
+            except IndexError:  # there are no more
+                return
+            self._image.copy(self._tensors, step)
 
 
 def _held_lock() -> "threading.Lock":  # a function, before Python 3.13
@@ -320,7 +362,7 @@ class _Pipeline:
         self.failure: BaseException | None = None
         self.given_up = 0  # saves behind one that failed
         self._last: _Job | None = None
-        self._fills: SimpleQueue[_Job | None] = SimpleQueue()
+        self._fills: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._writes: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -337,7 +379,10 @@ class _Pipeline:
         """Let the threads do everything about `job`."""
         idle = self._last is None or not self._last.unwritten.locked()
         self._last = job
-        (self._writes if idle else self._fills).put(job)
+        if idle:
+            self._writes.put(job)
+        else:
+            self._fills.put(partial(self._begin, job))
 
     def submit_write(self, job: _Job) -> None:
         """Let the thread that writes do so, while the caller fills the image."""
@@ -361,20 +406,26 @@ class _Pipeline:
                 thread.join()
             self._threads = []
 
+    def help(self, task: Callable[[], None]) -> None:
+        """Let the thread that fills do something that never raises, as soon as it can."""
+        self._fills.put(task)
+
+    def _begin(self, job: _Job) -> None:
+        job.begin(self.layouts)
+        self._writes.put(job)
+        job.fill()
+
     def _fill_all(self) -> None:
-        while (job := self._fills.get()) is not None:
-            if not job.begun:
-                job.begin(self.layouts)
-                self._writes.put(job)
-            job.fill()
-            del job  # its tensors may go
+        while (task := self._fills.get()) is not None:
+            task()
+            del task  # its tensors may go
 
     def _write_all(self) -> None:
         while (job := self._writes.get()) is not None:
             if not job.begun:
                 job.begin(self.layouts)
                 if job.is_long:
-                    self._fills.put(job)
+                    self._fills.put(job.fill)
                 else:
                     job.fill()
             self.write(job)
@@ -594,8 +645,13 @@ class Saver:
             if not overlap and self._background:
                 self._transfer.order_behind()
         elif self._background and not overlap:
-            for step in range(len(job.plan.steps)):
-                job.image.copy(job.tensors, step)
+            if job.is_long and torch.get_num_threads() == 1:
+                shared = _SharedCopy(job.image, job.tensors, len(job.plan.steps))
+                self._pipeline.help(shared.help)
+                shared.make()
+            else:
+                for step in range(len(job.plan.steps)):
+                    job.image.copy(job.tensors, step)
         if overlap:
             job.leave(state)
             self._copying.append(job)

@@ -488,6 +488,55 @@ def test_files_are_written_in_order_and_a_third_save_waits(gate: Gate, tmp_path:
     assert [load(tmp_path / f"{n}.pth")["watermark"] for n in range(3)] == [0, 1, 2]
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Have torch copy in the thread that asks, as the reference trainer does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("failing", [None, "caller", "saver"])
+def test_a_large_state_is_copied_at_once_by_two_threads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str | None
+) -> None:
+    """Each waits for the other's first step; what either meets with is raised by `save`."""
+    monkeypatch.setattr(plan, "STEP_BYTES", archive.PAGE)
+    both = threading.Barrier(2, timeout=30)
+    steps: dict[str, list[int]] = {}
+    copy = image.Image.copy
+
+    def together(self: image.Image, tensors: Any, step: int, **options: Any) -> None:
+        main = threading.current_thread() is threading.main_thread()
+        mine = steps.setdefault("caller" if main else "saver", [])
+        mine.append(step)
+        if len(mine) == 1:
+            both.wait()
+            if failing == ("caller" if main else "saver"):
+                raise MemoryError(failing)
+        copy(self, tensors, step, **options)
+
+    state = {"a": torch.randn(20_000), "b": torch.randn(3_000)}
+    with Saver() as saver:
+        saver.prepare(state)
+        with monkeypatch.context() as patch:
+            patch.setattr(image.Image, "copy", together)
+            if failing:
+                with pytest.raises(MemoryError, match=failing):
+                    saver.save(tmp_path / "a.pth", state)
+            else:
+                saver.save(tmp_path / "a.pth", state)
+        if failing is None:
+            total = len(saver._pipeline.layouts.plan.steps)  # type: ignore[union-attr]
+            assert sorted(steps["caller"] + steps["saver"]) == list(range(total))
+        saver.save(tmp_path / "b.pth", state)
+    assert names(tmp_path) == (["b.pth"] if failing else ["a.pth", "b.pth"])
+    for name in names(tmp_path):
+        assert same(load(tmp_path / name), state)
+
+
 def test_the_newest_of_one_path_is_what_stays(tmp_path: Path) -> None:
     with Saver() as saver:
         for epoch in range(30):
