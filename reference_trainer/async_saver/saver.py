@@ -28,6 +28,7 @@ from reference_trainer.async_saver.pickling import UnplannedError
 from reference_trainer.async_saver.plan import Plan, plan
 
 _NOTHING = memoryview(b"")
+_DICTS = (dict, OrderedDict)
 IMAGES = 2  # one is written while the next is taken; a third save waits
 
 
@@ -43,7 +44,7 @@ def _versions(tensors: Sequence[Tensor]) -> list[int]:
 def _first_tensor(state: Mapping[str, Any]) -> Tensor | None:
     """Return the tensor that stands first: a weight, which each optimizer step changes."""
     value: Any = state
-    while type(value) in {dict, OrderedDict} and value:
+    while type(value) in _DICTS and value:
         value = next(iter(value.values()))
     return value if type(value) is Tensor and not value.is_inference() else None
 
