@@ -832,12 +832,36 @@ def test_numbers_are_taken_at_once(hold: type[Hold], tmp_path: Path, known: bool
 
 
 def test_before_update_does_not_wait_for_the_disk(gate: Gate, tmp_path: Path) -> None:
+    """Nor does it for that of an earlier save, which is under way still."""
     with Saver() as saver:
-        saver.save(tmp_path / "a.pth", small(), overlap=True)
-        saver.before_update()
-        assert names(tmp_path) == []
-        gate.let(1)
-    assert names(tmp_path) == ["a.pth"]
+        for number in range(2):
+            saver.save(tmp_path / f"{number}.pth", small(number), overlap=True)
+            saver.before_update()
+            assert names(tmp_path) == []
+        gate.let(2)
+    assert names(tmp_path) == ["0.pth", "1.pth"]
+
+
+def test_one_thread_alone_writes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What crashes a trainer at its calls counts them by thread."""
+    writers: set[int] = set()
+    write = disk.write_file
+
+    def noted(*arguments: Any, **options: Any) -> None:
+        writers.add(threading.get_ident())
+        write(*arguments, **options)
+
+    monkeypatch.setattr(saver_module, "write_file", noted)
+    monkeypatch.setattr(plan, "STEP_BYTES", archive.PAGE)
+    large = {"a": torch.randn(20_000)}
+    with Saver() as saver:
+        for number in range(6):
+            for state in (small(number), large, {"odd": {1, 2}}):
+                saver.save(tmp_path / f"{number}.pth", state, overlap=number % 2 == 0)
+                saver.before_update()
+            if number > 3:
+                saver.wait()
+    assert len(writers) == 1
 
 
 def test_a_copy_that_fails_lets_the_update_go_on(
