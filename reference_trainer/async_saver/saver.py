@@ -183,12 +183,6 @@ class _SharedCopy:
             self._image.copy(self._tensors, step)
 
 
-def _held_lock() -> "threading.Lock":  # a function, before Python 3.13
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
-
-
 @dataclass(eq=False)
 class _Job:
     """One file on its way to the disk.
@@ -214,7 +208,7 @@ class _Job:
     plan: Plan | None = field(default=None, init=False)
     content: memoryview = field(default=_NOTHING, init=False)
     tensors: Sequence[Tensor] = field(default=(), init=False)
-    copying: "threading.Lock | None" = field(default=None, init=False)
+    copying: "threading.Lock | None" = field(default=None, init=False)  # no type before 3.13
     watched: Tensor | None = field(default=None, init=False)
     version: int = field(default=0, init=False)
     events: Sequence[torch.cuda.Event] = field(default=(), init=False)
@@ -224,14 +218,15 @@ class _Job:
     )
     sealed: bool = field(default=False, init=False)  # all that comes through `ready` has come
     begun: bool = field(default=False, init=False)
-    unwritten: "threading.Lock" = field(default_factory=_held_lock, init=False)
+    unwritten: "threading.Lock" = field(default_factory=threading.Lock, init=False)
 
     def leave(self, state: Mapping[str, Any]) -> None:
         """Leave the copying to the background, until which the caller changes no tensor."""
         self.watched = first = _first_tensor(state)
         if first is not None:
             self.version = first._version  # noqa: SLF001
-        self.copying = _held_lock()
+        self.copying = threading.Lock()
+        self.copying.acquire()
 
     def lay_out(self, layouts: _Layouts, state: Mapping[str, Any]) -> None:
         """Let the image be this file, with all but its tensors; or have torch pickle the state.
@@ -365,11 +360,13 @@ class _Pipeline:
         self._last: _Job | None = None
         self._fills: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._writes: SimpleQueue[_Job | None] = SimpleQueue()
+        self.started = False
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Start the threads, once."""
-        if not self._threads:
+        if not self.started:
+            self.started = True
             for work in (self._fill_all, self._write_all):
                 # The end of the process waits for them through `finish`, not by joining.
                 thread = threading.Thread(target=work, name="saver", daemon=True)
@@ -443,6 +440,7 @@ class _Pipeline:
             self.failure = error
         finally:
             job.drain()
+            job.content = _NOTHING  # what torch pickled may go
             self.free.put(job.image)
             job.unwritten.release()
 
@@ -509,15 +507,17 @@ class Saver:
             OSError: this save failed (if not in the background), or an earlier one did.
             SaverError: the saver is closed, or belongs to the process that forked this one.
         """
-        self._check_usable()
         pipeline = self._pipeline
-        if self._background:
+        if pipeline.closed or os.getpid() != pipeline.process:
+            self._check_usable()
+        if self._background and not pipeline.started:
             pipeline.start()
         image = pipeline.free.get()
         try:
             if pipeline.failure is not None:
                 self.check()
             job = _Job(path if isinstance(path, Path) else Path(os.fsdecode(path)), image)
+            job.unwritten.acquire()
             self._take(job, state, overlap=overlap and self._background)
         except BaseException:
             pipeline.free.put(image)

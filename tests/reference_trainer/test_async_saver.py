@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import io
 import math
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -1077,6 +1079,23 @@ def test_the_state_is_let_go_of(tmp_path: Path) -> None:
         saver.before_update()
         gc.collect()
         assert sys.getrefcount(tensor) == counted
+
+
+def test_what_torch_pickled_is_let_go_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    archives: list[weakref.ref[io.BytesIO]] = []
+
+    class Noted(io.BytesIO):
+        def __init__(self, *initial: Any) -> None:
+            super().__init__(*initial)
+            archives.append(weakref.ref(self))
+
+    monkeypatch.setattr(io, "BytesIO", Noted)
+    with Saver() as saver:
+        saver.save(tmp_path / "a.pth", {"odd": {1, 2}})
+        saver.wait()
+        gc.collect()
+        assert archives
+        assert all(archive() is None for archive in archives)
 
 
 def _in_child(saver: Saver, path: Path, answers: Any) -> None:
