@@ -199,15 +199,15 @@ def test_a_best_that_a_killed_session_did_not_get_to_is_caught_up_on(
 ) -> None:
     """Killed in epoch 2 after the periodic save and before the best; then it never gets as good."""
     rewards = scripted(1.0, 9.0, 2.0, 3.0)
-    replace = Path.replace
+    replace = os.replace
 
-    def kill(path: Path, target: Path) -> Path:
-        if target.name == "Small.pth" and target.exists():
+    def kill(temporary: str, path: str) -> None:
+        if Path(path).name == "Small.pth" and Path(path).exists():
             raise KeyboardInterrupt
-        return replace(path, target)
+        replace(temporary, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", kill)
+        patch.setattr(os, "replace", kill)
         with pytest.raises(KeyboardInterrupt):
             train(small(), mean_reward=rewards)
     assert checkpoints(small()) == ["Small.pth", "last_Smallep2rew9.0.pth"]
