@@ -539,6 +539,36 @@ def test_a_large_state_is_copied_at_once_by_two_threads(
         assert same(load(tmp_path / name), state)
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_save_waits_for_the_thread_that_helps_it_to_copy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(plan, "STEP_BYTES", archive.PAGE)
+    helping, let = threading.Event(), threading.Event()
+    copy = image.Image.copy
+
+    def slow(*arguments: Any) -> None:
+        if threading.current_thread().name == "saver":
+            helping.set()
+            let.wait()
+        else:
+            helping.wait(30)
+        copy(*arguments)
+
+    state = {"a": torch.randn(20_000)}
+    with Saver() as saver:
+        saver.prepare(state)
+        monkeypatch.setattr(image.Image, "copy", slow)
+        caller = threading.Thread(target=saver.save, args=(tmp_path / "a.pth", state))
+        caller.start()
+        assert helping.wait(30)
+        caller.join(0.05)
+        assert caller.is_alive()
+        let.set()
+        caller.join(30)
+    assert same(load(tmp_path / "a.pth"), state)
+
+
 def test_the_newest_of_one_path_is_what_stays(tmp_path: Path) -> None:
     with Saver() as saver:
         for epoch in range(30):
