@@ -72,8 +72,11 @@ class Image:
 
     def hold(self, plan: Plan) -> None:
         """Be a file of `plan` from now on."""
-        if plan is self._plan:
-            return
+        if plan is not self._plan:
+            with torch.inference_mode(False):  # what is made in it cannot be written to outside
+                self._become(plan)
+
+    def _become(self, plan: Plan) -> None:
         self._plan = None
         self._targets, self._sums = [], []
         held = len(self._bytes)

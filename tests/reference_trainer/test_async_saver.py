@@ -1075,6 +1075,19 @@ def test_images_are_used_again_and_follow_the_size_of_the_states(
     assert max(held) < 100_000, "the large ones are given back"
 
 
+@pytest.mark.parametrize("overlap", [True, False])
+def test_saves_within_inference_mode_and_outside_take_turns(
+    tmp_path: Path, saver: Saver, overlap: bool
+) -> None:
+    for number, within in enumerate([True, True, True, False, False, True, False]):
+        with torch.inference_mode(within):
+            state = small(number)
+            saver.save(tmp_path / "a.pth", state, overlap=overlap)
+            saver.before_update()
+            saver.wait()
+        assert same(load(tmp_path / "a.pth"), state)
+
+
 def test_prepare_makes_the_room_beforehand(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, saver: Saver
 ) -> None:
