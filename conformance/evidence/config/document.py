@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-    from yaml import CollectionStartEvent, ScalarEvent, YAMLError
+    from yaml import CollectionStartEvent, Mark, ScalarEvent
 
 # Bytes; real configs hold some 5 KB, and PyYAML without its C part reads 100 KB a second.
 _LARGEST_FILE = 256 << 10
@@ -68,6 +68,13 @@ _KINDS = {
 }
 # What OmegaConf reads as a number beyond YAML 1.1.
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+")
+
+# Brackets that open and close flow collections, where they are neither quoted nor commented out.
+_BRACKETS = re.compile(
+    r"""(?:^|(?<=[\s,:\[{]))(?P<open>[\[{]) | (?P<close>[\]}])
+      | "(?:[^"\\]|\\.)*" | '[^']*' | (?:^|(?<=\s))\#[^\n]*""",
+    re.VERBOSE | re.MULTILINE | re.DOTALL,
+)
 
 
 def _read_at_most(file: FileIO, count: int) -> bytes:
@@ -126,18 +133,41 @@ def parse_document(text: str) -> tuple[MappingNode, list[str]]:
             elif isinstance(event, yaml.AliasEvent):
                 builder.alias(event.anchor or "", line)
     except yaml.YAMLError as error:
-        raise BadConfigError(f"is not YAML: {_reason(error)}") from None
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        raise BadConfigError(_refusal(text, mark)) from None
     if not isinstance(builder.root, MappingNode):
         raise BadConfigError("holds no settings: it is not a mapping of keys to values")
     return builder.root, builder.problems
 
 
-def _reason(error: YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if mark is None:
-        return quoted(str(error))
-    reason = getattr(error, "problem", None) or getattr(error, "context", None) or "no reason given"
-    return f"{quoted(reason)} (line {mark.line + 1}, column {mark.column + 1})"
+def _refusal(text: str, mark: Mark | None) -> str:
+    """Say in our own words why a parser stopped at a place; parsers word it differently.
+
+    A parser reads up to 1,024 characters ahead, to tell a key from a value, and may refuse deep
+    nesting there by a limit of its own before it hands out the first level.
+    """
+    deep = _too_deep(text if mark is None else text[: mark.index])
+    if deep is not None:
+        return _nested_too_deeply(deep)
+    return "is not YAML" + (f" (line {mark.line + 1}, column {mark.column + 1})" if mark else "")
+
+
+def _nested_too_deeply(line: int) -> str:
+    return f"is nested too deeply: more than {_DEEPEST} levels (line {line})"
+
+
+def _too_deep(text: str) -> int | None:
+    """Return the line of the first `[` or `{` that opens more levels than are read, if any."""
+    depth, line, seen = 0, 1, 0
+    for token in _BRACKETS.finditer(text):
+        if token["open"]:
+            depth += 1
+        elif token["close"]:
+            depth = max(depth - 1, 0)
+        if depth > _DEEPEST:
+            return line + text.count("\n", seen, token.start())
+        line, seen = line + text.count("\n", seen, token.start()), token.start()
+    return None
 
 
 class _Builder:
@@ -173,7 +203,7 @@ class _Builder:
             self._kind(event.tag, line)
         self._add(node, event.anchor, line)
         if len(self._open) >= _DEEPEST:
-            raise BadConfigError(f"is nested too deeply: more than {_DEEPEST} levels (line {line})")
+            raise BadConfigError(_nested_too_deeply(line))
         self._open.append(node)
         self._keys.append(None)
 
