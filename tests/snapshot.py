@@ -164,8 +164,9 @@ def _emitted(place: str, chain: tuple[Scenario, ...]) -> str:
     """Where a mutant that plays the sessions leaves its run."""
     module, _, name = place.partition(":")
     trainer = getattr(sys.modules[module], name)()
-    for scenario in chain:
-        trainer.train(replace(scenario, root=Path("runs")))
+    with contextlib.suppress(OSError):  # a mutant may trip over what it left itself
+        for scenario in chain:
+            trainer.train(replace(scenario, root=Path("runs")))
     return f"runs/{chain[0].experiment}"
 
 

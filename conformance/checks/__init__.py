@@ -27,7 +27,7 @@ from conformance.checks.finding import (
     unobservable,
 )
 from conformance.checks.subject import Options, Subject
-from conformance.convention.rules import RULES, Needs, Rule, Verdict
+from conformance.convention.rules import RULES, Needs, Place, Rule, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -144,19 +144,9 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
     )
 
 
-# Shown by other means than playing sessions: by kills and faults, by inference, by several ranks.
-_SHOWN_BY = {
-    "INTEGRITY-002": "only a trainer that is killed in the middle of a save can show it",
-    "INTEGRITY-003": "only a trainer whose writes are made to fail can show it",
-    "RESUME-002": "only inference, started by the experiment's name, can show it",
-}
-
-
 def _judge(rule: Rule, subject: Subject) -> Outcome:
-    if rule.id in _SHOWN_BY:
-        return not_applicable(_SHOWN_BY[rule.id])
-    if not subject.driven and rule.driven:
-        return not_applicable("only a driven trainer can show it")
+    if rule.shown_otherwise or (rule.driven and not subject.driven):
+        return not_applicable(rule.shown_by[0].value)
     if subject.driven and rule.id != "RESUME-001" and resume.went_elsewhere(subject):
         return not_applicable("the deviation is reported under RESUME-001")
     hidden = _hidden(rule, subject)
@@ -171,8 +161,8 @@ def _hidden(rule: Rule, subject: Subject) -> str | None:
     needed = {""}
     if not {Needs.NAMES, Needs.CONTENTS}.isdisjoint(rule.needs):
         needed.add(profile.checkpoints)
-    if Needs.EVENTS in rule.needs or rule.id == "LAYOUT-002":
+    if Needs.EVENTS in rule.needs or rule.lists is Place.SUMMARIES:
         needed.add(profile.summaries)
-    if rule.id == "LAYOUT-001":  # it looks everywhere
+    if rule.lists is Place.EVERYWHERE:
         needed.update(subject.folder.unlisted)
     return next((folder for folder in subject.folder.unlisted if folder in needed), None)

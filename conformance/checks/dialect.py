@@ -17,7 +17,7 @@ from conformance.convention.profile import (
     builtin_profiles,
     load_profile,
 )
-from conformance.convention.rules import RULES, Level, Verdict
+from conformance.convention.rules import RULES, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 AUTO = "auto"
 """What a user says instead of a profile's name to have it chosen."""
 
-# What tells dialects apart: not safety, integrity or what only concerns the weights.
-_TELLING = ("NAME-", "CADENCE-", "BEST-", "SUMMARY-", "LOAD-001", "LOAD-002", "LOAD-008")
 _MOST_SHOWN = 3
 
 
@@ -226,11 +224,7 @@ def _fitting_tags(left: Mapping[str, Subject]) -> Mapping[str, Subject]:
 
 def _against(subject: Subject, readings: Readings) -> dict[str, int]:
     """What speaks against a profile: each rule with how many files or epochs break it."""
-    selected = frozenset(
-        rule.id
-        for rule in RULES
-        if rule.level is Level.MUST and not rule.driven and rule.id.startswith(_TELLING)
-    )
+    selected = frozenset(rule.id for rule in RULES if rule.tells_dialect)
     report = audit(
         subject.folder, subject.profile, subject.options, selected=selected, readings=readings
     )

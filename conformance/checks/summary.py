@@ -19,7 +19,7 @@ from conformance.checks.history import is_unreadable
 from conformance.checks.names import one_periodic_for_an_epoch, rounded_rewards
 from conformance.convention.names import Flaw
 from conformance.convention.rewards import improves, same_reward
-from conformance.convention.rules import Verdict
+from conformance.convention.rules import BY_ID, Verdict
 
 if TYPE_CHECKING:
     from conformance.checks.driven import DrivenSession
@@ -164,18 +164,6 @@ def _needs_no_reward(subject: Subject, file: CheckpointFile) -> bool:
     return file.name.kind in subject.profile.unrewarded and not file.name.reward_text
 
 
-# Where the best shows a wrong watermark, the periodic checkpoints repeat what it shows.
-_OF_THE_WATERMARK = (
-    "BEST-001",
-    "BEST-003",
-    "BEST-004",
-    "BEST-005",
-    "BEST-006",
-    "BEST-007",
-    "BEST-008",
-)
-
-
 def agrees_with_the_log(subject: Subject) -> Outcome:
     """SUMMARY-002."""
     if not subject.history.usable:
@@ -193,7 +181,8 @@ def _agrees(subject: Subject) -> Outcome:
         if problem is not None:
             return failed(problem, _disagreeing(subject))
         compared += bool(_logged(subject, file))
-    best_is_blamed = any(BEST[rule](subject).verdict is Verdict.FAIL for rule in _OF_THE_WATERMARK)
+    causes = BY_ID["SUMMARY-002"].explained_by("watermark")
+    best_is_blamed = any(BEST[rule](subject).verdict is Verdict.FAIL for rule in causes)
     lost = lost_watermarks(subject)
     if not best_is_blamed:
         for file in subject.periodic:

@@ -1,62 +1,39 @@
-"""The registry of rules: each one's id, level, text, source, evidence and mending, once."""
+"""The registry of rules: each one's facts in one entry, and the selectors that name rules."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from typing import TYPE_CHECKING
 
+from conformance.convention.rule import (
+    Cause,
+    Level,
+    Matter,
+    Means,
+    Needs,
+    Place,
+    Rule,
+    Verdict,
+    When,
+)
 
-class Level(str, Enum):
-    """How binding a rule is: a failed MUST fails the run, a failed SHOULD warns."""
+if TYPE_CHECKING:
+    from conformance.convention.profile import Profile
 
-    MUST = "must"
-    SHOULD = "should"
-
-
-class Verdict(str, Enum):
-    """What a rule says of one run."""
-
-    PASS = "pass"  # noqa: S105 - a verdict, no password
-    FAIL = "fail"
-    NOT_APPLICABLE = "not-applicable"
-    UNOBSERVABLE = "unobservable"
-    ERROR = "error"
-
-
-class Needs(str, Enum):
-    """A kind of evidence that a rule reads."""
-
-    NAMES = "file names"
-    CONTENTS = "checkpoint contents"
-    EVENTS = "event files"
-    CONFIG = "the run's config or options"
-    JOURNAL = "a journal of writes"
-    MODEL = "a model"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule of the convention.
-
-    `driven` marks a rule that only a driven trainer can show: not applicable to an audit of
-    files. `breaks` and `keeps` are an example of a run that breaks it and of a near miss.
-    """
-
-    id: str
-    level: Level
-    text: str
-    source: str
-    needs: tuple[Needs, ...]
-    breaks: str
-    keeps: str
-    fix: str
-    driven: bool = False
-
-    @property
-    def group(self) -> str:
-        """The part of the id before the number: `BEST` of `BEST-003`."""
-        return self.id.partition("-")[0]
-
+__all__ = [
+    "BY_ID",
+    "RULES",
+    "Cause",
+    "Level",
+    "Matter",
+    "Means",
+    "Needs",
+    "Place",
+    "Rule",
+    "UnknownRuleError",
+    "Verdict",
+    "When",
+    "select",
+]
 
 _SEED = "the convention's source text"
 _TRAIN = "IsaacGymEnvs, learning/common_agent.py, train()"
@@ -65,496 +42,709 @@ _READERS = "what consumers of these folders rely on"
 _TORCH = "torch.load(weights_only=True), torch 2.6 and later"
 _LOGS = "the convention's directory layout; rl_games' tag names"
 
-M, S = Level.MUST, Level.SHOULD
+MUST, SHOULD = Level.MUST, Level.SHOULD
 NAMES, CONTENTS, EVENTS = Needs.NAMES, Needs.CONTENTS, Needs.EVENTS
 CONFIG, JOURNAL, MODEL = Needs.CONFIG, Needs.JOURNAL, Needs.MODEL
+FILES, DRIVEN, RANKS = Means.FILES, Means.DRIVEN, Means.RANKS
+KILLS, FAULTS, INFERENCE = Means.KILLS, Means.FAULTS, Means.INFERENCE
+
+# --- which trainers must have exercised a rule ----------------------------------------------
+# Without these a run says nothing of what the convention is for. Other rules may have nothing to
+# look at in a sound trainer: no model was given, no archive is written, it is driven with one rank.
+
+
+def _always(_: Profile) -> bool:
+    return True
+
+
+def _with_best(profile: Profile) -> bool:
+    return profile.has_best
+
+
+def _with_both_due(profile: Profile) -> bool:
+    return profile.has_best and not profile.legacy_guard
+
+
+def _with_kept_watermark(profile: Profile) -> bool:
+    return profile.has_best and profile.resume_keeps_watermark
+
+
+# --- what a later session is judged by, behind one that broke a rule -------------------------
+
+_NOTHING: frozenset[str] = frozenset()
+_THE_EPOCHS = frozenset({"RESUME-001"})
+
+# --- what explains a broken rule ------------------------------------------------------------
+
+# The best holds what it should, and its epoch is stored wrongly.
+_WRONG_EPOCHS = Cause(("NAME-006",))
+# It takes a NaN that became the watermark to show it.
+_POISONED = Cause(("BEST-005",), When.NAN)
+# It takes a resume to show it.
+_LOST_ON_RESUME = Cause(("BEST-008",), When.RESUMED)
+# Where the best shows a wrong watermark, the periodic checkpoints repeat what it shows.
+_OF_THE_WATERMARK = ("BEST-001", "BEST-003", "BEST-004", "BEST-005", "BEST-006", "BEST-007")
 
 RULES: tuple[Rule, ...] = (
     Rule(
-        "LAYOUT-001",
-        M,
-        "Checkpoints stand directly in <root>/<experiment>/nn/; no .pth file stands anywhere"
-        " else in the run.",
-        _LAYOUT,
-        (NAMES,),
-        "runs/Cartpole/Cartpole.pth",
-        "runs/Cartpole/nn/Cartpole.pth, and runs/Cartpole/videos/play.mp4 beside it",
-        "Save to os.path.join(experiment_dir, 'nn'), and move the files named here there.",
+        id="LAYOUT-001",
+        level=MUST,
+        text=(
+            "Checkpoints stand directly in <root>/<experiment>/nn/; no .pth file stands anywhere"
+            " else in the run."
+        ),
+        source=_LAYOUT,
+        needs=(NAMES,),
+        breaks="runs/Cartpole/Cartpole.pth",
+        keeps="runs/Cartpole/nn/Cartpole.pth, and runs/Cartpole/videos/play.mp4 beside it",
+        fix="Save to os.path.join(experiment_dir, 'nn'), and move the files named here there.",
+        lists=Place.EVERYWHERE,
+        gated=_always,
+        leaves=_NOTHING,
     ),
     Rule(
-        "LAYOUT-002",
-        M,
-        "summaries/ stands beside nn/ and holds at least one events.out.tfevents.* file.",
-        _LAYOUT,
-        (NAMES,),
-        "a run with nn/ and no summaries/, or with event files in logs/",
-        "summaries/events.out.tfevents.1700000000.host",
-        "Give the TensorBoard writer <experiment>/summaries as its log folder.",
+        id="LAYOUT-002",
+        level=MUST,
+        text="summaries/ stands beside nn/ and holds at least one events.out.tfevents.* file.",
+        source=_LAYOUT,
+        needs=(NAMES,),
+        breaks="a run with nn/ and no summaries/, or with event files in logs/",
+        keeps="summaries/events.out.tfevents.1700000000.host",
+        fix="Give the TensorBoard writer <experiment>/summaries as its log folder.",
+        lists=Place.SUMMARIES,
+        gated=_always,
+        leaves=_NOTHING,
     ),
     Rule(
-        "LAYOUT-003",
-        S,
-        "nn/ holds nothing but the profile's checkpoints: no temporary or foreign file is left.",
-        _LAYOUT,
-        (NAMES, CONTENTS),
-        "nn/Cartpole.pth.tmp left by a killed save",
-        "notes.txt beside nn/, not in it",
-        "Remove temporary files when a save fails and at start; keep other files out of nn/.",
+        id="LAYOUT-003",
+        level=SHOULD,
+        text=(
+            "nn/ holds nothing but the profile's checkpoints: no temporary or foreign file is left."
+        ),
+        source=_LAYOUT,
+        needs=(NAMES, CONTENTS),
+        breaks="nn/Cartpole.pth.tmp left by a killed save",
+        keeps="notes.txt beside nn/, not in it",
+        fix="Remove temporary files when a save fails and at start; keep other files out of nn/.",
+        shown_by=(FILES, DRIVEN, FAULTS),
     ),
     Rule(
-        "LAYOUT-004",
-        M,
-        "Each checkpoint is a regular, non-empty file, or a link to one inside the run.",
-        _READERS,
-        (NAMES,),
-        "an nn/Cartpole.pth of 0 bytes, a folder of that name, a link that leads nowhere",
-        "nn/Cartpole.pth as a hard link to a periodic checkpoint",
-        "Write a real file for each checkpoint; replace dangling links by what they meant.",
+        id="LAYOUT-004",
+        level=MUST,
+        text="Each checkpoint is a regular, non-empty file, or a link to one inside the run.",
+        source=_READERS,
+        needs=(NAMES,),
+        breaks="an nn/Cartpole.pth of 0 bytes, a folder of that name, a link that leads nowhere",
+        keeps="nn/Cartpole.pth as a hard link to a periodic checkpoint",
+        fix="Write a real file for each checkpoint; replace dangling links by what they meant.",
+        gated=_always,
+        leaves=_NOTHING,
     ),
     Rule(
-        "LAYOUT-005",
-        S,
-        "No checkpoint is a symbolic link: uploads and copies lose it.",
-        _READERS,
-        (NAMES,),
-        "nn/Cartpole.pth -> last_Cartpoleep100rew485.3.pth",
-        "a hard link, or a copy",
-        "Write or copy the file instead of linking to it.",
+        id="LAYOUT-005",
+        level=SHOULD,
+        text="No checkpoint is a symbolic link: uploads and copies lose it.",
+        source=_READERS,
+        needs=(NAMES,),
+        breaks="nn/Cartpole.pth -> last_Cartpoleep100rew485.3.pth",
+        keeps="a hard link, or a copy",
+        fix="Write or copy the file instead of linking to it.",
     ),
     Rule(
-        "NAME-001",
-        M,
-        "The best checkpoint is called exactly <name>.pth; <name> is the experiment's name unless"
-        " the run's config says otherwise.",
-        _SEED,
-        (NAMES, CONFIG),
-        "nn/best.pth or nn/cartpole.pth in the run Cartpole",
-        "nn/Cartpole.pth",
-        "Name the best checkpoint config['name'] + '.pth', nothing added.",
+        id="NAME-001",
+        level=MUST,
+        text=(
+            "The best checkpoint is called exactly <name>.pth; <name> is the experiment's name"
+            " unless the run's config says otherwise."
+        ),
+        source=_SEED,
+        needs=(NAMES, CONFIG),
+        breaks="nn/best.pth or nn/cartpole.pth in the run Cartpole",
+        keeps="nn/Cartpole.pth",
+        fix="Name the best checkpoint config['name'] + '.pth', nothing added.",
+        gated=_with_best,
+        leaves=_NOTHING,
+        tells_dialect=True,
     ),
     Rule(
-        "NAME-002",
-        M,
-        "Each other checkpoint's name parses by the profile's grammar.",
-        _TRAIN,
-        (NAMES, CONTENTS),
-        "nn/Cartpole_100.pth, or another dialect's last_Cartpole_ep_100_rew_485.3.pth",
-        "nn/last_Cartpoleep100rew485.3.pth",
-        "Name periodic checkpoints as the profile does, or audit with the --profile of the"
-        " trainer's own dialect.",
+        id="NAME-002",
+        level=MUST,
+        text="Each other checkpoint's name parses by the profile's grammar.",
+        source=_TRAIN,
+        needs=(NAMES, CONTENTS),
+        breaks="nn/Cartpole_100.pth, or another dialect's last_Cartpole_ep_100_rew_485.3.pth",
+        keeps="nn/last_Cartpoleep100rew485.3.pth",
+        fix=(
+            "Name periodic checkpoints as the profile does, or audit with the --profile of the"
+            " trainer's own dialect."
+        ),
+        gated=_always,
+        tells_dialect=True,
     ),
     Rule(
-        "NAME-003",
-        M,
-        "The <name> inside a periodic checkpoint's name is the run's name, compared whole.",
-        _TRAIN,
-        (NAMES, CONFIG),
-        "nn/last_Antep100rew5.0.pth in the run Cartpole",
-        "the run called Aep12 with nn/last_Aep12ep100rew5.0.pth",
-        "Build the name from config['name'], the same value as the best checkpoint's.",
+        id="NAME-003",
+        level=MUST,
+        text="The <name> inside a periodic checkpoint's name is the run's name, compared whole.",
+        source=_TRAIN,
+        needs=(NAMES, CONFIG),
+        breaks="nn/last_Antep100rew5.0.pth in the run Cartpole",
+        keeps="the run called Aep12 with nn/last_Aep12ep100rew5.0.pth",
+        fix="Build the name from config['name'], the same value as the best checkpoint's.",
+        gated=_always,
+        tells_dialect=True,
     ),
     Rule(
-        "NAME-004",
-        M,
-        "<N> in a periodic name is a plain decimal epoch, at least 1, without sign or leading"
-        " zero.",
-        _TRAIN,
-        (NAMES,),
-        "nn/last_Cartpoleep0002rew5.0.pth",
-        "nn/last_Cartpoleep2rew5.0.pth",
-        "Print the epoch with str(epoch_num); count epochs from 1.",
+        id="NAME-004",
+        level=MUST,
+        text=(
+            "<N> in a periodic name is a plain decimal epoch, at least 1, without sign or leading"
+            " zero."
+        ),
+        source=_TRAIN,
+        needs=(NAMES,),
+        breaks="nn/last_Cartpoleep0002rew5.0.pth",
+        keeps="nn/last_Cartpoleep2rew5.0.pth",
+        fix="Print the epoch with str(epoch_num); count epochs from 1.",
+        gated=_always,
+        tells_dialect=True,
     ),
     Rule(
-        "NAME-005",
-        M,
-        "<R> in a periodic name is what Python's str prints for the mean reward, never rounded to"
-        " fewer digits than it takes to read the value back.",
-        _TRAIN,
-        (NAMES, EVENTS),
-        "rew485.30, rew[485.3], or rew66.53 for a mean reward of 66.52648",
-        "rew485.3, rew-1.2e-05, rew485.29998779296875, rewinf, rewnan",
-        "Print the mean reward with str(mean_rewards): no format specification, no rounding.",
+        id="NAME-005",
+        level=MUST,
+        text=(
+            "<R> in a periodic name is what Python's str prints for the mean reward, never rounded"
+            " to fewer digits than it takes to read the value back."
+        ),
+        source=_TRAIN,
+        needs=(NAMES, EVENTS),
+        breaks="rew485.30, rew[485.3], or rew66.53 for a mean reward of 66.52648",
+        keeps="rew485.3, rew-1.2e-05, rew485.29998779296875, rewinf, rewnan",
+        fix="Print the mean reward with str(mean_rewards): no format specification, no rounding.",
+        gated=_always,
+        tells_dialect=True,
+        symptom_of=(Cause(("SUMMARY-002",), evidence="logged"),),
     ),
     Rule(
-        "NAME-006",
-        M,
-        "<N> in a checkpoint's name equals the epoch stored in the checkpoint.",
-        _READERS,
-        (NAMES, CONTENTS),
-        "last_Cartpoleep100rew485.3.pth that stores epoch 99",
-        "last_Cartpoleep100rew485.3.pth that stores epoch 100, also as a 0-d tensor",
-        "Store the same epoch number that the name is built from.",
+        id="NAME-006",
+        level=MUST,
+        text="<N> in a checkpoint's name equals the epoch stored in the checkpoint.",
+        source=_READERS,
+        needs=(NAMES, CONTENTS),
+        breaks="last_Cartpoleep100rew485.3.pth that stores epoch 99",
+        keeps="last_Cartpoleep100rew485.3.pth that stores epoch 100, also as a 0-d tensor",
+        fix="Store the same epoch number that the name is built from.",
+        gated=_always,
+        leaves=_NOTHING,
+        tells_dialect=True,
     ),
     Rule(
-        "NAME-007",
-        M,
-        "One session writes at most one periodic checkpoint for an epoch.",
-        _TRAIN,
-        (NAMES, EVENTS),
-        "last_Aep10rew5.0.pth and last_Aep10rew6.0.pth of one session",
-        "the same two files where the run was restarted and both sessions logged epoch 10",
-        "Save once for each multiple of save_freq, after the mean reward of the epoch is final.",
+        id="NAME-007",
+        level=MUST,
+        text="One session writes at most one periodic checkpoint for an epoch.",
+        source=_TRAIN,
+        needs=(NAMES, EVENTS),
+        breaks="last_Aep10rew5.0.pth and last_Aep10rew6.0.pth of one session",
+        keeps="the same two files where the run was restarted and both sessions logged epoch 10",
+        fix=(
+            "Save once for each multiple of save_freq, after the mean reward of the epoch is final."
+        ),
+        gated=_always,
+        tells_dialect=True,
     ),
     Rule(
-        "NAME-008",
-        S,
-        "Names are safe in a shell, a glob, a Hydra override and on a disk that ignores case: no"
-        " =, brackets, white space, NUL or control characters, no leading -.",
-        _READERS,
-        (NAMES,),
-        "an experiment called x[1] or lr=3e-4",
-        "an experiment called Ant-v2_seed.3",
-        "Choose an experiment name of letters, digits, '_', '-' and '.'.",
+        id="NAME-008",
+        level=SHOULD,
+        text=(
+            "Names are safe in a shell, a glob, a Hydra override and on a disk that ignores case:"
+            " no =, brackets, white space, NUL or control characters, no leading -."
+        ),
+        source=_READERS,
+        needs=(NAMES,),
+        breaks="an experiment called x[1] or lr=3e-4",
+        keeps="an experiment called Ant-v2_seed.3",
+        fix="Choose an experiment name of letters, digits, '_', '-' and '.'.",
     ),
     Rule(
-        "CADENCE-001",
-        M,
-        "Every periodic checkpoint's epoch is a multiple of save_freq.",
-        _TRAIN,
-        (NAMES, CONFIG),
-        "last_Aep7rew5.0.pth with save_freq 5",
-        "last_Aep10rew5.0.pth with save_freq 5",
-        "Test epoch_num % save_freq == 0 with the epoch just finished, counted from 1.",
+        id="CADENCE-001",
+        level=MUST,
+        text="Every periodic checkpoint's epoch is a multiple of save_freq.",
+        source=_TRAIN,
+        needs=(NAMES, CONFIG),
+        breaks="last_Aep7rew5.0.pth with save_freq 5",
+        keeps="last_Aep10rew5.0.pth with save_freq 5",
+        fix="Test epoch_num % save_freq == 0 with the epoch just finished, counted from 1.",
+        gated=_always,
+        tells_dialect=True,
     ),
     Rule(
-        "CADENCE-002",
-        M,
-        "Every multiple of save_freq up to the last epoch has its periodic checkpoint.",
-        _TRAIN,
-        (NAMES, CONFIG, EVENTS),
-        "save_freq 5, 15 epochs, and no checkpoint for epoch 10",
-        "no checkpoint for epoch 5, when no episode had finished by then",
-        "Save at each multiple of save_freq, whether or not the reward improved; delete none.",
+        id="CADENCE-002",
+        level=MUST,
+        text="Every multiple of save_freq up to the last epoch has its periodic checkpoint.",
+        source=_TRAIN,
+        needs=(NAMES, CONFIG, EVENTS),
+        breaks="save_freq 5, 15 epochs, and no checkpoint for epoch 10",
+        keeps="no checkpoint for epoch 5, when no episode had finished by then",
+        fix="Save at each multiple of save_freq, whether or not the reward improved; delete none.",
+        gated=_always,
+        tells_dialect=True,
+        symptom_of=(Cause(("NAME-005", "SUMMARY-002"), When.RESUMED),),
     ),
     Rule(
-        "CADENCE-003",
-        M,
-        "With save_freq 0 there is no periodic checkpoint.",
-        _TRAIN,
-        (NAMES, CONFIG),
-        "last_Aep1rew5.0.pth with save_freq 0",
-        "only A.pth with save_freq 0",
-        "Skip periodic saves when save_freq is 0, before the modulo.",
+        id="CADENCE-003",
+        level=MUST,
+        text="With save_freq 0 there is no periodic checkpoint.",
+        source=_TRAIN,
+        needs=(NAMES, CONFIG),
+        breaks="last_Aep1rew5.0.pth with save_freq 0",
+        keeps="only A.pth with save_freq 0",
+        fix="Skip periodic saves when save_freq is 0, before the modulo.",
+        gated=_always,
+        tells_dialect=True,
     ),
     Rule(
-        "CADENCE-004",
-        M,
-        "Within a session periodic checkpoints are written in the order of their epochs.",
-        _TRAIN,
-        (JOURNAL,),
-        "epoch 10's file written after epoch 15's",
-        "an asynchronous writer that keeps the order",
-        "Write from one queue, first in first out.",
-        driven=True,
+        id="CADENCE-004",
+        level=MUST,
+        text="Within a session periodic checkpoints are written in the order of their epochs.",
+        source=_TRAIN,
+        needs=(JOURNAL,),
+        breaks="epoch 10's file written after epoch 15's",
+        keeps="an asynchronous writer that keeps the order",
+        fix="Write from one queue, first in first out.",
+        shown_by=(DRIVEN,),
+        gated=_always,
+        of_writes=True,
     ),
     Rule(
-        "CADENCE-005",
-        M,
-        "In an epoch where both are due, the periodic checkpoint is written before the best.",
-        _TRAIN,
-        (JOURNAL,),
-        "A.pth, then last_Aep10rew5.0.pth, in epoch 10",
-        "last_Aep10rew5.0.pth, then A.pth",
-        "Do the periodic save before the comparison with the watermark.",
-        driven=True,
+        id="CADENCE-005",
+        level=MUST,
+        text="In an epoch where both are due, the periodic checkpoint is written before the best.",
+        source=_TRAIN,
+        needs=(JOURNAL,),
+        breaks="A.pth, then last_Aep10rew5.0.pth, in epoch 10",
+        keeps="last_Aep10rew5.0.pth, then A.pth",
+        fix="Do the periodic save before the comparison with the watermark.",
+        shown_by=(DRIVEN,),
+        gated=_with_both_due,
+        symptom_of=(_POISONED,),
+        of_writes=True,
+        told_closely=True,
     ),
     Rule(
-        "BEST-001",
-        M,
-        "The best checkpoint exists if and only if some epoch improved on the initial watermark.",
-        _TRAIN,
-        (NAMES, EVENTS),
-        "logged rewards and no best checkpoint; or a best where every reward is NaN",
-        "no best where no episode has finished",
-        "Start the watermark at -inf, and save the best whenever the mean reward exceeds it.",
+        id="BEST-001",
+        level=MUST,
+        text=(
+            "The best checkpoint exists if and only if some epoch improved on the initial"
+            " watermark."
+        ),
+        source=_TRAIN,
+        needs=(NAMES, EVENTS),
+        breaks="logged rewards and no best checkpoint; or a best where every reward is NaN",
+        keeps="no best where no episode has finished",
+        fix="Start the watermark at -inf, and save the best whenever the mean reward exceeds it.",
+        gated=_with_best,
+        leaves=_THE_EPOCHS,
+        tells_dialect=True,
+        symptom_of=(_POISONED, Cause(("BEST-003", "BEST-004", "BEST-006"))),
+        of_writes=True,
+        told_closely=True,
     ),
     Rule(
-        "BEST-002",
-        M,
-        "The best checkpoint holds the state of the epoch that first reached the run's maximum"
-        " mean reward.",
-        _TRAIN,
-        (CONTENTS, EVENTS),
-        "a best whose weights are those of another epoch than it says",
-        "a best of epoch 7 where epoch 7 was the first to reach the maximum",
-        "Save the state of the epoch whose reward improved, in that epoch.",
+        id="BEST-002",
+        level=MUST,
+        text=(
+            "The best checkpoint holds the state of the epoch that first reached the run's maximum"
+            " mean reward."
+        ),
+        source=_TRAIN,
+        needs=(CONTENTS, EVENTS),
+        breaks="a best whose weights are those of another epoch than it says",
+        keeps="a best of epoch 7 where epoch 7 was the first to reach the maximum",
+        fix="Save the state of the epoch whose reward improved, in that epoch.",
+        gated=_with_best,
+        leaves=_THE_EPOCHS,
+        tells_dialect=True,
+        symptom_of=(_WRONG_EPOCHS,),
+        of_writes=True,
+        told_closely=True,
     ),
     Rule(
-        "BEST-003",
-        M,
-        "An equal mean reward does not rewrite the best checkpoint.",
-        _TRAIN,
-        (CONTENTS, EVENTS),
-        "rewards 5, 5 and a best that holds epoch 2",
-        "rewards 5, 5 and a best that holds epoch 1",
-        "Compare strictly: mean_rewards > last_mean_rewards, not >=.",
+        id="BEST-003",
+        level=MUST,
+        text="An equal mean reward does not rewrite the best checkpoint.",
+        source=_TRAIN,
+        needs=(CONTENTS, EVENTS),
+        breaks="rewards 5, 5 and a best that holds epoch 2",
+        keeps="rewards 5, 5 and a best that holds epoch 1",
+        fix="Compare strictly: mean_rewards > last_mean_rewards, not >=.",
+        gated=_with_best,
+        leaves=_THE_EPOCHS,
+        tells_dialect=True,
+        symptom_of=(_LOST_ON_RESUME, Cause(("BEST-002",), When.NO_TIE), _POISONED, _WRONG_EPOCHS),
+        matter=Matter.TIES,
+        more_general=frozenset({"BEST-004"}),
+        of_writes=True,
+        told_closely=True,
     ),
     Rule(
-        "BEST-004",
-        M,
-        "A lower mean reward does not rewrite the best checkpoint.",
-        _TRAIN,
-        (CONTENTS, EVENTS),
-        "rewards 5, 3 and a best that holds epoch 2",
-        "rewards 5, 3 and a best that holds epoch 1",
-        "Compare with the highest reward so far, and raise it only on an improvement.",
+        id="BEST-004",
+        level=MUST,
+        text="A lower mean reward does not rewrite the best checkpoint.",
+        source=_TRAIN,
+        needs=(CONTENTS, EVENTS),
+        breaks="rewards 5, 3 and a best that holds epoch 2",
+        keeps="rewards 5, 3 and a best that holds epoch 1",
+        fix="Compare with the highest reward so far, and raise it only on an improvement.",
+        gated=_with_best,
+        leaves=_THE_EPOCHS,
+        tells_dialect=True,
+        symptom_of=(_LOST_ON_RESUME, _POISONED, _WRONG_EPOCHS),
+        of_writes=True,
+        told_closely=True,
     ),
     Rule(
-        "BEST-005",
-        M,
-        "A NaN mean reward neither rewrites the best checkpoint nor stops later improvements from"
-        " being saved.",
-        _TRAIN,
-        (CONTENTS, EVENTS),
-        "rewards 1, nan, 5 and a best that holds epoch 1",
-        "rewards 1, nan, 5 and a best that holds epoch 3",
-        "Never store a NaN as the watermark: mean_rewards > last_mean_rewards is False for one.",
+        id="BEST-005",
+        level=MUST,
+        text=(
+            "A NaN mean reward neither rewrites the best checkpoint nor stops later improvements"
+            " from being saved."
+        ),
+        source=_TRAIN,
+        needs=(CONTENTS, EVENTS),
+        breaks="rewards 1, nan, 5 and a best that holds epoch 1",
+        keeps="rewards 1, nan, 5 and a best that holds epoch 3",
+        fix=(
+            "Never store a NaN as the watermark: mean_rewards > last_mean_rewards is False for one."
+        ),
+        gated=_with_best,
+        leaves=_THE_EPOCHS,
+        tells_dialect=True,
+        symptom_of=(_WRONG_EPOCHS, Cause(("BEST-002",))),
+        matter=Matter.NAN,
+        more_general=frozenset({"BEST-001", "BEST-003", "BEST-004", "BEST-006"}),
+        of_writes=True,
+        told_closely=True,
     ),
     Rule(
-        "BEST-006",
-        M,
-        "Every improvement rewrites the best checkpoint at once, not only at a periodic epoch or"
-        " at the end.",
-        _TRAIN,
-        (CONTENTS, EVENTS),
-        "rewards 1, 2, 3 and a best that holds epoch 2",
-        "rewards 1, 2, 3 and a best that holds epoch 3",
-        "Do the best save outside the periodic branch and for every strict improvement.",
+        id="BEST-006",
+        level=MUST,
+        text=(
+            "Every improvement rewrites the best checkpoint at once, not only at a periodic epoch"
+            " or at the end."
+        ),
+        source=_TRAIN,
+        needs=(CONTENTS, EVENTS),
+        breaks="rewards 1, 2, 3 and a best that holds epoch 2",
+        keeps="rewards 1, 2, 3 and a best that holds epoch 3",
+        fix="Do the best save outside the periodic branch and for every strict improvement.",
+        gated=_with_best,
+        leaves=_THE_EPOCHS,
+        tells_dialect=True,
+        symptom_of=(_POISONED, _WRONG_EPOCHS),
+        of_writes=True,
+        told_closely=True,
     ),
     Rule(
-        "BEST-007",
-        M,
-        "The last_mean_rewards stored in the best checkpoint is the reward of its own epoch.",
-        _TRAIN,
-        (CONTENTS, EVENTS),
-        "a best of the epoch with reward 5 that stores the earlier watermark 3",
-        "a best of the epoch with reward 5 that stores 5",
-        "Assign last_mean_rewards = mean_rewards before saving the best.",
+        id="BEST-007",
+        level=MUST,
+        text="The last_mean_rewards stored in the best checkpoint is the reward of its own epoch.",
+        source=_TRAIN,
+        needs=(CONTENTS, EVENTS),
+        breaks="a best of the epoch with reward 5 that stores the earlier watermark 3",
+        keeps="a best of the epoch with reward 5 that stores 5",
+        fix="Assign last_mean_rewards = mean_rewards before saving the best.",
+        gated=_with_best,
+        leaves=_NOTHING,
+        tells_dialect=True,
     ),
     Rule(
-        "BEST-008",
-        M,
-        "A resumed session keeps the watermark: it does not replace the best by a worse one.",
-        "rl_games later than 1.6.5",
-        (CONTENTS, EVENTS),
-        "epochs 1-5 reach 9, a resumed session reaches 7 and replaces the best",
-        "epochs 1-5 reach 9, a resumed session reaches 7 and leaves the best alone",
-        "Restore last_mean_rewards from the checkpoint (and the best file) when resuming.",
+        id="BEST-008",
+        level=MUST,
+        text="A resumed session keeps the watermark: it does not replace the best by a worse one.",
+        source="rl_games later than 1.6.5",
+        needs=(CONTENTS, EVENTS),
+        breaks="epochs 1-5 reach 9, a resumed session reaches 7 and replaces the best",
+        keeps="epochs 1-5 reach 9, a resumed session reaches 7 and leaves the best alone",
+        fix="Restore last_mean_rewards from the checkpoint (and the best file) when resuming.",
+        gated=_with_kept_watermark,
+        leaves=_THE_EPOCHS,
+        tells_dialect=True,
+        symptom_of=(_POISONED,),
+        matter=Matter.RESUME,
+        more_general=frozenset({"BEST-003", "BEST-004", "BEST-005", "BEST-006"}),
+        of_writes=True,
+        told_closely=True,
     ),
     Rule(
-        "BEST-009",
-        S,
-        "A fresh session in a folder that already holds a best does not silently replace it by a"
-        " worse one.",
-        _READERS,
-        (CONTENTS, EVENTS),
-        "a second training from scratch that overwrites a better best",
-        "a second training from scratch under another experiment name",
-        "Refuse to start in a folder that holds a best, or give the run a name of its own.",
+        id="BEST-009",
+        level=SHOULD,
+        text=(
+            "A fresh session in a folder that already holds a best does not silently replace it by"
+            " a worse one."
+        ),
+        source=_READERS,
+        needs=(CONTENTS, EVENTS),
+        breaks="a second training from scratch that overwrites a better best",
+        keeps="a second training from scratch under another experiment name",
+        fix="Refuse to start in a folder that holds a best, or give the run a name of its own.",
+        shown_by=(FILES,),
     ),
     Rule(
-        "LOAD-001",
-        M,
-        'torch.load(path, map_location="cpu", weights_only=True) succeeds: the pickle needs no'
-        " more than torch allows by default plus what the profile adds.",
-        _TORCH,
-        (CONTENTS,),
-        "last_mean_rewards stored as a numpy.float32 scalar, under the default profile",
-        "last_mean_rewards stored as a Python float",
-        "Store tensors, numbers, texts, lists and dicts only: float(mean_rewards), not a NumPy"
-        " scalar.",
+        id="LOAD-001",
+        level=MUST,
+        text=(
+            'torch.load(path, map_location="cpu", weights_only=True) succeeds: the pickle needs no'
+            " more than torch allows by default plus what the profile adds."
+        ),
+        source=_TORCH,
+        needs=(CONTENTS,),
+        breaks="last_mean_rewards stored as a numpy.float32 scalar, under the default profile",
+        keeps="last_mean_rewards stored as a Python float",
+        fix=(
+            "Store tensors, numbers, texts, lists and dicts only: float(mean_rewards), not a NumPy"
+            " scalar."
+        ),
+        gated=_always,
+        leaves=_NOTHING,
+        tells_dialect=True,
     ),
     Rule(
-        "LOAD-002",
-        M,
-        "The checkpoint holds a state_dict under `model`: string keys, tensor values.",
-        _SEED,
-        (CONTENTS,),
-        "the state_dict at the top level, or a nested dict under model",
-        "{'model': {'actor.weight': tensor}}",
-        "Save {'model': model.state_dict(), ...}.",
+        id="LOAD-002",
+        level=MUST,
+        text="The checkpoint holds a state_dict under `model`: string keys, tensor values.",
+        source=_SEED,
+        needs=(CONTENTS,),
+        breaks="the state_dict at the top level, or a nested dict under model",
+        keeps="{'model': {'actor.weight': tensor}}",
+        fix="Save {'model': model.state_dict(), ...}.",
+        gated=_always,
+        leaves=_NOTHING,
+        tells_dialect=True,
     ),
     Rule(
-        "LOAD-003",
-        M,
-        "All checkpoints of a session agree in the keys, shapes and dtypes of `model`.",
-        _READERS,
-        (CONTENTS,),
-        "a best saved in float16 beside periodic checkpoints in float32",
-        "checkpoints that differ in optimizer state alone",
-        "Save best and periodic checkpoints by the same function.",
+        id="LOAD-003",
+        level=MUST,
+        text="All checkpoints of a session agree in the keys, shapes and dtypes of `model`.",
+        source=_READERS,
+        needs=(CONTENTS,),
+        breaks="a best saved in float16 beside periodic checkpoints in float32",
+        keeps="checkpoints that differ in optimizer state alone",
+        fix="Save best and periodic checkpoints by the same function.",
+        gated=_always,
     ),
     Rule(
-        "LOAD-004",
-        M,
-        "Where a model is given, load_state_dict(strict=True) accepts the state_dict.",
-        _READERS,
-        (CONTENTS, MODEL),
-        "a checkpoint that lacks a key of the model",
-        "a checkpoint with exactly the model's keys and shapes",
-        "Save the state_dict of the model that consumers build.",
+        id="LOAD-004",
+        level=MUST,
+        text="Where a model is given, load_state_dict(strict=True) accepts the state_dict.",
+        source=_READERS,
+        needs=(CONTENTS, MODEL),
+        breaks="a checkpoint that lacks a key of the model",
+        keeps="a checkpoint with exactly the model's keys and shapes",
+        fix="Save the state_dict of the model that consumers build.",
     ),
     Rule(
-        "LOAD-005",
-        S,
-        "Keys carry no wrapper's prefix (module., _orig_mod.).",
-        _READERS,
-        (CONTENTS,),
-        "module.actor.weight, or _orig_mod.actor.weight",
-        "actor.module_list.0.weight",
-        "Save the state_dict of the wrapped model: ddp.module, compiled._orig_mod.",
+        id="LOAD-005",
+        level=SHOULD,
+        text="Keys carry no wrapper's prefix (module., _orig_mod.).",
+        source=_READERS,
+        needs=(CONTENTS,),
+        breaks="module.actor.weight, or _orig_mod.actor.weight",
+        keeps="actor.module_list.0.weight",
+        fix="Save the state_dict of the wrapped model: ddp.module, compiled._orig_mod.",
     ),
     Rule(
-        "LOAD-006",
-        M,
-        "No floating-point or complex tensor under `model` holds a NaN.",
-        _READERS,
-        (CONTENTS,),
-        "a weight that is NaN",
-        "a NaN in the part of a storage that no tensor addresses",
-        "Stop, or skip the update, when the loss is not finite; resume from an earlier checkpoint.",
+        id="LOAD-006",
+        level=MUST,
+        text="No floating-point or complex tensor under `model` holds a NaN.",
+        source=_READERS,
+        needs=(CONTENTS,),
+        breaks="a weight that is NaN",
+        keeps="a NaN in the part of a storage that no tensor addresses",
+        fix=(
+            "Stop, or skip the update, when the loss is not finite; resume from an earlier"
+            " checkpoint."
+        ),
+        gated=_always,
     ),
     Rule(
-        "LOAD-007",
-        S,
-        "The file is no larger than 1.25 times the bytes that its tensors address, plus 64 KiB.",
-        _READERS,
-        (CONTENTS,),
-        "a saved view x[:1] that drags its whole storage along",
-        "an archive's headers and padding",
-        "Save tensor.clone() of views, and keep replay buffers out of checkpoints.",
+        id="LOAD-007",
+        level=SHOULD,
+        text=(
+            "The file is no larger than 1.25 times the bytes that its tensors address, plus 64 KiB."
+        ),
+        source=_READERS,
+        needs=(CONTENTS,),
+        breaks="a saved view x[:1] that drags its whole storage along",
+        keeps="an archive's headers and padding",
+        fix="Save tensor.clone() of views, and keep replay buffers out of checkpoints.",
     ),
     Rule(
-        "LOAD-008",
-        M,
-        "What a resume needs is there: epoch, optimizer, last_mean_rewards, and the keys that the"
-        " profile adds.",
-        _READERS,
-        (CONTENTS,),
-        "a checkpoint that holds model alone",
-        "a checkpoint with more keys than these",
-        "Store epoch (a number), optimizer (its state_dict) and last_mean_rewards (a number).",
+        id="LOAD-008",
+        level=MUST,
+        text=(
+            "What a resume needs is there: epoch, optimizer, last_mean_rewards, and the keys that"
+            " the profile adds."
+        ),
+        source=_READERS,
+        needs=(CONTENTS,),
+        breaks="a checkpoint that holds model alone",
+        keeps="a checkpoint with more keys than these",
+        fix="Store epoch (a number), optimizer (its state_dict) and last_mean_rewards (a number).",
+        gated=_always,
+        leaves=_NOTHING,
+        tells_dialect=True,
     ),
     Rule(
-        "LOAD-009",
-        S,
-        "No floating-point or complex tensor under `model` holds an infinity.",
-        _READERS,
-        (CONTENTS,),
-        "a weight, or a running variance, that is inf",
-        "the largest finite float32",
-        "Look for the overflow: a running variance without data, a log of zero.",
+        id="LOAD-009",
+        level=SHOULD,
+        text="No floating-point or complex tensor under `model` holds an infinity.",
+        source=_READERS,
+        needs=(CONTENTS,),
+        breaks="a weight, or a running variance, that is inf",
+        keeps="the largest finite float32",
+        fix="Look for the overflow: a running variance without data, a log of zero.",
     ),
     Rule(
-        "INTEGRITY-001",
-        M,
-        "The archive is whole: not truncated, nothing appended, every record's CRC-32 right.",
-        "the ZIP format; torch.save's archive",
-        (CONTENTS,),
-        "a file cut short by a kill, or one flipped bit in the weights",
-        "the legacy format, which has no archive (not applicable)",
-        "Write to a temporary file, fsync, then os.replace; restore damaged files from a copy.",
+        id="INTEGRITY-001",
+        level=MUST,
+        text="The archive is whole: not truncated, nothing appended, every record's CRC-32 right.",
+        source="the ZIP format; torch.save's archive",
+        needs=(CONTENTS,),
+        breaks="a file cut short by a kill, or one flipped bit in the weights",
+        keeps="the legacy format, which has no archive (not applicable)",
+        fix="Write to a temporary file, fsync, then os.replace; restore damaged files from a copy.",
+        shown_by=(FILES, DRIVEN, KILLS, FAULTS),
+        leaves=_NOTHING,
     ),
     Rule(
-        "INTEGRITY-002",
-        M,
-        "Killed at any instant, the run still holds the previous or the new best, loadable.",
-        _READERS,
-        (JOURNAL,),
-        "torch.save straight to nn/Cartpole.pth, killed half way",
-        "a temporary file left by the kill, and the previous best whole",
-        "Write to a temporary file in the same folder, fsync it, os.replace it, fsync the folder.",
-        driven=True,
+        id="INTEGRITY-002",
+        level=MUST,
+        text="Killed at any instant, the run still holds the previous or the new best, loadable.",
+        source=_READERS,
+        needs=(JOURNAL,),
+        breaks="torch.save straight to nn/Cartpole.pth, killed half way",
+        keeps="a temporary file left by the kill, and the previous best whole",
+        fix=(
+            "Write to a temporary file in the same folder, fsync it, os.replace it, fsync the"
+            " folder."
+        ),
+        shown_by=(KILLS,),
     ),
     Rule(
-        "INTEGRITY-003",
-        M,
-        "When a write fails (disk full, quota, I/O error) the previous best survives and the"
-        " trainer says so.",
-        _READERS,
-        (JOURNAL,),
-        "a full disk that leaves the best truncated and the trainer silent",
-        "an error message, and the previous best untouched",
-        "Let the error of the temporary file's write surface before anything is replaced.",
-        driven=True,
+        id="INTEGRITY-003",
+        level=MUST,
+        text=(
+            "When a write fails (disk full, quota, I/O error) the previous best survives and the"
+            " trainer says so."
+        ),
+        source=_READERS,
+        needs=(JOURNAL,),
+        breaks="a full disk that leaves the best truncated and the trainer silent",
+        keeps="an error message, and the previous best untouched",
+        fix="Let the error of the temporary file's write surface before anything is replaced.",
+        shown_by=(FAULTS,),
     ),
     Rule(
-        "INTEGRITY-004",
-        S,
-        "Archives carry their CRC-32 (torch can be told to leave it out).",
-        "torch.serialization.set_crc32_options",
-        (CONTENTS,),
-        "a file written after set_crc32_options(False)",
-        "a file written with torch's defaults",
-        "Leave torch.serialization.set_crc32_options at its default.",
+        id="INTEGRITY-004",
+        level=SHOULD,
+        text="Archives carry their CRC-32 (torch can be told to leave it out).",
+        source="torch.serialization.set_crc32_options",
+        needs=(CONTENTS,),
+        breaks="a file written after set_crc32_options(False)",
+        keeps="a file written with torch's defaults",
+        fix="Leave torch.serialization.set_crc32_options at its default.",
     ),
     Rule(
-        "SAFETY-001",
-        M,
-        "The pickle inside names no global outside the list of LOAD-001; the harness never"
-        " executes it to find out.",
-        _TORCH,
-        (CONTENTS,),
-        "a pickle that names posix.system, or a class of the trainer's own",
-        "a pickle that names torch._utils._rebuild_tensor_v2",
-        "Treat the file as hostile until you know where it comes from; store plain data only.",
+        id="SAFETY-001",
+        level=MUST,
+        text=(
+            "The pickle inside names no global outside the list of LOAD-001; the harness never"
+            " executes it to find out."
+        ),
+        source=_TORCH,
+        needs=(CONTENTS,),
+        breaks="a pickle that names posix.system, or a class of the trainer's own",
+        keeps="a pickle that names torch._utils._rebuild_tensor_v2",
+        fix="Treat the file as hostile until you know where it comes from; store plain data only.",
+        gated=_always,
+        leaves=_NOTHING,
     ),
     Rule(
-        "SUMMARY-001",
-        M,
-        "The event files are readable and log the mean reward of each epoch: rewards/iter, step ="
-        " epoch.",
-        _LOGS,
-        (EVENTS,),
-        "rewards/iter logged by frame, or every other epoch, or not at all",
-        "a torn last record, as a killed process leaves it",
-        "writer.add_scalar('rewards/iter', mean_reward, epoch_num) once in every epoch.",
+        id="SUMMARY-001",
+        level=MUST,
+        text=(
+            "The event files are readable and log the mean reward of each epoch: rewards/iter, step"
+            " = epoch."
+        ),
+        source=_LOGS,
+        needs=(EVENTS,),
+        breaks="rewards/iter logged by frame, or every other epoch, or not at all",
+        keeps="a torn last record, as a killed process leaves it",
+        fix="writer.add_scalar('rewards/iter', mean_reward, epoch_num) once in every epoch.",
+        gated=_always,
+        leaves=_NOTHING,
+        tells_dialect=True,
     ),
     Rule(
-        "SUMMARY-002",
-        M,
-        "The <R> of a periodic name and the stored watermarks agree with the logged rewards: the"
-        " best's is its own epoch's reward, a periodic file's the highest reward before its epoch"
-        " or up to it.",
-        _READERS,
-        (NAMES, CONTENTS, EVENTS),
-        "last_Aep10rew5.0.pth where epoch 10 logged 4.0",
-        "last_Aep10rew485.29998779296875.pth where epoch 10 logged 485.3",
-        "Log, name and store the same value of the mean reward.",
+        id="SUMMARY-002",
+        level=MUST,
+        text=(
+            "The <R> of a periodic name and the stored watermarks agree with the logged rewards:"
+            " the best's is its own epoch's reward, a periodic file's the highest reward before its"
+            " epoch or up to it."
+        ),
+        source=_READERS,
+        needs=(NAMES, CONTENTS, EVENTS),
+        breaks="last_Aep10rew5.0.pth where epoch 10 logged 4.0",
+        keeps="last_Aep10rew485.29998779296875.pth where epoch 10 logged 485.3",
+        fix="Log, name and store the same value of the mean reward.",
+        gated=_always,
+        tells_dialect=True,
+        symptom_of=(
+            Cause(_OF_THE_WATERMARK, evidence="watermark"),
+            Cause(("BEST-008",), When.RESUMED, evidence="watermark"),
+        ),
     ),
     Rule(
-        "RESUME-001",
-        M,
-        "Given only the experiment's name, training resumes from a checkpoint, and epochs go on"
-        " counting.",
-        _SEED,
-        (JOURNAL,),
-        "a resumed session that starts at epoch 1",
-        "a resumed session that starts at the stored epoch + 1",
-        "Restore the epoch from the checkpoint, and find it from the experiment's name.",
-        driven=True,
+        id="RESUME-001",
+        level=MUST,
+        text=(
+            "Given only the experiment's name, training resumes from a checkpoint, and epochs go on"
+            " counting."
+        ),
+        source=_SEED,
+        needs=(JOURNAL,),
+        breaks="a resumed session that starts at epoch 1",
+        keeps="a resumed session that starts at the stored epoch + 1",
+        fix="Restore the epoch from the checkpoint, and find it from the experiment's name.",
+        shown_by=(DRIVEN,),
+        gated=_always,
+        leaves=_NOTHING,
+        symptom_of=(Cause(("SUMMARY-001",), evidence="trained"),),
     ),
     Rule(
-        "RESUME-002",
-        M,
-        "Given only the experiment's name, inference loads the best checkpoint.",
-        _SEED,
-        (JOURNAL,),
-        "test=True that plays freshly initialised weights",
-        "test=True that loads nn/<name>.pth",
-        "Resolve the experiment's name to nn/<name>.pth in the test path too.",
-        driven=True,
+        id="RESUME-002",
+        level=MUST,
+        text="Given only the experiment's name, inference loads the best checkpoint.",
+        source=_SEED,
+        needs=(JOURNAL,),
+        breaks="test=True that plays freshly initialised weights",
+        keeps="test=True that loads nn/<name>.pth",
+        fix="Resolve the experiment's name to nn/<name>.pth in the test path too.",
+        shown_by=(INFERENCE,),
     ),
     Rule(
-        "RANK-001",
-        M,
-        "With several ranks only global rank 0 writes checkpoints, and one run folder appears.",
-        "rl_games, a2c_common.py",
-        (JOURNAL,),
-        "each rank saving to its own time-stamped folder",
-        "rank 0 alone saving",
-        "Guard folders and saves with global rank == 0.",
-        driven=True,
+        id="RANK-001",
+        level=MUST,
+        text=(
+            "With several ranks only global rank 0 writes checkpoints, and one run folder appears."
+        ),
+        source="rl_games, a2c_common.py",
+        needs=(JOURNAL,),
+        breaks="each rank saving to its own time-stamped folder",
+        keeps="rank 0 alone saving",
+        fix="Guard folders and saves with global rank == 0.",
+        shown_by=(DRIVEN, RANKS),
+        leaves=_NOTHING,
     ),
 )
 

@@ -304,6 +304,7 @@ class WaitsForTheBest(Trainer):
     """Saves no best in the first two epochs, as `save_best_after` has it elsewhere."""
 
     rule = "BEST-006"
+    in_files = False
     epochs = 3
     examples = 100
 
@@ -358,6 +359,7 @@ class DefersTheBest(Trainer):
     """Keeps the best in memory until the next periodic epoch, or the end."""
 
     rule = "BEST-006"
+    in_files = False
     kept: bytes | None = None
 
     def save_due(self, reward: float) -> None:
@@ -379,6 +381,7 @@ class SavesTheBestAtTheEnd(Trainer):
     """Keeps the best in memory and writes it once, after the last epoch."""
 
     rule = "BEST-006"
+    in_files = False
     kept: bytes | None = None
 
     def save_best(self, reward: float) -> None:
@@ -394,6 +397,7 @@ class SavesTheBestAnEpochLate(Trainer):
     """Writes the best, as it was, after the saves of the next epoch."""
 
     rule = "BEST-006"
+    in_files = False
     examples = 100
     kept: bytes | None = None
 
@@ -431,6 +435,7 @@ class RewritesTheSameOnTie(KeepsTheBestInMemory):
     """Writes the best again on a tie, with the state that it holds already."""
 
     rule = "BEST-003"
+    in_files = False
     examples = 200
 
     def save_due(self, reward: float) -> None:
@@ -444,6 +449,7 @@ class RewritesTheSameOnLower(KeepsTheBestInMemory):
     """Writes the best again on a lower reward, with the state that it holds already."""
 
     rule = "BEST-004"
+    in_files = False
 
     def save_due(self, reward: float) -> None:
         super().save_due(reward)
@@ -455,6 +461,7 @@ class RewritesTheSameOnNan(KeepsTheBestInMemory):
     """Writes the best again on a NaN, with the state that it holds already."""
 
     rule = "BEST-005"
+    in_files = False
     examples = 300
 
     def save_due(self, reward: float) -> None:
@@ -467,6 +474,7 @@ class RewritesAndRestores(KeepsTheBestInMemory):
     """Saves a lower reward as the best, sees the mistake and puts the old one back."""
 
     rule = "BEST-004"
+    in_files = False
 
     def save_due(self, reward: float) -> None:
         super().save_due(reward)
@@ -730,6 +738,7 @@ class CleansUpOnResume(Trainer):
     """Deletes the earlier session's periodic checkpoints when it resumes."""
 
     rule = "CADENCE-002"
+    in_files = False
 
     def restore(self, path: Path) -> None:
         super().restore(path)
@@ -870,6 +879,7 @@ class SavesWithoutEpisodes(Trainer):
     """Writes periodic checkpoints under -inf before an episode has finished, as SAC does."""
 
     rule = "CADENCE-001"
+    in_files = False
     epochs = 1
     examples = 200
 
@@ -886,6 +896,7 @@ class SavesTheBestFirst(Trainer):
     """Writes the best before the periodic checkpoint."""
 
     rule = "CADENCE-005"
+    in_files = False
     epochs = 1
     examples = 100
 
@@ -918,6 +929,7 @@ class WritesPeriodicAnEpochLate(HoldsPeriodicBack):
     """Writes each periodic checkpoint after the next epoch, behind the best of its own."""
 
     rule = "CADENCE-005"
+    in_files = False
     epochs = 1
     examples = 100
 
@@ -933,6 +945,7 @@ class WritesPeriodicAtTheEnd(HoldsPeriodicBack):
     """Writes all periodic checkpoints after the last epoch."""
 
     rule = "CADENCE-005"
+    in_files = False
     epochs = 1
     examples = 100
 
@@ -944,6 +957,7 @@ class WritesPeriodicInReverse(HoldsPeriodicBack):
     """Writes all periodic checkpoints after the last epoch, the newest first."""
 
     rule = "CADENCE-004"
+    in_files = False
     also = frozenset({"CADENCE-005"})  # behind the best
 
     def end(self) -> None:
@@ -955,6 +969,7 @@ class SwapsPeriodicPairs(HoldsPeriodicBack):
     """Writes periodic checkpoints two at a time, the newer first."""
 
     rule = "CADENCE-004"
+    in_files = False
     also = frozenset({"CADENCE-005"})  # behind the best
 
     def save_periodic(self, reward: float) -> None:
@@ -1526,6 +1541,7 @@ class MakesAFolderForEachRank(Trainer):
     """Lets a second rank make a run folder of its own."""
 
     rule = "RANK-001"
+    in_files = False
     epochs = 1
 
     def begin(self) -> None:
@@ -1539,6 +1555,7 @@ class SavesOnEachRank(Trainer):
     """Lets a second rank save into a run folder of its own."""
 
     rule = "RANK-001"
+    in_files = False
     epochs = 1
 
     def write(self, path: Path, data: bytes) -> None:
@@ -1687,6 +1704,7 @@ class RenamesALayer(Trainer):
     """Stores a layer under a name that the model does not have; shown where the model is given."""
 
     rule = "LOAD-004"
+    in_files = False
     epochs = 1
 
     def model(self) -> OrderedDict[str, object]:
@@ -2073,6 +2091,7 @@ class OverwritesTheLog(Trainer):
     """Calls the event file of each session the same and writes it anew."""
 
     rule = "SUMMARY-001"
+    in_files = False
 
     def event_file_name(self) -> str:
         name = "events.out.tfevents.1700000000.host"
@@ -2204,6 +2223,7 @@ class IgnoresTheCheckpoint(Trainer):
     """Starts afresh where it should resume."""
 
     rule = "RESUME-001"
+    in_files = False
 
     def resume(self, which: str) -> None:
         pass
@@ -2213,6 +2233,7 @@ class RestartsAtOne(Trainer):
     """Loads the weights and the watermark and counts epochs from 1."""
 
     rule = "RESUME-001"
+    in_files = False
 
     def restore(self, path: Path) -> None:
         super().restore(path)
@@ -2223,6 +2244,7 @@ class RepeatsTheStoredEpoch(Trainer):
     """Trains the stored epoch again."""
 
     rule = "RESUME-001"
+    in_files = False
 
     def restore(self, path: Path) -> None:
         super().restore(path)
@@ -2233,6 +2255,7 @@ class SkipsAnEpoch(Trainer):
     """Counts the stored epoch twice when it resumes."""
 
     rule = "RESUME-001"
+    in_files = False
 
     def restore(self, path: Path) -> None:
         super().restore(path)
@@ -2243,6 +2266,7 @@ class ResumesTheGreatestName(Trainer):
     """Takes the last of the sorted names for the last epoch: 9 for 10."""
 
     rule = "RESUME-001"
+    in_files = False
     epochs = 11
     examples = 200
 
@@ -2254,6 +2278,7 @@ class ResumesTheOldest(Trainer):
     """Sorts the epochs the wrong way round."""
 
     rule = "RESUME-001"
+    in_files = False
     epochs = 3
 
     def last_path(self) -> Path | None:
@@ -2264,6 +2289,7 @@ class ResumesTheBestAsLast(Trainer):
     """Resumes from the best whatever it is asked for."""
 
     rule = "RESUME-001"
+    in_files = False
     epochs = 3
     examples = 100
 
@@ -2275,6 +2301,7 @@ class ResumesTheLastAsBest(Trainer):
     """Resumes from the last whatever it is asked for."""
 
     rule = "RESUME-001"
+    in_files = False
     epochs = 3
     examples = 200
 
@@ -2286,6 +2313,7 @@ class ResumesTheHighestReward(Trainer):
     """Takes the periodic checkpoint of the highest reward for the last."""
 
     rule = "RESUME-001"
+    in_files = False
     epochs = 3
     examples = 100
 

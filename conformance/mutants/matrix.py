@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.checks.subject import Options
 from conformance.convention.profile import load_profile
 from conformance.convention.rewards import reward_text
-from conformance.convention.rules import BY_ID, RULES, Level
+from conformance.convention.rules import BY_ID, RULES, Level, Needs
 from conformance.convention.sessions import played
 from conformance.mutants import DEFECTS, ODDITIES
 from conformance.suite.probes import probes
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 
 PROFILE = load_profile()
 PROBES = len(probes(PROFILE, resume=True))
-# What no session that plays to its end can show, and what shows it.
-NOT_BY_PLAYING: Mapping[str, str] = {
-    "BEST-009": "a fresh session in a folder that holds an older best: none is played here;"
-    " an audit of the files shows it",
-    "INTEGRITY-002": "a process that is killed in the middle of a save",
-    "INTEGRITY-003": "a write that is made to fail",
-    "RESUME-002": "inference that is given the experiment's name alone",
-}
 _GROUPS = tuple(dict.fromkeys(rule.group for rule in RULES))
 _BY_NAME = {mutant.__name__: mutant for mutant in (*DEFECTS, *ODDITIES)}
 
@@ -78,17 +70,21 @@ def drive(
         seed: of those that are generated.
         replay: play this chain alone.
     """
-    is_asked_for_a_model = mutant.rule == "LOAD-004"
     return run_suite(
         f"python:conformance.mutants:{mutant.__name__}",
         profile=PROFILE,
-        options=Options(model=model) if is_asked_for_a_model else None,
+        options=Options(model=model) if asks_for_a_model(mutant) else None,
         max_examples=max_examples,
         seed=seed,
         replay=replay,
         database=None,
         save_failures=None,
     ).result
+
+
+def asks_for_a_model(mutant: type[Trainer]) -> bool:
+    """Whether the rule that a mutant breaks is judged only where a model is given."""
+    return bool(mutant.rule) and Needs.MODEL in BY_ID[mutant.rule].needs
 
 
 def model() -> Any:  # noqa: ANN401 - torch is not imported here, not even for a type
@@ -243,9 +239,9 @@ def _matrix(rows: Mapping[str, Row]) -> Iterator[str]:
         yield f"| {rule.id} | {rule.level.value.upper()} | {listed} |"
     yield from (
         "",
-        "No session that is played to its end breaks these. What shows each of them:",
+        "No session that is played to its end breaks these.",
         "",
-        *(f"- {rule}: {what}." for rule, what in NOT_BY_PLAYING.items()),
+        *(f"- {rule.id}: {rule.shown_by[0].value}." for rule in RULES if not rule.played),
         "",
         "RANK-001 has mutants that make a second run folder in one process; training by several"
         " processes is judged by a command of its own.",

@@ -52,6 +52,8 @@ class Trainer:
         epochs: how long its shrunken counterexample may be, over all sessions.
         also: rules besides `rule` that its runs may break; its docstring says why.
         warns: the SHOULD rules that a conforming oddity breaks.
+        in_files: whether files alone show the defect: not where it takes the order of writes, the
+            played rewards, a model or the folder around the run.
         scenario: the session that is played.
         name: the run's name.
         run: the run's folder.
@@ -67,6 +69,7 @@ class Trainer:
     epochs: ClassVar[int] = 2
     also: ClassVar[frozenset[str]] = frozenset()
     warns: ClassVar[frozenset[str]] = frozenset()
+    in_files: ClassVar[bool] = True
 
     scenario: Scenario
     name: str

@@ -14,21 +14,13 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Finding, RunReport, run_verdict
 from conformance.convention.rules import BY_ID, RULES, Level, Verdict
-from conformance.suite.causes import (
-    ABOUT_THE_BEST,
-    ABOUT_THE_ORDER,
-    MORE_GENERAL,
-    closely,
-    is_symptom,
-    without,
-)
+from conformance.suite.causes import closely, is_symptom, without
 from conformance.suite.probes import probes
 from conformance.suite.shrink import identity, shrink, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from conformance.convention.profile import Profile
     from conformance.convention.rules import Rule
     from conformance.suite.play import Chain, Play, Player
     from conformance.trainers import TrainerBroke
@@ -301,7 +293,7 @@ class Engine:
         """The failures, each rule that only shows another one's cause left out."""
         settled: dict[str, Failure] = {}
         # Those that may be explained away first: what explains them may be new.
-        waiting = sorted(self._failing, key=lambda rule: (rule not in MORE_GENERAL, rule))
+        waiting = sorted(self._failing, key=lambda rule: (not BY_ID[rule].more_general, rule))
         while waiting:
             rule = waiting.pop(0)
             failure = self._failure(rule, self._failing[rule], shrinking=shrinking)
@@ -328,11 +320,9 @@ class Engine:
             failing = self._failing_in(failure, chain)
             if failing and failure.rule not in failing:
                 found.update(
-                    (rule, play)
-                    for rule, play in failing.items()
-                    if rule in ABOUT_THE_BEST | ABOUT_THE_ORDER
+                    (rule, play) for rule, play in failing.items() if BY_ID[rule].of_writes
                 )
-        general = MORE_GENERAL.get(failure.rule, frozenset())
+        general = BY_ID[failure.rule].more_general
         for chain in without(failure.rule, failure.chain):
             failing = self._failing_in(failure, chain)
             found.update((rule, play) for rule, play in failing.items() if rule in general)
@@ -456,7 +446,7 @@ class Engine:
                 if (
                     gated
                     and verdict is Verdict.NOT_APPLICABLE
-                    and is_gated(self.player.profile, rule)
+                    and BY_ID[rule].gated(self.player.profile)
                 ):
                     return replace(
                         last,
@@ -473,30 +463,6 @@ class Engine:
 def _explained(rule: Rule) -> Finding:
     message = "it broke only where another rule, which is reported, breaks as well"
     return Finding(rule.id, rule.level, Verdict.NOT_APPLICABLE, message, (), {}, "")
-
-
-# Without these a run says nothing of what the convention is for. Others may have nothing to look at
-# in a sound trainer: no model was given, no archive is written, it is driven with one rank.
-_GATED = (
-    *("LAYOUT-001", "LAYOUT-002", "LAYOUT-004"),
-    *(f"NAME-00{number}" for number in range(1, 8)),
-    *(f"CADENCE-00{number}" for number in range(1, 6)),
-    *(f"BEST-00{number}" for number in range(1, 9)),
-    *("LOAD-001", "LOAD-002", "LOAD-003", "LOAD-006", "LOAD-008"),
-    *("SAFETY-001", "SUMMARY-001", "SUMMARY-002", "RESUME-001"),
-)
-
-
-def is_gated(profile: Profile, rule: str) -> bool:
-    """Whether a rule must have been exercised for a driven trainer to conform."""
-    if rule not in _GATED:
-        return False
-    if rule == "BEST-008" and not profile.resume_keeps_watermark:
-        return False
-    if rule == "CADENCE-005" and profile.legacy_guard:
-        return False  # no epoch makes both due
-    about_the_best = rule in ("NAME-001", "CADENCE-005") or rule.startswith("BEST-")
-    return profile.has_best or not about_the_best
 
 
 def _keep_smaller(kept: dict[str, _Found], key: str, found: _Found) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from conformance.checks import DrivenSession, Writes, audit
 from conformance.checks.subject import Options, Subject
 from conformance.convention.profile import Kind
-from conformance.convention.rules import Level, Verdict
+from conformance.convention.rules import BY_ID, Level, Verdict
 from conformance.convention.sessions import PlayedSession, next_session
 from conformance.evidence.journal import JournalError, writes
 from conformance.evidence.runs import scan_run
@@ -421,16 +421,6 @@ def _given(scenario: Scenario, first: int) -> dict[int, float]:
     }
 
 
-# A session that broke one of these leaves nothing that a resumed one could be judged by.
-_NOTHING_TO_RESUME = frozenset(
-    {
-        *("LAYOUT-001", "LAYOUT-002", "LAYOUT-004", "NAME-001", "NAME-006"),
-        *("LOAD-001", "LOAD-002", "LOAD-008", "BEST-007", "INTEGRITY-001"),
-        *("SAFETY-001", "SUMMARY-001", "RESUME-001", "RANK-001"),
-    }
-)
-
-
 def _still_telling(play: Play) -> frozenset[str] | None:
     """The rules worth judging in the next session; None: all, where every MUST rule was kept.
 
@@ -438,13 +428,7 @@ def _still_telling(play: Play) -> frozenset[str] | None:
     another question, and whether it keeps the watermark, where the best was as it should be.
     """
     broken = {rule for rule, found in play.failing.items() if found.level is Level.MUST}
-    if not broken:
-        return None
-    if broken & _NOTHING_TO_RESUME:
-        return frozenset()
-    if any(rule.startswith("BEST-") for rule in broken):
-        return frozenset({"RESUME-001"})
-    return frozenset({"RESUME-001", "BEST-008"})
+    return frozenset.intersection(*(BY_ID[rule].leaves for rule in broken)) if broken else None
 
 
 def _overwritten(

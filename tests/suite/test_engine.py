@@ -9,9 +9,9 @@ import odd_trainers
 import pytest
 from driving import PROFILE, player, session
 
-from conformance.convention.rules import RULES, Level, Verdict
+from conformance.convention.rules import BY_ID, RULES, Level, Verdict
 from conformance.convention.sessions import played
-from conformance.suite.engine import Engine, is_gated
+from conformance.suite.engine import Engine
 from conformance.suite.probes import probes
 from conformance.suite.shrink import identity, size
 
@@ -195,17 +195,17 @@ def test_nothing_played_conforms_to_nothing():
 
 
 def test_rules_that_need_more_than_one_process_are_not_gated():
-    gated = {rule.id for rule in RULES if is_gated(PROFILE, rule.id)}
+    gated = {rule.id for rule in RULES if rule.gated(PROFILE)}
     assert {"RANK-001", "LOAD-004", "INTEGRITY-002", "RESUME-002"}.isdisjoint(gated)
     assert all(rule.level is Level.MUST for rule in RULES if rule.id in gated)
 
 
 def test_what_a_profile_has_not_is_not_gated():
     none = replace(PROFILE, resume_keeps_watermark=False, legacy_guard=True)
-    assert is_gated(PROFILE, "BEST-008")
-    assert not is_gated(none, "BEST-008")
-    assert is_gated(PROFILE, "CADENCE-005")
-    assert not is_gated(none, "CADENCE-005")
+    assert BY_ID["BEST-008"].gated(PROFILE)
+    assert not BY_ID["BEST-008"].gated(none)
+    assert BY_ID["CADENCE-005"].gated(PROFILE)
+    assert not BY_ID["CADENCE-005"].gated(none)
 
 
 # --- one that breaks ------------------------------------------------------------------------

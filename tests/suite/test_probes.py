@@ -8,7 +8,7 @@ from driving import PROFILE, player
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import RULES
 from conformance.convention.sessions import played
-from conformance.suite.engine import Engine, is_gated
+from conformance.suite.engine import Engine
 from conformance.suite.probes import probes
 from conformance.suite.shrink import identity
 
@@ -47,7 +47,7 @@ def test_together_they_exercise_every_gated_rule():
     chains = probes(PROFILE, resume=True)
     with player("python:conformance.mutants:Trainer") as one:
         result = Engine(one).run(max_examples=len(chains), seed=0)
-    gated = {rule.id for rule in RULES if is_gated(PROFILE, rule.id)}
+    gated = {rule.id for rule in RULES if rule.gated(PROFILE)}
     assert len(gated) > 25
     assert {rule for rule in gated if not result.evaluations[rule]} == set()
     assert result.counts.scenarios == {"probe": len(chains)}
@@ -57,5 +57,5 @@ def test_together_they_exercise_every_gated_rule():
 def test_without_a_resume_what_only_that_shows_is_not_exercised():
     with player("python:odd_trainers:SaysThatItCannotResume") as one:
         result = Engine(one).run(max_examples=len(probes(PROFILE, resume=False)), seed=0)
-    gated = {rule.id for rule in RULES if is_gated(PROFILE, rule.id)}
+    gated = {rule.id for rule in RULES if rule.gated(PROFILE)}
     assert {rule for rule in gated if not result.evaluations[rule]} == {"BEST-008", "RESUME-001"}
