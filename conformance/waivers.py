@@ -69,9 +69,7 @@ def _waiver(entry: object, path: Path, today: date) -> Waiver:
     if not isinstance(expires, date):
         raise WaiverError(f"{where}: expires of {rule} must be a date such as 2030-12-31, unquoted")
     if expires < today:
-        raise WaiverError(
-            f"{where}: the waiver of {rule} expired on {expires}: mend it or renew it"
-        )
+        raise WaiverError(f"{where}: the waiver of {rule} expired on {expires}: fix it or renew it")
     run = entry.get("run", "*")
     if not isinstance(run, str):
         raise WaiverError(f"{where}: run of {rule} must be a text")

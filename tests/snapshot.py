@@ -138,6 +138,7 @@ def taken(task: Task) -> tuple[str, str]:
         finally:
             os.chdir(before)
     text = json.dumps(seen, indent=1, sort_keys=True, ensure_ascii=True)
+    text = text.replace(f"{folder}/", "")
     return task.name, _STAMPED.sub(r"\1.T.host.P", text) + "\n"
 
 

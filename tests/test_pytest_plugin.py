@@ -58,7 +58,7 @@ def test_a_broken_rule_shows_its_scenario_and_nothing_of_ours(run):
             "*_ conformance::BEST-003 _*",
             "BEST-003: the best checkpoint holds epoch 2*",
             "  scenario: rewards 0.0, 0.0; save_freq 0",
-            "  mend: Compare strictly*",
+            "  fix: Compare strictly*",
             f"  replay: conformance test {TIE} --replay .conformance/failures/BEST-003.json",
         ]
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from conformance import __version__
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.streams import complain, end_results
+from conformance.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,8 +108,8 @@ def _add_check(commands: _Commands) -> None:
     check.add_argument(
         "--explain-files",
         action="store_true",
-        help="also list each file with the session and epoch that explain it, in the formats text,"
-        " markdown and html",
+        help="also list each file with the session and epoch that explain it, in the formats "
+        + ", ".join(kind.name for kind in FORMATS.values() if kind.explains),
     )
     check.add_argument(
         "--explanation",
@@ -326,7 +327,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--format",
         action=_Pair,
         dest="outputs",
-        choices=("text", "json", "junit", "sarif", "github", "markdown", "html"),
+        choices=tuple(FORMATS),
         help="what to write; repeatable, each with the --output that belongs to it",
     )
     parser.add_argument(
@@ -413,7 +414,7 @@ def _add_rules(commands: _Commands) -> None:
 
     rules.set_defaults(run=run_rules)
     explain = commands.add_parser(
-        "explain", help="one rule: text, source, evidence, an example, how to mend it"
+        "explain", help="one rule: text, source, evidence, an example, how to fix it"
     )
     explain.add_argument("rule", metavar="RULE", help="an id such as BEST-003")
 

@@ -20,6 +20,7 @@ from conformance.convention.profile import Profile, ProfileError, load_profile
 from conformance.convention.rules import RULES, UnknownRuleError, select
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
 from conformance.report import Report
+from conformance.report.formats import FORMATS
 
 if TYPE_CHECKING:
     import argparse
@@ -37,8 +38,9 @@ def check(options: argparse.Namespace) -> int:
     waivers = waivers_of(options.waivers)
     outputs = Outputs.plan(options.outputs, options.explanation)
     if options.explain_files and not outputs.explains:
+        *others, last = (kind.name for kind in FORMATS.values() if kind.explains)
         raise UsageError(
-            "--explain-files is shown by the formats text, markdown and html;"
+            f"--explain-files is shown by the formats {', '.join(others)} and {last};"
             " --explanation FILE writes it as JSON"
         )
     explaining = options.explain_files or options.explanation is not None

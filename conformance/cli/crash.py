@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from conformance import __version__
 from conformance.cli.check import profile_of
 from conformance.cli.exits import Exit, UsageError, of_verdict
-from conformance.cli.output import Outputs, terminal_style, write_report
-from conformance.cli.streams import complain, emit
+from conformance.cli.output import Outputs
+from conformance.cli.streams import complain
 from conformance.crash import (
     CrashError,
     KillsResult,
@@ -24,7 +24,6 @@ from conformance.crash import (
 from conformance.crash.table import kills_summary, summary, to_kills_table, to_table
 from conformance.report import Report
 from conformance.report.driven import Driven
-from conformance.report.text import Style, to_text
 from conformance.trainers import TrainerBroke, TrainerSpecError
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def crash(options: argparse.Namespace) -> Exit:
     told, table = _shown(result, verbose=options.verbose)
     driven = Driven(trainer=result.spec, summary=told.partition(";")[0])
     report = Report(__version__, profile.name, (result.run,), driven=driven)
-    _write(outputs, report, table, verbose=options.verbose)
+    outputs.write(report, verbose=options.verbose, head=f"{table}\n")
     if result.interrupted:
         complain("interrupted")
         return Exit.INTERRUPTED
@@ -116,20 +115,6 @@ def _shown(result: CrashResult | KillsResult, *, verbose: bool) -> tuple[str, st
     if isinstance(result, KillsResult):
         return kills_summary(result), to_kills_table(result)
     return summary(result), to_table(result, verbose=verbose)
-
-
-def _write(outputs: Outputs, report: Report, table: str, *, verbose: bool) -> None:
-    """Write each report; those for people begin with the table."""
-    for kind, file in outputs.pairs:
-        if kind != "text":
-            Outputs(((kind, file),)).write(report, verbose=verbose)
-            continue
-        style = terminal_style() if file is None else Style()
-        text = f"{table}\n{to_text(report, style, verbose=verbose)}"
-        if file is None:
-            emit(text)
-        else:
-            write_report(file, text)
 
 
 class _Progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -11,16 +10,13 @@ from typing import TYPE_CHECKING
 
 from conformance.cli.exits import UsageError
 from conformance.cli.streams import emit
+from conformance.report.formats import DEFAULT, EXPLANATION, FORMATS, Format, Look
 from conformance.report.printable import printable
-from conformance.report.text import Style, to_text
+from conformance.report.text import Style
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conformance.report import Report
 
-EXPLANATION = "explanation"
-_EXPLAINING = ("text", "markdown", "html")
 _BAR = 24
 
 
@@ -28,7 +24,7 @@ _BAR = 24
 class Outputs:
     """Pairs of a format and a file; None is stdout."""
 
-    pairs: tuple[tuple[str, Path | None], ...]
+    pairs: tuple[tuple[Format, Path | None], ...]
 
     @classmethod
     def plan(cls, pairs: list[list[str | None]] | None, explanation: str | None = None) -> Outputs:
@@ -42,9 +38,9 @@ class Outputs:
         Raises:
             UsageError: two reports for one place, or a file in a folder that is not there.
         """
-        default: list[list[str | None]] = [] if explanation == "-" else [["text", None]]
+        default: list[list[str | None]] = [] if explanation == "-" else [[DEFAULT, None]]
         planned = tuple(
-            (kind or "text", None if file in (None, "-") else Path(str(file)))
+            (FORMATS[kind or DEFAULT], None if file in (None, "-") else Path(str(file)))
             for kind, file in pairs or default
         )
         if explanation is not None:
@@ -61,22 +57,28 @@ class Outputs:
 
     @property
     def explains(self) -> bool:
-        """Whether some format can show the explanation of the files."""
-        return any(kind in _EXPLAINING for kind, _ in self.pairs)
+        """Whether some format of a report can show the explanation of the files."""
+        return any(kind.explains for kind, _ in self.pairs if kind is not EXPLANATION)
 
-    def write(self, report: Report, *, verbose: bool, explained: bool = False) -> None:
-        """Write each report, files whole or not at all; `explained`: with the files' explanation.
+    def write(
+        self, report: Report, *, verbose: bool, explained: bool = False, head: str = ""
+    ) -> None:
+        """Write each report, files whole or not at all.
+
+        Args:
+            report: what to write.
+            verbose: also list what passed, where people read it.
+            explained: with the files' explanation.
+            head: what comes before, in the text.
 
         Raises:
             UsageError: a file cannot be written.
         """
         shown = report if explained else _without_explanation(report)
         for kind, file in self.pairs:
-            if kind == "text":
-                style = terminal_style() if file is None else Style()
-                text = to_text(shown, style, verbose=verbose)
-            else:
-                text = _writer(kind)(report if kind == EXPLANATION else shown)
+            style = terminal_style() if file is None else Style()
+            look = Look(style, verbose=verbose, head=head)
+            text = kind.write(report if kind is EXPLANATION else shown, look)
             if file is None:
                 emit(text)
             else:
@@ -85,13 +87,6 @@ class Outputs:
 
 def _without_explanation(report: Report) -> Report:
     return replace(report, runs=tuple(replace(run, explanation=None) for run in report.runs))
-
-
-def _writer(kind: str) -> Callable[[Report], str]:
-    """The writer of a format; only what is asked for is imported, to keep the start-up short."""
-    module = importlib.import_module(f"conformance.report.{kind}")
-    writer: Callable[[Report], str] = getattr(module, f"to_{kind}")
-    return writer
 
 
 def write_report(file: Path, text: str) -> None:

@@ -36,7 +36,7 @@ def rules(options: argparse.Namespace) -> int:
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Print one rule with its text, source, evidence, an example and how to mend it."""
+    """Print one rule with its text, source, evidence, an example and how to fix it."""
     rule = BY_ID.get(options.rule.strip().upper())
     if rule is None:
         near = [known for known in BY_ID if known.startswith(options.rule.strip().upper()[:4])]
@@ -56,7 +56,7 @@ def _page(rule: Rule) -> Iterator[str]:
         ("evidence", ", ".join(need.value for need in rule.needs)),
         ("breaks it", rule.breaks),
         ("keeps it", rule.keeps),
-        ("mend", rule.fix),
+        ("fix", rule.fix),
     ):
         lines = textwrap.wrap(text, _WIDTH - 12, break_on_hyphens=False)
         yield f"{label:11} {lines[0]}"
@@ -81,7 +81,7 @@ def _pages() -> Iterator[str]:
         yield f"- Evidence: {', '.join(need.value for need in rule.needs)}."
         yield f"- Breaks it: {_code(rule.breaks)}."
         yield f"- Keeps it: {_code(rule.keeps)}."
-        yield f"- Mend: {_code(rule.fix)}"
+        yield f"- Fix: {_code(rule.fix)}"
 
 
 def _code(text: str) -> str:

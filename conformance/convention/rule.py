@@ -107,7 +107,7 @@ class Rule:
         needs: the evidence that it reads.
         breaks: an example of a run that breaks it.
         keeps: an example of a near miss.
-        fix: how to mend what breaks it.
+        fix: what to change where it is broken.
         shown_by: what can show that it is broken.
         lists: which folders it lists beside those of its evidence; a folder that cannot be listed
             whole makes it unobservable.

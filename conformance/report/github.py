@@ -49,7 +49,7 @@ def _annotation(command: str, run: RunReport, finding: Finding, scenario: Shrunk
     paths = shown_paths(finding)[0 if run.driven else 1 :]
     lines = [finding.message, subject, *told, *paths]
     if finding.verdict is Verdict.FAIL:
-        lines.append(f"mend: {finding.fix}")
+        lines.append(f"fix: {finding.fix}")
     else:
         title = f"{finding.rule} (the harness failed)"
     message = "\n".join(map(printable, lines))

@@ -157,7 +157,7 @@ def _details(finding: Finding, scenario: Shrunken | None) -> Iterator[str]:
     if finding.waived is not None:
         yield f'<p class="dim">waived: {_text(finding.waived)}</p>'
     elif finding.fix:
-        yield f'<p class="dim">mend: {_text(finding.fix)}</p>'
+        yield f'<p class="dim">fix: {_text(finding.fix)}</p>'
 
 
 def _word(word: str) -> str:

@@ -80,7 +80,7 @@ def _case(run: str, finding: Finding, scenario: Shrunken | None) -> ET.Element:
 
 
 def _details(finding: Finding, scenario: Shrunken | None) -> str:
-    """The message, the scenario, the files and the mending, a line each."""
+    """The message, the scenario, the files and the fix, a line each."""
     told = scenario.lines if scenario is not None else ()
-    lines = [finding.message, *told, *shown_paths(finding), f"mend: {finding.fix}"]
+    lines = [finding.message, *told, *shown_paths(finding), f"fix: {finding.fix}"]
     return "\n".join(map(printable, lines))

@@ -58,7 +58,7 @@ def to_markdown(report: Report) -> str:
             if standing(finding) in _WORDS
         ]
         if rows:
-            header = ("| | rule | finding | files | mend |", "|---|---|---|---|---|")
+            header = ("| | rule | finding | files | fix |", "|---|---|---|---|---|")
             blocks.append("\n".join((*header, *rows)))
         if run.explanation is not None:
             blocks.extend(_explanation(run.explanation))

@@ -147,7 +147,7 @@ def _findings(same: list[Finding], scenario: Shrunken | None, style: Style) -> I
     if finding.waived is not None:
         yield from _wrapped(f"{blank}waived: ", printable(finding.waived), style)
     else:
-        yield from _wrapped(f"{blank}mend: ", finding.fix, style)
+        yield from _wrapped(f"{blank}fix: ", finding.fix, style)
     if scenario is not None and scenario.command:
         # On a line of its own however long it is, to be copied.
         yield f"{blank}replay: {printable(scenario.command)}"

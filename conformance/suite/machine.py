@@ -225,5 +225,5 @@ def _raise_for(play: Play) -> None:
     broken = [f for f in play.failing.values() if f.level is Level.MUST]
     if broken:
         raise ConformanceError(
-            "\n".join(f"{each.rule}: {each.message}\n  mend: {each.fix}" for each in broken)
+            "\n".join(f"{each.rule}: {each.message}\n  fix: {each.fix}" for each in broken)
         )

@@ -220,7 +220,7 @@ class Trial:
             scenario = self._shrunken.get(finding.rule)
             lines += scenario.about if scenario is not None else ()
             lines += finding.paths[:5]
-            lines.append(f"mend: {finding.fix}")
+            lines.append(f"fix: {finding.fix}")
             if scenario is not None and scenario.command:
                 lines.append(f"replay: {scenario.command}")
             elif scenario is not None and scenario.file:

@@ -20,6 +20,7 @@ from referencing import Registry, Resource
 from conformance import checks
 from conformance.convention.profile import load_profile
 from conformance.evidence.journal import JournalError
+from conformance.report.formats import FORMATS
 from conformance.suite.probes import probes
 
 SUPPORT = Path(loud_trainers.__file__).parent
@@ -102,7 +103,7 @@ def test_a_broken_must_rule_exits_1_and_is_told_by_its_smallest_scenario(test):
     lines = [line.strip() for line in result.out.splitlines()]
     assert "scenario: rewards 0.0, 0.0; save_freq 0" in lines
     assert "nn/A.pth" in lines
-    assert "mend: Compare strictly: mean_rewards > last_mean_rewards, not >=." in lines
+    assert "fix: Compare strictly: mean_rewards > last_mean_rewards, not >=." in lines
     assert f"replay: conformance test {TIE} --replay .conformance/failures/BEST-003.json" in lines
     (left,) = (line for line in lines if line.startswith("it left "))
     assert "A/nn/A.pth" in left
@@ -308,7 +309,7 @@ def test_a_model_is_held_against_the_checkpoints_and_keeps_its_prints(test, fold
     assert verdicts["LOAD-004"] == ("fail" if code else "pass")
 
 
-@pytest.mark.parametrize("kind", ["text", "json", "junit", "sarif", "github", "markdown", "html"])
+@pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_shows_the_scenario_and_how_to_play_it_again(test, kind):
     result = test(TIE, "--format", kind)
     assert result.code == 1

@@ -73,7 +73,7 @@ def test_a_wrong_checkpoint_and_a_second_writer_exit_1(test, ranks):
     lines = " ".join(result.out.split())
     assert "RESUME-002 inference loaded 'Cartpole/nn/last_Cartpoleep3rew2.0.pth', and" in lines
     assert re.search(r"RANK-001 'last_Cartpoleep\drew\d\.0\.pth' was written 2 times", lines)
-    assert "mend: Guard folders and saves with global rank == 0." in lines
+    assert "fix: Guard folders and saves with global rank == 0." in lines
     assert "verdict: fail (MUST rules broken: RANK-001, RESUME-002)" in lines.replace(
         "RESUME-002, RANK-001", "RANK-001, RESUME-002"
     )

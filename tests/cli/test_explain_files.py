@@ -9,6 +9,7 @@ import pytest
 
 from conformance.convention.oracle import Settings
 from conformance.fixtures.play import Session, play
+from conformance.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ def test_the_text_lists_each_file(command: Callable[..., Any], conforming: Path)
     ]
 
 
-@pytest.mark.parametrize("kind", ["markdown", "html"])
+@pytest.mark.parametrize("kind", [each.name for each in FORMATS.values() if each.explains])
 def test_pages_list_each_file(command: Callable[..., Any], conforming: Path, kind: str) -> None:
     assert (
         "5 of 5 files explained"
@@ -37,7 +38,7 @@ def test_pages_list_each_file(command: Callable[..., Any], conforming: Path, kin
     assert "explained" not in command("check", conforming, "--format", kind).out
 
 
-@pytest.mark.parametrize("kind", ["json", "junit", "sarif", "github"])
+@pytest.mark.parametrize("kind", [each.name for each in FORMATS.values() if not each.explains])
 def test_a_format_that_cannot_show_it_is_refused_with_what_to_do(
     command: Callable[..., Any], conforming: Path, kind: str
 ) -> None:

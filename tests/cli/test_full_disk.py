@@ -22,11 +22,11 @@ from conformance.convention.oracle import Settings
 from conformance.fixtures.cases import CASES
 from conformance.fixtures.play import Session, play
 from conformance.fixtures.publish import MANIFEST, publish, published
+from conformance.report.formats import FORMATS
 from conformance.suite.saving import save_failure, write_whole
 
 pytest_plugins = ["fake_disk"]
 
-FORMATS = ("text", "json", "junit", "sarif", "github", "markdown", "html")
 RUN = play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, 4.0))])
 
 

@@ -209,7 +209,7 @@ def test_failures_warnings_and_waivers_are_told_apart() -> None:
     assert "waived: known (until 2030-12-31)" in lines
     assert "? LOAD-003 unseen" in lines
     assert "ERROR LOAD-004 broke" in lines
-    assert "mend: Compare strictly.\n" in text
+    assert "fix: Compare strictly.\n" in text
     assert "config.yaml: odd" in text
     assert "LOAD-002" not in text
     assert lines[-1].startswith("verdict: fail (1 run")

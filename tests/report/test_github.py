@@ -85,7 +85,7 @@ def test_a_hostile_name_stays_inside_its_own_command(name: str) -> None:
         printable(name),
         "run: /runs/A",
         printable(name),
-        "mend: Compare strictly.",
+        "fix: Compare strictly.",
     ]
 
 
@@ -94,7 +94,7 @@ def test_the_line_is_what_github_documents(tmp_path: Path, monkeypatch: pytest.M
     report = a_report(a_finding(message="100%, a: b", paths=("nn/a,b:c%.pth",)))
     assert to_github(report).splitlines()[0] == (
         "::error file=/runs/A/nn/a%2Cb%3Ac%25.pth,title=BEST-003"
-        "::100%25, a: b%0Arun: /runs/A%0Amend: Compare strictly."
+        "::100%25, a: b%0Arun: /runs/A%0Afix: Compare strictly."
     )
 
 

@@ -75,7 +75,7 @@ def test_a_hostile_name_is_shown_as_an_escape(name: str) -> None:
     failure = next(_parsed(a_report(finding, notes=(name,))).iter("failure"))
     assert failure.attrib["message"] == printable(f"a{name}b")
     assert failure.text == "\n".join(
-        (printable(f"a{name}b"), printable(f"nn/{name}.pth"), "mend: Compare strictly.")
+        (printable(f"a{name}b"), printable(f"nn/{name}.pth"), "fix: Compare strictly.")
     )
 
 
@@ -109,7 +109,7 @@ def test_a_broken_should_passes_with_a_warning() -> None:
     root = _parsed(a_report(finding))
     assert (root.get("failures"), root.get("errors"), root.get("skipped")) == ("0", "0", "0")
     (output,) = root.iter("system-out")
-    assert output.text == "warning: odd\nnn/A.pth\nmend: Rename it."
+    assert output.text == "warning: odd\nnn/A.pth\nfix: Rename it."
 
 
 def test_notes_stand_beside_the_cases() -> None:

@@ -57,7 +57,7 @@ def test_a_trainer_that_resumes_wrongly_is_shown_by_a_short_story(trainer, rules
         run(trainer, max_examples=150)
     rule = str(caught.value).partition(":")[0]
     assert rule in rules
-    assert f"mend: {BY_ID[rule].fix}" in str(caught.value)
+    assert f"fix: {BY_ID[rule].fix}" in str(caught.value)
     story = steps_of(caught.value)
     assert story[0] == "train"
     assert {"resume_best", "resume_last"}.intersection(story)
