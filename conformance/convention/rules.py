@@ -35,12 +35,13 @@ __all__ = [
     "select",
 ]
 
-_SEED = "the convention's source text"
-_TRAIN = "IsaacGymEnvs, learning/common_agent.py, train()"
-_LAYOUT = "the convention's directory layout"
+# The source text names another file than the code that it shows: docs/decisions.md.
+_SEED = "Leeroopedia, IsaacGymEnvs Checkpoint Filesystem Convention (2026-02-15)"
+_TRAIN = f"{_SEED}; the code is rl_games', common/a2c_common.py, train()"
+_LAYOUT = f"{_SEED}, its directory layout"
 _READERS = "what consumers of these folders rely on"
 _TORCH = "torch.load(weights_only=True), torch 2.6 and later"
-_LOGS = "the convention's directory layout; rl_games' tag names"
+_LOGS = f"{_LAYOUT}; rl_games' tag names"
 
 MUST, SHOULD = Level.MUST, Level.SHOULD
 NAMES, CONTENTS, EVENTS = Needs.NAMES, Needs.CONTENTS, Needs.EVENTS
@@ -738,7 +739,7 @@ RULES: tuple[Rule, ...] = (
         text=(
             "With several ranks only global rank 0 writes checkpoints, and one run folder appears."
         ),
-        source="rl_games, a2c_common.py",
+        source="rl_games, common/a2c_common.py",
         needs=(JOURNAL,),
         breaks="each rank saving to its own time-stamped folder",
         keeps="rank 0 alone saving",
