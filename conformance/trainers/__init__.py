@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conformance.trainers.errors import TrainerBroke, TrainerSpecError, UnsupportedScenario
 from conformance.trainers.opening import open_object, open_trainer
+from conformance.trainers.serving import serve
 from conformance.trainers.trainer import Trainer
 from conformance.trainers.workspace import Workspace
 
@@ -15,4 +16,5 @@ __all__ = [
     "Workspace",
     "open_object",
     "open_trainer",
+    "serve",
 ]

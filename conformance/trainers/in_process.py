@@ -21,7 +21,7 @@ from conformance.trainers.errors import (
     UnsupportedScenario,
     one_line,
 )
-from conformance.trainers.trainer import Trainer
+from conformance.trainers.trainer import ASSUMED_CAPABILITIES, Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _OUR_FRAMES = frozenset({__file__, alarm.__file__, importlib.__file__})
-# What a trainer that does not say is taken to offer: it shows by NotImplementedError what it lacks.
-_ASSUMED = frozenset({"resume", "save_best_after"})
 
 
 class _Plays(Protocol):
@@ -132,7 +130,7 @@ class PythonTrainer(Trainer):
         self.title = one_line(name) if isinstance(name, str) and name else self.spec
         if self.title != self.spec and isinstance(version, str):
             self.title = one_line(f"{name} {version}")
-        offered = getattr(player, "capabilities", _ASSUMED)
+        offered = getattr(player, "capabilities", ASSUMED_CAPABILITIES)
         if isinstance(offered, (str, bytes)) or not isinstance(offered, Iterable):
             raise TrainerSpecError(f"{self.spec!a}: its capabilities are no collection of names")
         self.capabilities = frozenset(map(str, offered))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from conformance.convention.scenario import Scenario
 
+# What an object that does not say is taken to offer: NotImplementedError shows what it lacks.
+ASSUMED_CAPABILITIES = frozenset({"resume", "save_best_after"})
+
 
 class Trainer(ABC):
     """Plays scenarios, one after the other. A context manager: leaving it closes it.

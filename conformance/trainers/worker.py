@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.trainers.child import Child, require_program, split_command
 from conformance.trainers.errors import TrainerBroke, TrainerSpecError, one_line
+from conformance.trainers.serving import PROTOCOL
 from conformance.trainers.trainer import Trainer
 
 if TYPE_CHECKING:
     from conformance.convention.scenario import Scenario
 
-PROTOCOL = 1
 # An answer is a line of a few hundred bytes.
 LONGEST_ANSWER = 1024 * 1024
 # Seconds that it may take to exit once it is told to stop.

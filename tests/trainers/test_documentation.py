@@ -47,11 +47,20 @@ def chosen(scenario):
 
 
 def test_the_page_holds_the_files_that_it_speaks_of(examples):
-    assert {path.name for path in examples.iterdir()} == {"my_trainer.py", "worker.py", "worker.sh"}
+    assert {path.name for path in examples.iterdir()} == {
+        *("my_trainer.py", "worker.py", "worker_by_hand.py", "worker.sh"),
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", ["python:my_trainer:Trainer", "worker:{python} worker.py"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "python:my_trainer:Trainer",
+        "worker:{python} worker.py",
+        "worker:{python} worker_by_hand.py",
+    ],
+)
 @pytest.mark.usefixtures("examples")
 def test_the_trainer_of_the_page_keeps_the_convention(scenario, spec, monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
