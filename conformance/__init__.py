@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from conformance.audits import check_run, check_runs
     from conformance.convention.scenario import Scenario
     from conformance.suite.errors import (
         ConformanceError,
@@ -23,6 +24,8 @@ __all__ = [
     "HarnessError",
     "Scenario",
     "TrainerBrokeError",
+    "check_run",
+    "check_runs",
     "check_trainer",
     "parametrize_with_rules",
     "trainer_machine",
@@ -35,6 +38,8 @@ _HOMES = {
     "HarnessError": "conformance.suite.errors",
     "Scenario": "conformance.convention.scenario",
     "TrainerBrokeError": "conformance.suite.errors",
+    "check_run": "conformance.audits",
+    "check_runs": "conformance.audits",
     "check_trainer": "conformance.suite.gate",
     "parametrize_with_rules": "conformance.suite.gate",
     "trainer_machine": "conformance.suite.machine",

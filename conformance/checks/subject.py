@@ -46,6 +46,24 @@ class Options:
     model: Callable[[], Any] | None = None
 
 
+def model_builder(model: Any) -> Callable[[], Any] | None:  # noqa: ANN401 - a torch.nn.Module
+    """Return what makes the model that was given: a module is callable too, and makes none.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if model is None:
+        return None
+    if hasattr(model, "load_state_dict") and not isinstance(model, type):
+        return lambda: model
+    if not callable(model):
+        raise TypeError(
+            f"model: a torch.nn.Module, or a callable that returns one, not {type(model).__name__}"
+        )
+    made: Callable[[], Any] = model
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """A setting with where it comes from; `value` None: not known."""

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance import __version__
-from conformance.checks import audit
-from conformance.checks.dialect import AUTO, choose
+from conformance.audits import audit_folder, held_against, list_run, runs_under
+from conformance.checks.dialect import AUTO
 from conformance.checks.subject import Options
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.output import Outputs, Progress
 from conformance.cli.streams import complain
-from conformance.convention.profile import Profile, ProfileError, load_profile
-from conformance.convention.rules import RULES, UnknownRuleError, select
-from conformance.evidence.runs import NoRunError, find_runs, scan_run
+from conformance.convention.profile import ProfileError, load_profile
+from conformance.convention.rules import chosen
+from conformance.evidence.runs import NoRunError
 from conformance.report import Report
 from conformance.report.formats import FORMATS
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from conformance.checks import RunReport
     from conformance.checks.dialect import Choice
+    from conformance.convention.profile import Profile
     from conformance.waivers import Waiver
 
 
@@ -51,31 +52,25 @@ def check(options: argparse.Namespace) -> int:
         save_best_after=options.save_best_after,
         model=model_of(options.model),
     )
-    runs, unusable = find_all(options.paths, profile or load_profile())
+    runs, unusable = find_all(options.paths, profile)
     if not runs:
         return Exit.USAGE
     progress = Progress(len(runs))
     reports = []
     choices: dict[Path, Choice] = {}
     for path in runs:
-        folder = scan_run(path, follow=_followed(profile))
+        folder = list_run(path, profile)
         unusable |= "" in folder.unlisted
         progress.starts(folder.experiment)
-        if profile is None:
-            choices[path] = choose(folder, known)
-        reports.append(
-            audit(
-                folder,
-                profile or choices[path].profile,
-                known,
-                selected=selected,
-                watch=progress.reads,
-                explaining=explaining,
-            )
+        run, choice = audit_folder(
+            folder, profile, known, selected=selected, explaining=explaining, watch=progress.reads
         )
+        reports.append(run)
+        if choice is not None:
+            choices[path] = choice
     progress.ends()
     judged = waived(reports, waivers)
-    name, how = _held_against(profile, choices)
+    name, how = held_against(profile, choices)
     report = Report(__version__, name, judged, chosen=how)
     outputs.write(report, verbose=options.verbose, explained=options.explain_files)
     tell_choices(choices)
@@ -86,37 +81,19 @@ def check(options: argparse.Namespace) -> int:
     return Exit.USAGE if unusable else code
 
 
-def _followed(profile: Profile | None) -> tuple[str, str]:
-    """The folders of a run that may be links."""
-    followed = profile or load_profile()
-    return followed.checkpoints, followed.summaries
-
-
-def _held_against(profile: Profile | None, choices: Mapping[Path, Choice]) -> tuple[str, str]:
-    """The name of the profile, or those of all that were chosen, and how they were."""
-    if profile is not None:
-        return profile.name, ""
-    names = sorted({choice.profile.name for choice in choices.values()})
-    told = {choice.told for choice in choices.values()}
-    how = told.pop() if len(told) == 1 else "each run by what lies in it"
-    return ", ".join(names), f"auto: {how}"
-
-
 def tell_choices(choices: Mapping[Path, Choice]) -> None:
     """Say on standard error which profile was chosen for each run, and why."""
     for path, choice in choices.items():
         complain(f"{path}: profile {choice.profile.name}, {choice.told}")
 
 
-def find_all(paths: list[str], profile: Profile) -> tuple[list[Path], bool]:
+def find_all(paths: list[str], profile: Profile | None) -> tuple[list[Path], bool]:
     """The runs under all paths, each once, and whether some path led to none."""
     found: dict[Path, None] = {}
     unusable = False
     for path in paths:
         try:
-            runs = find_runs(
-                Path(path), checkpoints=profile.checkpoints, summaries=profile.summaries
-            )
+            runs = runs_under(Path(path), profile)
         except NoRunError as error:
             complain(str(error))
             unusable = True
@@ -136,13 +113,9 @@ def profile_of(name: str) -> Profile:
 def selected_of(wanted: list[str] | None, unwanted: list[str]) -> frozenset[str]:
     """The ids of the rules to judge; none or an unknown one is the user's matter."""
     try:
-        chosen = frozenset(rule.id for rule in RULES) if wanted is None else select(tuple(wanted))
-        chosen -= select(tuple(unwanted))
-    except UnknownRuleError as error:
+        return chosen(wanted, unwanted)
+    except ValueError as error:
         raise UsageError(str(error)) from error
-    if not chosen:
-        raise UsageError("--select and --ignore leave no rule to judge")
-    return chosen
 
 
 def waivers_of(file: str | None) -> tuple[Waiver, ...]:

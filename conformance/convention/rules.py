@@ -17,6 +17,8 @@ from conformance.convention.rule import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from conformance.convention.profile import Profile
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "UnknownRuleError",
     "Verdict",
     "When",
+    "chosen",
     "select",
 ]
 
@@ -778,3 +781,23 @@ def select(selectors: tuple[str, ...]) -> frozenset[str]:
             )
         chosen |= found
     return frozenset(chosen)
+
+
+def chosen(wanted: Iterable[str] | None, unwanted: Iterable[str]) -> frozenset[str]:
+    """The ids of the rules to judge: those that are wanted, None for all, less the unwanted ones.
+
+    A single text is taken for one selector, and not for its letters.
+
+    Raises:
+        UnknownRuleError: a selector names nothing.
+        ValueError: no rule is left.
+    """
+    selected = frozenset(BY_ID) if wanted is None else select(_selectors(wanted))
+    selected -= select(_selectors(unwanted))
+    if not selected:
+        raise ValueError("select and ignore leave no rule to judge")
+    return selected
+
+
+def _selectors(given: Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

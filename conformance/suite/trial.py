@@ -7,10 +7,10 @@ from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from conformance import __version__
-from conformance.checks.subject import Options
+from conformance.checks.subject import Options, model_builder
 from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
 from conformance.convention.rules import BY_ID, RULES, Level, Rule, Verdict
@@ -22,7 +22,7 @@ from conformance.suite.errors import ConformanceError, HarnessError, TrainerBrok
 from conformance.suite.session import DATABASE, FAILURES, run_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from os import PathLike
 
     from conformance.checks import Finding
@@ -119,14 +119,11 @@ class Trial:
         save_failures: str | PathLike[str] | None = FAILURES,
     ) -> None:
         self.profile = profile if isinstance(profile, Profile) else load_profile(profile)
-        wanted = BY_ID.keys() if select is None else rules.select(_ids(select))
-        self._selected = frozenset(wanted) - rules.select(_ids(ignore))
-        if not self._selected:
-            raise ValueError("select and ignore leave no rule to judge")
+        self._selected = rules.chosen(select, ignore)
         self.expected = _expected(expected_failures, self._selected)
         self._replay = None if replay is None else read_chain(Path(replay), self.profile)
         self._trainer = trainer
-        self._options = Options(name=name, model=_building(model))
+        self._options = Options(name=name, model=model_builder(model))
         self._numbers = (max_examples, seed, time_limit)
         self._folders = tuple(
             None if folder is None else Path(folder) for folder in (database, save_failures)
@@ -311,11 +308,6 @@ def _broke(breakage: Breakage) -> str:
     return "\n  ".join(map(printable, lines))
 
 
-def _ids(given: Iterable[str]) -> tuple[str, ...]:
-    """The ids as a tuple; a single text is taken for one, and not for its letters."""
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
 def _expected(given: Mapping[str, object], selected: frozenset[str]) -> dict[str, str]:
     """The reasons by rule, each one looked at."""
     reasons: dict[str, str] = {}
@@ -328,20 +320,6 @@ def _expected(given: Mapping[str, object], selected: frozenset[str]) -> dict[str
             raise ValueError(f"expected_failures: {rule} needs a reason, not {reason!a}")
         reasons[rule] = reason
     return reasons
-
-
-def _building(model: Any) -> Callable[[], Any] | None:  # noqa: ANN401 - a torch.nn.Module
-    """What makes the model: a module is callable too, and is no such thing."""
-    if model is None:
-        return None
-    if hasattr(model, "load_state_dict") and not isinstance(model, type):
-        return lambda: model
-    if not callable(model):
-        raise TypeError(
-            f"model: a torch.nn.Module, or a callable that returns one, not {type(model).__name__}"
-        )
-    made: Callable[[], Any] = model
-    return made
 
 
 def _is_importable(spec: str) -> bool:

@@ -246,7 +246,7 @@ def test_a_defect_outside_the_checks_exits_4(
     def scan_run(*_: object, **__: object) -> object:
         raise RuntimeError("\x1b[31ma defect")
 
-    monkeypatch.setattr("conformance.cli.check.scan_run", scan_run)
+    monkeypatch.setattr("conformance.audits.scan_run", scan_run)
     result = command("check", conforming)
     assert (result.code, result.out) == (4, "")
     assert "RuntimeError" in result.err
@@ -260,7 +260,7 @@ def test_an_interrupt_is_no_defect(
     def scan_run(*_: object, **__: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("conformance.cli.check.scan_run", scan_run)
+    monkeypatch.setattr("conformance.audits.scan_run", scan_run)
     assert command("check", conforming).code == 130
 
 
