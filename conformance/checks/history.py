@@ -327,11 +327,16 @@ def _starts(earlier: list[Session], segment: _Segment, *, unlogged: bool) -> tup
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The state of the best file: which session wrote it last, in which epoch, at which reward."""
+    """The state of the best file: which session wrote it last, in which epoch, at which reward.
+
+    Where the session did not log that epoch any more, it is not `logged`: the epoch is then the
+    first that it can be, and the reward is higher than the one here.
+    """
 
     session: int
     epoch: int
     reward: float
+    logged: bool = True
 
 
 class Course:
@@ -513,9 +518,12 @@ def expect(
                 following.add(_written(session, improved, state))
                 if improved and improved[-1].epoch == session.last and interrupted:
                     following.add(_written(session, improved[:-1], state))
+                if not improved and state is not None and improves(state.reward, watermark):
+                    following |= _written_behind_its_log(history, session, watermark)
         timelines.append(Timeline(session, course, tuple(starts)))
         states = _newest_and_highest(following)
-    return Expectation(frozenset(states), tuple(timelines))
+    bests = frozenset(state for state in states if state is None or state.logged)
+    return Expectation(bests, tuple(timelines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -567,6 +575,19 @@ def _written(session: Session, improved: Sequence[Epoch], before: Written | None
     return Written(session.index, improved[-1].epoch, improved[-1].reward)
 
 
+def _written_behind_its_log(
+    history: History, session: Session, watermark: float
+) -> frozenset[Written]:
+    """The best file after a killed session that replaced it in an epoch that it did not log.
+
+    A session that logged an improvement, or that had found the watermark of the best, does not
+    matter here: what such a one wrote later is no lower than what is known already.
+    """
+    if not history.may_have_gone_on(session):
+        return frozenset()
+    return frozenset({Written(session.index, session.last + 1, watermark, logged=False)})
+
+
 def _may_lack_its_last_best(history: History, session: Session, settings: Settings) -> bool:
     """Whether the session may have ended before it saved the best of its last logged epoch.
 
@@ -586,7 +607,7 @@ def _newest_and_highest(states: set[Written | None]) -> set[Written | None]:
         (state for state in states if state is not None),
         key=lambda state: (state.session, state.epoch),
     )
-    highest = max(written, key=lambda state: state.reward)
+    highest = max(written, key=lambda state: (state.logged, state.reward))
     return {highest, *written[1 - _MOST_STATES :]}
 
 

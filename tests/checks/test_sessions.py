@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from killed import Kill, Planned, chains, train
-from trainings import broken, trainings, unexplained
+from trainings import Training, broken, lagging, trainings, unexplained
 
 from conformance.checks import audit
 from conformance.checks.explain import Reason
@@ -103,6 +103,19 @@ def test_killed_sessions_conform_and_are_explained(chain):
         (1, [Planned((0.0,) * 7, None, Kill(log=6)),
              Planned((0.0,) * 7, None, Kill(epoch=4)),
              Planned((*[None] * 6, 0.0), None, None)]),
+        # A fresh one replaced the best in an epoch that it did not log; the resumed one found that.
+        (0, [Planned((1.0, math.nan, math.nan, math.nan), None, None),
+             Planned((math.nan, 0.0, 2.0, 2.0), None, Kill(epoch=2, lost=1)),
+             Planned((0.0, 0.0, math.nan, 1.0), "best", None, counts=True)]),
+        # The same, and that one logged nothing at all.
+        (0, [Planned((1.0, math.nan, math.nan, math.nan), None, None),
+             Planned((math.nan, 0.0, 2.0, 2.0), None, Kill(epoch=2, lost=9)),
+             Planned((0.0, 0.0, 0.5, math.nan), "best", None, counts=True)]),
+        # Two such, and the resumed one found the second one's, lower than all that is logged.
+        (0, [Planned((3.0, 4.0, 5.0, 5.0), None, None),
+             Planned((math.nan, 2.0, 2.0, 2.0), None, Kill(epoch=2, lost=1)),
+             Planned((math.nan, -2.0, 2.0, 2.0), None, Kill(epoch=2, lost=1)),
+             Planned((0.0, 0.0, -1.0, -1.5), "best", None, counts=True)]),
     ],
 )  # fmt: skip
 def test_what_a_kill_explains_is_held_against_nobody(tmp_path, save_freq, sessions):
@@ -114,6 +127,33 @@ def test_a_single_session_that_logged_its_end_saved_it_too(tmp_path):
     """The near miss: nothing tells that it was killed, and a lost save looks the same."""
     run = play(Settings("A", 2, 4), [Session((3.0, 1.0, 2.0, 0.0))])
     assert broken(judged(run.without(run.periodic(4)).write(tmp_path))) == {"CADENCE-002"}
+
+
+nan = math.nan
+
+
+@pytest.mark.parametrize(
+    ("sessions", "lost", "last"),
+    [
+        # Nothing was killed.
+        ([Session((1.0, nan, nan))], 0, Session((nan, 1.0), first=4, resumed=True)),
+        # What was killed is a resumed one: its watermark was 1.0 all the time.
+        ([Session((1.0, nan)), Session((nan, nan), first=3, resumed=True)],
+         1, Session((nan, 1.0), first=5, resumed=True)),
+        # It is a fresh one, which logged that it had replaced the best.
+        ([Session((1.0, nan)), Session((2.0, nan, nan))],
+         1, Session((nan, 2.0), first=4, resumed=True)),
+    ],
+    ids=["whole", "resumed", "logged"],
+)  # fmt: skip
+def test_a_rewrite_on_a_tie_that_no_kill_explains_is_found(tmp_path, sessions, lost, last):
+    """The near misses of a best that was replaced in an epoch that is not logged."""
+    conforming = play(Settings("A", 0, last.span[-1]), [*sessions, last])
+    tied = play(Settings("A", 0, last.span[-1]), [*sessions, replace(last, watermark=0.0)])
+    for run, rules in ((conforming, set()), (tied, {"BEST-003"})):
+        logs = (*run.logs[:-2], lagging(run.logs[-2], lost), run.logs[-1])
+        report = judged(replace(run, logs=logs).write(tmp_path / "-".join(sorted(rules))))
+        assert broken(report) == rules
 
 
 # --- every dialect ----------------------------------------------------------------------------
@@ -138,6 +178,22 @@ def test_killed_sessions_of_each_dialect_conform_and_are_explained(name, data):
     profile = load_profile(name)
     report = data.draw(trainings(profile, killed=True)).judged()
     assert (broken(report), unexplained(report)) == (set(), [])
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_best_that_was_replaced_in_an_unlogged_epoch_is_what_a_resumed_one_found(name, after):
+    """It then saves what ties with, or is lower than, the best that is logged."""
+    profile = load_profile(name)
+    killed = Session((0.5 if after else nan, 0.0))
+    resumed = Session((*[nan] * 7, 1.0), first=3, resumed=True, watermark=0.0)
+    for reward in (1.0, 4.0):
+        sessions = [Session((nan, reward)), killed, resumed]
+        run = play(Settings("A", 0, 10, after), sessions, profile=profile)
+        logs = (run.logs[0], lagging(run.logs[1], 1), run.logs[2])
+        training = Training(profile, replace(run, logs=logs), 0, 10, after, 2, resumed.known)
+        report = training.judged()
+        assert (broken(report), unexplained(report)) == (set(), [])
 
 
 def test_a_best_without_a_watermark_may_be_of_an_epoch_that_was_not_logged(tmp_path):

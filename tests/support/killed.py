@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
 from conformance.convention.scenario import Scenario
+from conformance.fixtures.events import Scalar
 from conformance.mutants.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Kill:
-    """When a session dies, and how many of its last epochs its log then lacks."""
+    """When a session dies, and how many of its last records its log then lacks."""
 
     epoch: int | None = None  # after this epoch
     save: int | None = None  # before this save, counted from 0
@@ -23,11 +25,15 @@ class Kill:
 
 @dataclass(frozen=True)
 class Planned:
-    """One session: a reward for each epoch, how it starts, how it dies."""
+    """One session: a reward for each epoch, how it starts, how it dies, what it logs.
+
+    Its number of each epoch, under `info/epochs`, tells a resumed one from one that starts late.
+    """
 
     rewards: tuple[float | None, ...]
     resume: str | None
     kill: Kill | None
+    counts: bool = False
 
 
 class _KilledError(Exception):
@@ -35,14 +41,15 @@ class _KilledError(Exception):
 
 
 class _Victim(Trainer):
-    def __init__(self, plan, *, spared):
+    def __init__(self, plan, *, counts, spared):
         self.plan = plan
+        self.counts = counts
         self.spared = spared  # the training's last epoch ends before the kill
 
     def train(self, scenario):
-        plan, spared = self.plan, self.spared
+        plan, counts, spared = self.plan, self.counts, self.spared
         vars(self).clear()
-        self.plan, self.spared, self.saves, self.logged = plan, spared, 0, []
+        self.plan, self.counts, self.spared, self.saves, self.logged = plan, counts, spared, 0, []
         self.scenario = scenario
         self.name = scenario.experiment
         self.run = scenario.root / scenario.experiment
@@ -53,6 +60,8 @@ class _Victim(Trainer):
                 self.resume(scenario.resume)
             while self.goes_on():
                 self.epoch += 1
+                if counts:
+                    self.logged.append(Scalar(time.time(), "info/epochs", self.epoch, self.epoch))
                 self.play_epoch(scenario.rewards[self.epoch - 1])
                 self._dies(self.plan is not None and self.plan.epoch == self.epoch)
         except _KilledError:
@@ -87,7 +96,8 @@ def train(root, save_freq, sessions):
             resume = "last"
         rewards = tuple(0.5 if r is None and resume else r for r in session.rewards)
         scenario = Scenario("A", root, save_freq, len(rewards), rewards, resume=resume, seed=number)
-        _Victim(session.kill, spared=number == len(sessions) - 1).train(scenario)
+        last = number == len(sessions) - 1
+        _Victim(session.kill, counts=session.counts, spared=last).train(scenario)
     return run
 
 
@@ -116,5 +126,6 @@ def chains(draw, *, killed=True, late=False):
         waits = draw(st.integers(0, last - 1)) if late else 0
         resume = draw(st.sampled_from([None, "best", "last"])) if number else None
         kill = draw(st.none() | kills(last)) if killed else None
-        sessions.append(Planned((*[None] * waits, *told[waits:]), resume, kill))
+        counts = draw(st.booleans())
+        sessions.append(Planned((*[None] * waits, *told[waits:]), resume, kill, counts))
     return draw(st.integers(0, 4)), tuple(sessions)
