@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conformance.trainers.forms import defaults, spellings
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
@@ -30,8 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--trainer",
         metavar="TRAINER",
-        help="drive python:MODULE:ATTRIBUTE, worker:COMMAND or command:TEMPLATE through generated"
-        " scenarios, one test for each rule",
+        help=f"drive {spellings()} through generated scenarios, one test for each rule",
     )
     group.addoption(
         "--conformance-profile",
@@ -43,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--conformance-max-examples",
         metavar="N",
         type=_at_least_one,
-        help="how many scenarios to play (default: 200, and 20 for command:)",
+        help=f"how many scenarios to play (default: {defaults(lambda form: form.max_examples)})",
     )
     group.addoption(
         "--conformance-seed",

@@ -11,20 +11,16 @@ from conformance import __version__
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.streams import complain, end_results
 from conformance.report.formats import FORMATS
+from conformance.trainers.forms import defaults, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Start-up makes many objects and no garbage; the default of 700 looks for some 60 times.
 _GARBAGE = 50_000
-_TRAINER = """\
+_TRAINER = f"""\
 TRAINER:
-  python:MODULE:ATTR   an object with train(scenario), or what makes one, in this process
-  worker:COMMAND       a process in any language that speaks the worker protocol
-  command:TEMPLATE     a training command, run once for each session; {experiment} {root}
-                       {save_freq} {max_epochs} {save_best_after} {seed} {resume} {scenario}
-                       are filled in
-
+{usage()}
 --save-freq and --save-best-after are then the same in all scenarios; --max-epochs is the most that
 any of them trains; --name is the name inside the files where it is not the experiment's.
 """
@@ -140,7 +136,7 @@ def _add_test(commands: _Commands) -> None:
         "--max-examples",
         type=_positive,
         metavar="N",
-        help="scenarios to play (default: 200; of a command: 20)",
+        help=f"scenarios to play (default: {defaults(lambda form: form.max_examples)})",
     )
     test.add_argument(
         "--seed", type=_count, metavar="N", help="repeats the scenarios of an earlier run"
@@ -205,7 +201,7 @@ def _add_crash(commands: _Commands) -> None:
         "--max-points",
         type=_positive,
         metavar="N",
-        help="faults to play (default: 400; of a worker: 200; of a command: 40)",
+        help=f"faults to play (default: {defaults(lambda form: form.max_points)})",
     )
     crash.add_argument(
         "--random-kills",

@@ -30,6 +30,7 @@ from conformance.crash.power import explain, half_kills, power_cuts
 from conformance.crash.stages import open_stage
 from conformance.crash.tracing import Tracing, check_tracing
 from conformance.trainers import TrainerBroke
+from conformance.trainers.forms import FORMS
 from conformance.trainers.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int, int], None]
 
-MAX_POINTS = {"python": 400, "worker": 200, "command": 40}
 TIME_LIMIT_S = 60.0
 
 _EXPERIMENT = "Crash"
@@ -140,7 +140,7 @@ def run_crash(
                 form = "command"  # as slow
                 session.notes.clear()
                 session.record()
-            most = max_points or MAX_POINTS[form]
+            most = max_points or FORMS[form].max_points
             return session.result(trainer, most, progress)
 
 

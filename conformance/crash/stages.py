@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.crash.tracing import Attached, Cutter, NoTracingError, Tracing
 from conformance.trainers import TrainerBroke, TrainerSpecError, UnsupportedScenario, open_trainer
-from conformance.trainers.opening import START_LIMIT_S
+from conformance.trainers.opening import START_LIMIT_S, form_of
 from conformance.trainers.worker import WorkerTrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -68,14 +68,12 @@ class Stage(ABC):
         capabilities: what it offers beyond a fresh session.
         plays_rewards: whether its mean rewards are the scenario's.
         pace: how each point is reached, in one sentence.
-        attaches: whether calls are counted from the request on, else from the process's start.
     """
 
     title: str
     capabilities: frozenset[str]
     plays_rewards: bool = True
     pace: str
-    attaches: bool = True
 
     @abstractmethod
     def play(
@@ -132,11 +130,15 @@ def open_stage(spec: str, *, time_limit: float) -> Stage:
         TrainerSpecError: `spec` is wrong.
         TrainerBroke: it could not be started.
     """
-    if spec.startswith("python:"):
-        return ForkedStage(spec, time_limit)
-    if spec.startswith("worker:"):
-        return WorkerStage(spec, time_limit)
-    return CommandStage(spec, time_limit)
+    stages: Mapping[str, Callable[[str, float], Stage]] = {
+        "python": ForkedStage,
+        "worker": WorkerStage,
+        "command": CommandStage,
+    }
+    form = form_of(spec).name
+    if form not in stages:
+        raise TrainerSpecError(f"{spec!a}: nothing traces a trainer of the form {form}:")
+    return stages[form](spec, time_limit)
 
 
 class ForkedStage(Stage):
@@ -148,7 +150,6 @@ class ForkedStage(Stage):
         self._spec = spec
         self._limit = time_limit
         self._server: subprocess.Popen[bytes] | None = None
-        self._warm: Scenario | None = None
         self._start()
 
     def _start(self) -> None:
@@ -307,7 +308,6 @@ class CommandStage(Stage):
     """`command:`: started anew under strace for each session."""
 
     pace = "the command is started anew for each point"
-    attaches = False
 
     def __init__(self, spec: str, time_limit: float) -> None:
         self._spec = spec

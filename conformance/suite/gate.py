@@ -34,7 +34,7 @@ def check_trainer(
         strict: a MUST rule that is unobservable, or was never exercised, fails too.
         **options: each may be left out.
             profile: the dialect that it is held against: a name, a `.toml` file or a `Profile`.
-            max_examples: how many scenarios to play; None: 200, and 20 for `command:`.
+            max_examples: how many scenarios to play; None: what is usual for its form.
             seed: of the generated scenarios; None: a random one, which the text of a failure tells.
             time_limit: seconds for each session; None: 60.
             select: ids of the rules to judge, or prefixes such as `BEST`; None: all.

@@ -20,7 +20,8 @@ from conformance.convention.sessions import next_session, resume_point_after
 from conformance.evidence.journal import JournalError, Watcher
 from conformance.suite.errors import ConformanceError, HarnessError, TrainerBrokeError
 from conformance.suite.play import Player
-from conformance.trainers import Workspace, open_object, open_trainer
+from conformance.trainers import open_object, open_trainer
+from conformance.trainers.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

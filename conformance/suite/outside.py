@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
     from conformance.convention.profile import Profile
     from conformance.evidence.journal import Journal, Watcher
-    from conformance.trainers import Trainer, Workspace
+    from conformance.trainers import Trainer
+    from conformance.trainers.workspace import Workspace
 
 INFERENCE, RANKS = "RESUME-002", "RANK-001"
 

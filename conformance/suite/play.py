@@ -18,6 +18,7 @@ from conformance.evidence.journal import JournalError, writes
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import is_event_file_name, read_rewards
 from conformance.trainers import TrainerBroke, UnsupportedScenario
+from conformance.trainers.forms import FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -142,7 +143,7 @@ class Player:
         self.selected = selected
         self._plays = 0
         # A folder that a trainer in this process makes is watched before it gets it back.
-        self._in_process = trainer.form == "python"
+        self._in_process = FORMS[trainer.form].in_process
         self._may_prepare = not self._in_process
         self._late = False  # whether the last journal began after the first write
         self._eager = False  # whether the next one watches for new folders without a pause

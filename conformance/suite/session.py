@@ -25,7 +25,9 @@ from conformance.suite.examples import Examples
 from conformance.suite.outside import Outside, Seen, Stage, with_findings
 from conformance.suite.play import Player
 from conformance.suite.saving import Saved, save_breakages, save_failure
-from conformance.trainers import TrainerBroke, Workspace, open_object, open_trainer
+from conformance.trainers import TrainerBroke, open_object, open_trainer
+from conformance.trainers.forms import FORMS
+from conformance.trainers.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,8 +42,6 @@ DATABASE = Path(".conformance/examples")
 FAILURES = Path(".conformance/failures")
 # A command starts a process for each session; its users wait for seconds where others wait for
 # milliseconds.
-MAX_EXAMPLES = 200
-MAX_EXAMPLES_OF_A_COMMAND = 20
 TIME_LIMIT_S = 60.0
 _SEEDS = 2**32
 
@@ -180,7 +180,7 @@ def run_suite(
         options: what the caller knows of every run: its name, a model.
         fixed: settings that are the same in all scenarios.
         selected: ids of the rules to judge; None: all.
-        max_examples: how many scenarios to play; None: 200, and 20 for `command:`.
+        max_examples: how many scenarios to play; None: what is usual for its form.
         seed: of the generated scenarios; None: a random one.
         time_limit: seconds for each session; None: 60.
         replay: play this chain alone, and neither read nor write the database.
@@ -237,8 +237,7 @@ def run_suite(
             result = session.engine.replay(replay)
         else:
             if max_examples is None:
-                is_command = opened.form == "command"
-                max_examples = MAX_EXAMPLES_OF_A_COMMAND if is_command else MAX_EXAMPLES
+                max_examples = FORMS[opened.form].max_examples
             result = session.generated(max_examples, seed, database)
         result = session.settled(result)
         result = replace(result, run=replace(result.run, driven=True))

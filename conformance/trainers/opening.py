@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from conformance.trainers.errors import TrainerSpecError
+from conformance.trainers.forms import FORMS, Form, Limits, spellings
 
 if TYPE_CHECKING:
     from conformance.trainers.trainer import Trainer
@@ -20,7 +21,7 @@ def open_trainer(
     """Find and start a trainer.
 
     Args:
-        spec: `python:MODULE:ATTRIBUTE`, `worker:COMMAND` or `command:TEMPLATE`.
+        spec: TRAINER, in one of the forms of `FORMS`.
         time_limit: seconds for each session; more than 0.
         start_limit: seconds for its start: an import, a worker's first answer; more than 0.
 
@@ -33,26 +34,25 @@ def open_trainer(
     """
     if not (time_limit > 0 and start_limit > 0):
         raise ValueError(f"a time limit is more than 0 seconds, not {min(time_limit, start_limit)}")
-    form, _, rest = spec.partition(":")
-    if form not in ("python", "worker", "command"):
+    form = form_of(spec)
+    if form.posix and os.name != "posix":
+        works = ", ".join(f"{each.name}:" for each in FORMS.values() if not each.posix)
         raise TrainerSpecError(
-            f"{spec!a}: a trainer is python:MODULE:ATTRIBUTE, worker:COMMAND or command:TEMPLATE"
+            f"{spec!a}: {form.name}: needs Linux, macOS or WSL; here, {works} alone works"
         )
-    if form == "python":
-        from conformance.trainers.in_process import PythonTrainer  # noqa: PLC0415 - only if asked
+    return form.opens(spec, spec.partition(":")[2], Limits(time_limit, start_limit))
 
-        return PythonTrainer(spec, rest, time_limit=time_limit, start_limit=start_limit)
-    if os.name != "posix":
-        raise TrainerSpecError(
-            f"{spec!a}: worker: and command: need Linux, macOS or WSL; here, python: alone works"
-        )
-    if form == "worker":
-        from conformance.trainers.worker import WorkerTrainer  # noqa: PLC0415
 
-        return WorkerTrainer(spec, rest, time_limit=time_limit, start_limit=start_limit)
-    from conformance.trainers.command import CommandTrainer  # noqa: PLC0415
+def form_of(spec: str) -> Form:
+    """The form in which a trainer is given.
 
-    return CommandTrainer(spec, rest, time_limit=time_limit)
+    Raises:
+        TrainerSpecError: it is none.
+    """
+    form = FORMS.get(spec.partition(":")[0])
+    if form is None or ":" not in spec:
+        raise TrainerSpecError(f"{spec!a}: a trainer is {spellings()}")
+    return form
 
 
 def open_object(

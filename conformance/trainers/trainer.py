@@ -23,7 +23,7 @@ class Trainer(ABC):
 
     Attributes:
         spec: TRAINER as it was given.
-        form: `python`, `worker` or `command`.
+        form: its name in `FORMS`.
         title: its name and version where it says them, else the spec; one line.
         capabilities: of `resume` and `save_best_after` (and whatever else it names) what it can do,
             as far as that is known before trying.

@@ -29,7 +29,8 @@ from conformance.suite.outside import (
     ranks_finding,
     with_findings,
 )
-from conformance.trainers import TrainerBroke, TrainerSpecError, Workspace, open_trainer
+from conformance.trainers import TrainerBroke, TrainerSpecError, open_trainer
+from conformance.trainers.workspace import Workspace
 
 REPOSITORY = Path(__file__).parents[2]
 _NUMBERS = itertools.count()

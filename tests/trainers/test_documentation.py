@@ -14,6 +14,7 @@ from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
 from conformance.trainers import TrainerBroke, open_trainer
 from conformance.trainers.command import PLACEHOLDERS
+from conformance.trainers.forms import FORMS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "trainers.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -104,3 +105,9 @@ def test_the_page_names_each_placeholder_and_each_way_to_break():
     told = set(re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE))
     documented = re.search(r"code: (.*?)\n        message:", TrainerBroke.__doc__, re.DOTALL)
     assert told == set(re.findall(r"`([a-z-]+)`", documented[1]))
+
+
+def test_the_page_has_a_section_for_each_form():
+    assert re.findall(r"^## (\w+):$", PAGE, re.MULTILINE) == list(FORMS)
+    for form in FORMS.values():
+        assert f"| `{form.spelling}` |" in PAGE

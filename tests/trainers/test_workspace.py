@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.trainers import Workspace, workspace
+from conformance.trainers import workspace
+from conformance.trainers.workspace import Workspace
 
 
 @pytest.fixture
