@@ -106,7 +106,8 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
     found: dict[Path, None] = {}
     for path in paths:
         found.update(dict.fromkeys(runs_under(Path(path), profile)))
-    reports, choices = [], {}
+    reports: list[RunReport] = []
+    choices = {}
     for run in found:
         judged, choice = audit_folder(
             list_run(run, profile),
@@ -115,7 +116,7 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
             selected=selected,
             explaining=options.get("explain", False),
         )
-        reports.append(judged)
+        reports.append(judged.sharing(reports[-1]) if reports else judged)
         if choice is not None:
             choices[run] = choice
     name, chosen = held_against(profile, choices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -137,7 +138,7 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
         rule=rule.id,
         level=rule.level,
         verdict=outcome.verdict,
-        message=outcome.message,
+        message=sys.intern(outcome.message),  # thousands of runs say the same
         paths=outcome.paths,
         evidence=outcome.evidence,
         fix=rule.fix if outcome.verdict is Verdict.FAIL else "",

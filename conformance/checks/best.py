@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance.checks.diagnosis import diagnose, poisoned
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.checks.history import Start
+from conformance.checks.once import once
 from conformance.convention.rewards import improves, same_reward
 from conformance.convention.rules import Verdict
 
@@ -220,7 +220,7 @@ def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
     return passed(f"{len(resumed)} resumed session(s) kept the watermark", sessions=len(resumed))
 
 
-@lru_cache(maxsize=1)
+@once
 def lost_watermarks(subject: Subject) -> tuple[CheckpointFile, ...]:
     """Periodic checkpoints whose watermark only a reset on resume explains (BEST-008)."""
     profile, history = subject.profile, subject.history

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from conformance.checks.files import CheckpointFile
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.checks.history import Start, Timeline
+from conformance.checks.once import once
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import same_reward
 
@@ -213,7 +213,7 @@ def _of_session(subject: Subject, timeline: Timeline) -> list[CheckpointFile]:
     ]
 
 
-@lru_cache(maxsize=1)
+@once
 def _under_older_settings(subject: Subject, save_freq: int) -> frozenset[CheckpointFile]:
     """The periodic checkpoints of earlier sessions that ran with another save_freq."""
     return frozenset(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance.checks import weights
 from conformance.checks.history import Session, Start, Timeline
+from conformance.checks.once import once
 from conformance.convention.rewards import improves, is_float32, same_reward
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Diagnosis:
     holder: Holder | None = None
 
 
-@lru_cache(maxsize=1)
+@once
 def diagnose(subject: Subject) -> Diagnosis:
     """Hold the run's best checkpoint, and the journal of its writes, against the oracle.
 

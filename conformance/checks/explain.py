@@ -472,7 +472,7 @@ class _Explainer:
         surplus: set[str],
     ) -> ExplainedFile | None:
         """The file as a duplicate of another one that is explained, where it holds the same."""
-        if file.epoch is None or weights.digest(file) is None:
+        if file.epoch is None or file.digest is None:
             return None
         for other in self._subject.readable:
             told = explained[other.path]

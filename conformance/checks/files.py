@@ -15,6 +15,7 @@ from conformance.evidence.checkpoint import (
     read_checkpoint,
     read_item,
     scan_non_finite,
+    weights_digest,
 )
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import read_rewards
@@ -134,6 +135,13 @@ class CheckpointFile:
             if isinstance(key, str) and isinstance(value, Tensor)
         }
         return tensors if len(tensors) == len(model) else None
+
+    @cached_property
+    def digest(self) -> bytes | None:
+        """The digest of the state_dict; None where there is none that can be read."""
+        if self.model is None or self.contents is None:
+            return None
+        return weights_digest(self.model, self.contents)
 
     @cached_property
     def epoch(self) -> int | None:

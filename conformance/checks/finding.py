@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from conformance.convention.rules import Level, Verdict
@@ -103,6 +103,20 @@ class RunReport:
     notes: tuple[str, ...] = ()
     driven: bool = False
     explanation: Explanation | None = None
+
+    def sharing(self, other: RunReport) -> RunReport:
+        """Return the same report, with the other's findings where they are equal.
+
+        The runs of a root are much alike, and there may be thousands of them in memory.
+        """
+        known = {finding.rule: finding for finding in other.findings}
+        return replace(
+            self,
+            findings=tuple(
+                known[finding.rule] if known.get(finding.rule) == finding else finding
+                for finding in self.findings
+            ),
+        )
 
 
 def run_verdict(findings: Iterable[Finding]) -> str:

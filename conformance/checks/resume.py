@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.once import once
 from conformance.convention.profile import Kind
 from conformance.convention.rules import Verdict
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conformance.checks.subject import Subject
 
 
-@lru_cache(maxsize=1)
+@once
 def went_elsewhere(subject: Subject) -> bool:
     """Whether a resumed session played other epochs than it should have.
 

@@ -92,6 +92,7 @@ class Subject:
         self.profile = profile
         self.options = options
         self.driven = driven
+        self.kept: dict[object, object] = {}  # by `once`
         self._readings = readings or Readings()
 
     @cached_property

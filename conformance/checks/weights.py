@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
-
-from conformance.evidence.checkpoint import weights_digest
 
 if TYPE_CHECKING:
     from conformance.checks.files import CheckpointFile
     from conformance.checks.subject import Subject
 
 
-@lru_cache(maxsize=4096)
-def digest(file: CheckpointFile) -> bytes | None:
-    """The digest of a checkpoint's state_dict; None where it has none that can be read."""
-    if file.model is None or file.contents is None:
-        return None
-    return weights_digest(file.model, file.contents)
-
-
 def same(first: CheckpointFile, second: CheckpointFile) -> bool:
     """Whether two checkpoints hold the same weights, as far as digests tell."""
-    own = digest(first)
-    return own is not None and own == digest(second)
+    own = first.digest
+    return own is not None and own == second.digest
 
 
 def twin(subject: Subject, best: CheckpointFile) -> CheckpointFile | None:
     """The one periodic checkpoint with the best's weights, where the weights tell them apart."""
-    own = digest(best)
-    digests = [(digest(file), file) for file in subject.periodic if not file.damaged]
+    own = best.digest
+    digests = [(file.digest, file) for file in subject.periodic if not file.damaged]
     known = [found for found, _ in digests if found is not None]
     if own is None or len(known) < 2 or len(set(known)) != len(known):
         return None
@@ -42,14 +31,14 @@ def contradiction(subject: Subject, best: CheckpointFile, epoch: int) -> Checkpo
     Either it is of the same epoch and differs, or it is of another one and is the same. Judged in
     runs of one session only: a restart may repeat an epoch with other weights.
     """
-    own = digest(best)
+    own = best.digest
     if own is None or len(subject.history.sessions) != 1:
         return None
     same_epoch = [
-        file for file in subject.periodic if file.epochs == {epoch} and digest(file) is not None
+        file for file in subject.periodic if file.epochs == {epoch} and file.digest is not None
     ]
     if same_epoch:
-        differs = len(same_epoch) == 1 and digest(same_epoch[0]) != own
+        differs = len(same_epoch) == 1 and same_epoch[0].digest != own
         return same_epoch[0] if differs and _have_one_layout(same_epoch[0], best) else None
     other = twin(subject, best)
     return other if other is not None and len(other.epochs) == 1 else None

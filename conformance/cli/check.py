@@ -56,7 +56,7 @@ def check(options: argparse.Namespace) -> int:
     if not runs:
         return Exit.USAGE
     progress = Progress(len(runs))
-    reports = []
+    reports: list[RunReport] = []
     choices: dict[Path, Choice] = {}
     for path in runs:
         folder = list_run(path, profile)
@@ -65,7 +65,7 @@ def check(options: argparse.Namespace) -> int:
         run, choice = audit_folder(
             folder, profile, known, selected=selected, explaining=explaining, watch=progress.reads
         )
-        reports.append(run)
+        reports.append(run.sharing(reports[-1]) if reports else run)
         if choice is not None:
             choices[path] = choice
     progress.ends()
