@@ -10,7 +10,7 @@ import sys
 import warnings
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -169,6 +169,8 @@ class RuleCollector(pytest.Collector):
 
 class RuleItem(pytest.Item):
     """One rule. The first of them drives the trainer."""
+
+    funcargs: ClassVar[dict[str, object]] = {}  # pytest-benchmark 5.0.0 looks for its own there
 
     def __init__(self, *, rule: Rule, trial: _Once, **given: Any) -> None:  # noqa: ANN401
         super().__init__(**given)

@@ -248,6 +248,7 @@ def test_chains_that_defects_hide_in_are_drawn(feature, drawn) -> None:
     assert sum(bool(shows(chain)) for chain in drawn) / len(drawn) >= percent / 100
 
 
+@pytest.mark.as_locked
 def test_the_median_fresh_session_has_about_five_epochs(drawn) -> None:
     lengths = sorted(chain[0].last for chain in drawn)
     assert 4 <= lengths[len(lengths) // 2] <= 6

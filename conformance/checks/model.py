@@ -36,11 +36,24 @@ def strict_load_error(build: Callable[[], Any], path: Path, allowed: frozenset[s
 def _numpy_globals(allowed: frozenset[str]) -> list[Any]:
     found = []
     for name in sorted(allowed):
-        module, _, attribute = name.rpartition(".")
-        if module.partition(".")[0] != "numpy":
-            continue
-        try:
-            found.append((getattr(importlib.import_module(module), attribute), name))
-        except (ImportError, AttributeError):
-            continue  # this NumPy has it under its other name
+        if name.partition(".")[0] == "numpy":
+            found += [(value, name) for value in _numpy_values(name)]
     return found
+
+
+def _numpy_values(name: str) -> list[Any]:
+    """What a global of NumPy's is in this NumPy, which may have it under its other name.
+
+    NumPy 2 renamed `numpy.core` to `numpy._core`; a file may be of either and so may the NumPy
+    that is here.
+    """
+    core, private = "numpy.core.", "numpy._core."
+    other = name.replace(private, core) if name.startswith(private) else name.replace(core, private)
+    # The private name first: NumPy 2 warns of the public one.
+    for spelling in sorted({name, other}):
+        module, _, attribute = spelling.rpartition(".")
+        try:
+            return [getattr(importlib.import_module(module), attribute)]
+        except (ImportError, AttributeError):
+            continue
+    return []

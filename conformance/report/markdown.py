@@ -47,7 +47,7 @@ def to_markdown(report: Report) -> str:
         f"Profile {_code(report.held_against)}.",
     ]
     if report.driven is not None:
-        blocks.append(f"{_text(report.driven.summary)}.")
+        blocks.append(f"Driven: {_text(report.driven.summary)}.")
     scenarios = shrunken(report)
     for run in report.runs:
         blocks.append(f"### {run.verdict}: {_code(shown_run(run))}")

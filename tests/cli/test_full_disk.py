@@ -15,8 +15,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from conformance import Scenario
-from conformance.cli import check, main
+from conformance import Scenario, audits
+from conformance.cli import main
 from conformance.convention import profile as profiles
 from conformance.convention.oracle import Settings
 from conformance.fixtures.cases import CASES
@@ -124,8 +124,8 @@ def test_a_folder_that_becomes_a_file_before_the_report_is_written(
         fake_disk.fs.create_file(str(out), contents="a file")
         return audit(*arguments, **options)
 
-    audit = check.audit
-    monkeypatch.setattr(check, "audit", audited)
+    audit = audits.audit
+    monkeypatch.setattr(audits, "audit", audited)
     assert main(["check", str(run), "--format", "json", "--output", str(report)]) == 2
     _, lines = told(capsys)
     (line,) = lines

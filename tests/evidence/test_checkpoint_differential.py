@@ -466,6 +466,7 @@ def by_chance(checkpoint: Checkpoint) -> bool:
     return any("said to be a folder" in fault.message for fault in checkpoint.faults)
 
 
+@pytest.mark.as_locked
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("count", [350, pytest.param(11_000, marks=pytest.mark.slow)])
 def test_what_torch_refuses_we_refuse_and_what_it_overlooks_we_report(

@@ -394,6 +394,7 @@ def torch_loads(path: Path) -> bool:
         return True
 
 
+@pytest.mark.as_locked
 @pytest.mark.parametrize("case", CASES)
 def test_the_verdict_is_torchs(case: str, tmp_path: Path) -> None:
     path = tmp_path / "case.pth"

@@ -211,6 +211,7 @@ def test_what_a_profile_has_not_is_not_gated():
 # --- one that breaks ------------------------------------------------------------------------
 
 
+@pytest.mark.as_locked
 def test_a_breakage_is_shrunk_and_told_apart_from_the_rules():
     result = run("python:odd_trainers:RaisesAtNanAndRewritesOnTie", max_examples=120)
     (breakage,) = result.breakages
