@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import crashing
+import crashing_mutants
 import pytest
 from traced import needs_strace
 
@@ -135,16 +135,15 @@ def test_the_reference_trainer_survives_everything():
 @pytest.mark.slow
 def test_rl_games_loses_its_best_to_a_kill_and_to_a_full_disk():
     profile = load_profile("rl_games-1.6")
-    spec = "python:conformance.trainers.rl_games:RlGames"
-    # Few: it tries a write on a full disk five times, and waits 31 seconds between them.
-    result = crash(spec, profile=profile, max_points=3)
+    # Few: it tries a write on a full disk five times.
+    result = crash("python:hasty_rl_games:Hasty", profile=profile, max_points=3)
     assert {"INTEGRITY-002", "INTEGRITY-003"} <= failing(result)
     assert result.explanations[0] == "nn/Crash.pth is emptied, then written in place"
 
 
 @pytest.mark.slow
 def test_who_waits_for_a_failed_disk_for_ever_is_ended_and_told():
-    result = crash("python:crashing:Waits", max_points=9, time_limit=1.0)
+    result = crash("python:crashing_mutants:Waits", max_points=9, time_limit=1.0)
     waited = [each for each in result.played if each.why == "it did not end"]
     assert waited
     assert {each.verdict for each in waited} == {"fail"}
@@ -200,7 +199,7 @@ def test_a_worker_and_a_command_are_crashed_as_well(form, script):
 
 @pytest.mark.slow
 def test_a_worker_that_counts_from_session_to_session_is_started_anew_for_each_point():
-    script = Path(crashing.__file__)
+    script = Path(crashing_mutants.__file__)
     result = crash(f"worker:{sys.executable} {script}", max_points=6)
     assert "started anew for each point" in result.pace
     assert not any("are no points" in note for note in result.run.notes)
@@ -212,7 +211,7 @@ def test_a_worker_that_counts_from_session_to_session_is_started_anew_for_each_p
 
 @pytest.mark.slow
 def test_calls_that_come_otherwise_are_not_taken_for_survived():
-    result = crash("python:crashing:Fickle", max_points=12)
+    result = crash("python:crashing_mutants:Fickle", max_points=12)
     assert verdicts(result)["not reached"] > 0
     assert result.run.verdict != "conforms"
     assert any("not repeatable" in note for note in result.run.notes)
@@ -220,7 +219,7 @@ def test_calls_that_come_otherwise_are_not_taken_for_survived():
 
 @pytest.mark.slow
 def test_what_is_written_through_a_mapping_is_not_replayed():
-    result = crash("python:crashing:Maps", max_points=4)
+    result = crash("python:crashing_mutants:Maps", max_points=4)
     assert result.states == 0
     assert any(
         "no power cut was replayed" in note and "mapping" in note for note in result.run.notes
@@ -291,8 +290,9 @@ def test_what_cannot_be_crashed_exits_2_with_a_line(capsys, arguments, said):
 def test_an_interrupt_tells_what_was_found_and_leaves_nothing(tmp_path, number, kills):
     notes = tmp_path / "notes"
     said = {"CRASHING_NOTES": str(notes), "CRASHING_SIGNAL": str(int(number))}
+    trainer = "python:crashing_mutants:Interrupter"
     done = subprocess.run(
-        [sys.executable, "-m", "conformance", "crash", "python:crashing:Interrupter", *kills],
+        [sys.executable, "-m", "conformance", "crash", trainer, *kills],
         env={**os.environ, **said, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from dataclasses import replace
 
+import crashing_mutants
 import pytest
 
 from conformance.cli import main
@@ -137,8 +138,8 @@ def test_kills_of_which_none_fell_into_a_save_prove_nothing():
 def test_the_reference_trainer_loses_nothing_of_100_mb_to_random_kills(tmp_path, monkeypatch):
     """Its continuous integration's share; docs/crash.md tells of a thousand."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # a real disk
-    result = run_kills("python:crashing:Large", profile=PROFILE, kills=20)
-    assert len(result.killed) == 20
+    result = run_kills("python:crashing:Large", profile=PROFILE, kills=10)
+    assert len(result.killed) == 10
     assert [each.why for each in result.killed if each.why] == []
     assert max(each.bytes for each in result.killed) > 95_000_000
     assert max(each.leftovers for each in result.killed) <= 1
@@ -146,9 +147,9 @@ def test_the_reference_trainer_loses_nothing_of_100_mb_to_random_kills(tmp_path,
 
 
 @pytest.mark.slow
-def test_torch_save_in_place_loses_100_mb_to_random_kills(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    result = run_kills("python:crashing:LargeInPlace", profile=PROFILE, kills=20)
+def test_a_slow_write_in_place_loses_to_random_kills():
+    """Each kill falls into a save, half of them into one of the best: of 20 some tear it."""
+    result = run_kills("python:crashing_mutants:WritesSlowly", profile=PROFILE, kills=20)
     assert verdicts(result)["INTEGRITY-002"] is Verdict.FAIL
     assert any("the best is torn" in each.why for each in result.killed)
     assert all(each.within for each in result.killed if each.why)
@@ -162,7 +163,7 @@ def test_the_command_kills_and_tells(capsys, tmp_path):
     report = tmp_path / "report.json"
     code, out, _ = run(
         capsys,
-        *("python:crashing:LargeInPlace", "--random-kills", "12"),
+        *("python:crashing_mutants:WritesSlowly", "--random-kills", "12"),
         *("--format", "text", "--format", "json", "--output", str(report)),
     )
     assert code == 1
@@ -174,10 +175,10 @@ def test_the_command_kills_and_tells(capsys, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["worker:{} -m {}", "command:{} -m {} {{scenario}}"])
+@pytest.mark.parametrize("form", ["worker:{} {}", "command:{} {} {{scenario}}"])
 def test_a_worker_and_a_command_are_killed_as_well(form):
-    spec = form.format(sys.executable, "reference_trainer.adapter")
-    result = run_kills(spec, profile=PROFILE, kills=4)
+    spec = form.format(sys.executable, crashing_mutants.__file__)
+    result = run_kills(spec, profile=PROFILE, kills=4, max_epochs=300)
     assert len(result.killed) == 4
     assert not any(each.why for each in result.killed)
 

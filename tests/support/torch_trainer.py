@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
-import sys
 
 import torch
+from speaking import work
 
-from conformance.convention.scenario import Scenario
 from conformance.mutants import Trainer
 
 
@@ -36,22 +34,6 @@ class TorchTrainer(Trainer):
         buffer = io.BytesIO()
         torch.save(state, buffer)
         return buffer.getvalue()
-
-
-def work(trainer: Trainer) -> None:
-    """Speak the worker protocol."""
-    for line in sys.stdin:
-        request = json.loads(line)
-        if request["cmd"] == "stop":
-            return
-        answer = {"ok": True}
-        if request["cmd"] == "start":
-            about = {"name": "torch_trainer", "version": "1"}
-            answer |= {"protocol": 1, "trainer": about, "capabilities": ["resume"]}
-        else:
-            trainer.train(Scenario.from_mapping(request["scenario"]))
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":
