@@ -25,6 +25,9 @@ from conformance.convention.scenario import Scenario
 from conformance.crash.calls import read_log
 from conformance.crash.held import left_in
 from conformance.crash.tracing import Tracing
+from reference_trainer import session
+from reference_trainer.adapter import ReferenceTrainer
+from reference_trainer.config import from_command_line
 
 pytestmark = pytest.mark.slow
 PROFILE = load_profile()
@@ -56,7 +59,7 @@ def small_disk(folder, size):
         subprocess.run([UMOUNT, folder], check=True)
 
 
-def play(scenario, *, limit=None, around=()):
+def play(scenario, *, limit=None):
     """Play a session in a process of its own; its exit code and what it said."""
     file = scenario.root.parent / "scenario.json"
     file.write_text(scenario.to_json())
@@ -66,7 +69,7 @@ def play(scenario, *, limit=None, around=()):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     done = subprocess.run(
-        [*around, sys.executable, "-m", ADAPTER, file],
+        [sys.executable, "-m", ADAPTER, file],
         capture_output=True,
         text=True,
         check=False,
@@ -90,8 +93,7 @@ def assert_it_says_so_and_keeps_the_best(scenario, played, error, epoch=1):
 
 
 def test_a_file_size_limit_is_told_of_and_the_best_survives(scenario):
-    first = replace(scenario, max_epochs=1, rewards=(1.0,))
-    assert play(first) == (0, "")
+    ReferenceTrainer().train(replace(scenario, max_epochs=1, rewards=(1.0,)))
     size = (scenario.root / "A/nn/A.pth").stat().st_size
     resumed = replace(scenario, resume="best")
     played = play(resumed, limit=size // 2)
@@ -99,8 +101,7 @@ def test_a_file_size_limit_is_told_of_and_the_best_survives(scenario):
 
 
 def test_a_disk_that_runs_full_is_told_of_and_the_best_survives(scenario):
-    first = replace(scenario, max_epochs=1, rewards=(1.0,))
-    assert play(first) == (0, "")
+    ReferenceTrainer().train(replace(scenario, max_epochs=1, rewards=(1.0,)))
     size = (scenario.root / "A/nn/A.pth").stat().st_size
     shutil.rmtree(scenario.root / "A")
     # Room for one checkpoint, half of another one, and the config and the log around them.
@@ -111,7 +112,7 @@ def test_a_disk_that_runs_full_is_told_of_and_the_best_survives(scenario):
 
 def test_a_disk_that_goes_read_only_is_told_of_and_the_best_survives(scenario):
     with small_disk(scenario.root, 16 * 1024 * 1024):
-        assert play(replace(scenario, max_epochs=1, rewards=(1.0,))) == (0, "")
+        ReferenceTrainer().train(replace(scenario, max_epochs=1, rewards=(1.0,)))
         subprocess.run([MOUNT, "-o", "remount,ro", scenario.root], check=True)
         played = play(replace(scenario, resume="best"))
         assert_it_says_so_and_keeps_the_best(scenario, played, "Read-only file system")
@@ -193,10 +194,16 @@ def command(root, settings, *more):
     ]
 
 
-def train(root, settings, *more, around=(), before=None):
+def begin(root, settings):
+    """Train for an epoch in this process."""
+    given = (f"root={root}", "experiment=A", *settings, "max_iterations=1")
+    session.train(from_command_line(given))
+
+
+def train(root, settings, *more, before=None):
     """Train in a process of its own; its exit code and what it said."""
     done = subprocess.run(
-        [*around, *command(root, settings, *more)],
+        command(root, settings, *more),
         capture_output=True,
         text=True,
         check=False,
@@ -251,7 +258,7 @@ def assert_all_is_whole(root):
 
 @sizes
 def test_a_training_under_a_file_size_limit_says_so_and_keeps_what_it_has(tmp_path, settings):
-    assert train(tmp_path, settings, "max_iterations=1") == (0, "")
+    begin(tmp_path, settings)
     before = assert_all_is_whole(tmp_path)
     limit = (tmp_path / "A/nn/A.pth").stat().st_size // 2
 
@@ -267,7 +274,7 @@ def test_a_training_under_a_file_size_limit_says_so_and_keeps_what_it_has(tmp_pa
 def test_a_training_that_fills_its_disk_says_so_and_keeps_what_it_has(tmp_path, settings):
     probe, disk = tmp_path / "probe", tmp_path / "disk"
     disk.mkdir()
-    assert train(probe, settings, "max_iterations=1") == (0, "")
+    begin(probe, settings)
     size = (probe / "A/nn/A.pth").stat().st_size
     with small_disk(disk, size * 7 // 2 + 20 * 4096):
         played = train(disk, settings, "max_iterations=100000")
