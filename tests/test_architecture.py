@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,6 @@ SOURCES = sorted(
     for path in (ROOT / package).rglob("*.py")
     if "__pycache__" not in path.parts
 )
-TREES = {path: ast.parse(path.read_bytes()) for path in SOURCES}
 HEAVY = {"torch", "numpy", "tensorboard", "tensorflow", "gym", "gymnasium", "hydra", "omegaconf"}
 HEAVY |= {"rl_games", "tensorboardX"}
 
@@ -45,6 +45,11 @@ RL_GAMES_MODULE = "conformance/trainers/rl_games.py"
 PEERS_MODULE = "conformance/bench/peers.py"
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
 def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -59,7 +64,7 @@ def _imports(path: Path) -> Iterator[str]:
     package = _module(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -164,7 +169,7 @@ def test_only_its_own_check_imports_the_module_that_needs_torch() -> None:
     assert importers == {"conformance/checks/load.py"}
     at_the_top = {
         node.module
-        for node in TREES[ROOT / "conformance/checks/load.py"].body
+        for node in _tree(ROOT / "conformance/checks/load.py").body
         if isinstance(node, ast.ImportFrom)
     }
     assert "conformance.checks.model" not in at_the_top
@@ -178,7 +183,7 @@ def test_saves_are_timed_with_torch_only_when_asked_for() -> None:
         if module.startswith("conformance.bench.peers")
     }
     assert importers == {"conformance/bench/saves.py"}
-    tree = TREES[ROOT / "conformance/bench/saves.py"]
+    tree = _tree(ROOT / "conformance/bench/saves.py")
     at_the_top = {
         alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
@@ -250,7 +255,7 @@ def _uses(tree: ast.Module) -> Iterator[str]:
 
 
 def test_no_source_executes_what_it_reads() -> None:
-    wrong = {f"{_name(path)}: {use}" for path in SOURCES for use in _uses(TREES[path])}
+    wrong = {f"{_name(path)}: {use}" for path in SOURCES for use in _uses(_tree(path))}
     assert wrong == set()
 
 
@@ -273,7 +278,7 @@ def test_torch_reads_checkpoints_with_weights_only() -> None:
     loads = [
         (_name(path), {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords})
         for path in SOURCES
-        for node in ast.walk(TREES[path])
+        for node in ast.walk(_tree(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
     ]
     assert loads
@@ -284,7 +289,7 @@ def test_modules_say_what_they_are_for() -> None:
     silent = {
         _name(path)
         for path in SOURCES
-        if not (ast.get_docstring(TREES[path]) or "").partition("\n")[0].strip()
+        if not (ast.get_docstring(_tree(path)) or "").partition("\n")[0].strip()
     }
     assert silent == set()
 

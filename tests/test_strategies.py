@@ -19,6 +19,9 @@ from conformance.convention.profile import Kind, load_profile
 from conformance.convention.rewards import is_float32, reward_text, same_reward
 from conformance.convention.sessions import played
 
+# One worker draws the samples, for all tests here.
+pytestmark = pytest.mark.xdist_group("strategies")
+
 DEFAULT = load_profile()
 OLDER = load_profile("rl_games-1.6")
 PROFILES = (

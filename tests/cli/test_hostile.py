@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+# One worker makes the runs and audits them, for all tests here.
+pytestmark = pytest.mark.xdist_group("hostile")
+
 _MEMORY = 400 << 20
 _SECONDS = 60  # of processor time, for all of the runs together
 _HUGE = 10 << 30
