@@ -15,7 +15,9 @@ pytest_plugins = ["pytester"]
 
 # Installed, it is found by its entry point; from a checkout it is named.
 _INSTALLED = any(each.name == "conformance" for each in entry_points(group="pytest11"))
-PLUGIN = () if _INSTALLED else ("-p", "conformance.pytest_plugin")
+# Whatever shuffles tests here leaves theirs alone.
+_IN_ORDER = ("-p", "no:randomly", "-p", "no:random_order")
+PLUGIN = _IN_ORDER if _INSTALLED else (*_IN_ORDER, "-p", "conformance.pytest_plugin")
 BASE = "python:conformance.mutants:Trainer"
 TIE = "python:conformance.mutants:RewritesOnTie"
 ALL = len(RULES)
