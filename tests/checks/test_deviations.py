@@ -121,7 +121,7 @@ DEVIATIONS = [
 @pytest.mark.parametrize(
     ("name", "deviation"), DEVIATIONS, ids=[f"{name}-{how.__name__}" for name, how in DEVIATIONS]
 )
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_one_deviation_in_any_dialect_is_found_and_named(name, deviation, data):
     training = data.draw(whole(load_profile(name)))

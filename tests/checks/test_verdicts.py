@@ -95,7 +95,7 @@ def test_what_keeps_the_convention_is_never_blamed(folder, trainer):
 
 @pytest.mark.slow
 @given(trainer=_runs())
-@settings(deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
 def test_what_keeps_the_convention_is_never_blamed_in_many_runs(folder, trainer):
     assert broken(report(trainer, folder())) == set()
 

@@ -66,7 +66,7 @@ def test_an_oddity_is_clean(tmp_path, oddity):
 
 @pytest.mark.slow
 @given(oddity=st.sampled_from(ODDITIES), played=chains())
-@settings(deadline=None, max_examples=1500, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=500, suppress_health_check=list(HealthCheck))
 def test_an_oddity_is_clean_in_many_runs(tmp_path_factory, oddity, played):
     wrong = found(oddity(), played, tmp_path_factory.mktemp("runs") / str(next(_NUMBERS)))
     assert {rule: wrong[rule] for rule in wrong.keys() - oddity.warns} == {}
