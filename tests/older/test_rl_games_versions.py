@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -60,61 +61,78 @@ def installed(tmp_path_factory):
     return install
 
 
-def run(folder, here, *arguments):
-    """Run Python with the rl_games that stands in the folder."""
-    own = Path(conformance.__file__).parents[1]
-    path = os.pathsep.join([str(folder), str(own), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=here,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("version", DIALECTS)
-def test_each_version_keeps_its_own_dialect(installed, tmp_path, version):
-    """Driven: names, order of writes, watermarks, contents and logs, resumed sessions too."""
-    options = ["--profile", DIALECTS[version], "--max-examples", "25", "--seed", "1"]
-    done = run(
-        installed(version),
-        tmp_path,
-        *("-m", "conformance", "test", TRAINER, *options),
-        *("--format", "text", "--output", "-", "--format", "json", "--output", "report.json"),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"CONFORMS   rl_games {version}  (" in done.stdout
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report["verdict"] == "conforms"
-    assert report["counts"]["pass"] > 35
-
-
 PLAYS = """
 import sys
 from conformance import Scenario
+from conformance.cli import main
 from conformance.trainers.rl_games import RlGames
 trainer = RlGames()
 trainer.train(Scenario.from_json(sys.argv[1]))
 print(trainer.version, trainer.profile, file=sys.stderr)
+sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.fixture
-def written(installed, tmp_path):
-    """A function that returns the run that a version leaves; it improves, falls and ends."""
+@dataclass(frozen=True)
+class Played:
+    """What a version left: the run in which it improved, fell and ended, and how it was driven."""
 
-    def write(version):
+    folder: Path
+    scenario: Scenario
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def played(installed, tmp_path_factory):
+    """A function that has a version play a run and be driven, in one process for both tests."""
+
+    @cache
+    def play(version):
+        here = tmp_path_factory.mktemp("here")
         rewards = (1.5, -2.0, 3.0, 3.25, 2.5, 4.0, 3.5)
         late = load_profile(DIALECTS[version]).final_at == "epoch > max_epochs"
-        scenario = Scenario("Ant", tmp_path, 2, 6, rewards if late else rewards[:-1])
-        done = run(installed(version), tmp_path, "-c", PLAYS, scenario.to_json())
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.splitlines()[-1] == f"{version} {DIALECTS[version]}"
-        return scan_run(tmp_path / "Ant"), Options(None, 2, 6, 0)
+        scenario = Scenario("Ant", here, 2, 6, rewards if late else rewards[:-1])
+        options = ["--profile", DIALECTS[version], "--max-examples", "25", "--seed", "1"]
+        formats = ["--format", "text", "--output", "-", "--format", "json"]
+        path = (installed(version), Path(conformance.__file__).parents[1])
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", PLAYS, scenario.to_json()),
+                *("test", TRAINER, *options, *formats, "--output", "report.json"),
+            ],
+            cwd=here,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([*map(str, path), os.environ.get("PYTHONPATH", "")]),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"{version} {DIALECTS[version]}" in done.stderr.splitlines(), done.stderr
+        return Played(here, scenario, done)
 
-    return write
+    return play
+
+
+versions = pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(version, marks=pytest.mark.xdist_group(f"rl_games {version}"))
+        for version in DIALECTS
+    ],
+)
+
+
+@versions
+def test_each_version_keeps_its_own_dialect(played, version):
+    """Driven: names, order of writes, watermarks, contents and logs, resumed sessions too."""
+    here, done = played(version).folder, played(version).done
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"CONFORMS   rl_games {version}  (" in done.stdout
+    report = json.loads((here / "report.json").read_text())
+    assert report["verdict"] == "conforms"
+    assert report["counts"]["pass"] > 35
 
 
 def broken(folder, dialect, options):
@@ -126,9 +144,11 @@ def broken(folder, dialect, options):
     }
 
 
-@pytest.mark.parametrize("version", DIALECTS)
-def test_its_runs_tell_the_dialect_and_break_another(written, version):
-    folder, options = written(version)
+@versions
+def test_its_runs_tell_the_dialect_and_break_another(played, version):
+    scenario = played(version).scenario
+    folder = scan_run(scenario.root / scenario.experiment)
+    options = Options(None, scenario.save_freq, scenario.max_epochs, 0)
     choice = choose(folder, options)
     alike = {"1.6.1": ("rl_games-2.0", "rl_games-1.6")}
     assert (choice.profile.name, *choice.equals) == alike.get(version, (DIALECTS[version],))
