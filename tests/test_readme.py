@@ -91,6 +91,7 @@ def test_the_commands_of_the_reference_trainer_run_in_the_order_in_which_they_st
     # `python` and `torchrun` are those of the environment that the tests run in.
     found = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": found, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    said = []
     for command in commands:
         done = subprocess.run(
             shlex.split(command),
@@ -102,6 +103,11 @@ def test_the_commands_of_the_reference_trainer_run_in_the_order_in_which_they_st
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    # It balances the pole within 100 epochs; 500 is the most.
+    (balances,) = re.findall(r"^epoch 100/100  mean reward (\S+)", said[0], re.MULTILINE)
+    (plays,) = re.findall(r"mean reward (\S+)", said[2])
+    assert min(float(balances), float(plays)) > 485
     runs = tmp_path / "runs"
     assert sorted(path.name for path in runs.iterdir()) == ["Cartpole", "Ranks"]
     assert main(["check", "--strict", str(runs)]) == 0

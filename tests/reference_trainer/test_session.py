@@ -415,15 +415,16 @@ def test_playing_a_missing_or_misfit_checkpoint_is_refused(small: Make) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "wanted"), [(42, 485.0), (1, 480.0), (2, 480.0)])
-def test_it_learns_to_balance_within_100_epochs(tmp_path: Path, seed: int, wanted: float) -> None:
+@pytest.mark.parametrize("seed", [1, 2])
+def test_it_learns_to_balance_within_100_epochs(tmp_path: Path, seed: int) -> None:
+    """Seed 42 is the README's: its commands are run by the test of the README."""
     settings = Settings(root=str(tmp_path), seed=seed, device="cpu")
     last = train(settings)
     assert last is not None
     assert last.mean_reward is not None
-    assert last.mean_reward > wanted
+    assert last.mean_reward > 480
     _, mean = play(settings, pytest.fail)
-    assert mean > wanted
+    assert mean > 480
 
 
 # --- saves behind the training ---
