@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.convention.brief import Brief
 from conformance.convention.profile import Ending, Kind, Profile
 from conformance.convention.rewards import as_float32, improves
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, repr=False)
+class Settings(Brief):
     """What a run was configured with; None where it is not known.
 
     Attributes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from conformance.convention import toml
+from conformance.convention.brief import Brief
 from conformance.convention.safe_globals import NUMPY_DATA, TORCH_DEFAULT
 
 DEFAULT_PROFILE = "isaacgymenvs"
@@ -69,8 +70,8 @@ class NameTemplate:
         return Ending.STOP if "custom_stop" in self.template else Ending.EPOCHS
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+@dataclass(frozen=True, slots=True, repr=False)
+class Profile(Brief):
     """One dialect of the convention. See `profiles/*.toml` for what each key means.
 
     `initial_watermarks` lists the values that versions of the dialect start from: an improvement
@@ -136,6 +137,16 @@ class Profile:
     allowed_globals: frozenset[str]
     absent_keys: frozenset[str]
     required_keys: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Its name, and the fields that are not those of the built-in profile of that name."""
+        usual = load_profile(self.name) if _is_builtin(self.name) else self
+        changed = [
+            f", other {field.name}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(usual, field.name)
+        ]
+        return f"<Profile {self.name}{''.join(changed)}>"
 
     @property
     def resume_keys(self) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from conformance.convention.brief import Brief
+
 _RESUMES = (None, "best", "last")
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _FIELDS = (
@@ -29,8 +31,8 @@ class ScenarioError(ValueError):
     """A scenario that cannot be: the message names the field and what it takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
+@dataclass(frozen=True, slots=True, repr=False)
+class Scenario(Brief):
     """One session of a training, as a trainer is asked to play it.
 
     A trainer that plays it uses the given rewards as its mean rewards; all else (network,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from killed import Kill, Planned, chains, train
-from trainings import Training, broken, lagging, trainings, unexplained
+from trainings import Training, broken, lagging, trainings, unexplained, unlike
 
 from conformance.checks import audit
 from conformance.checks.explain import Reason
@@ -191,7 +191,7 @@ def test_a_best_that_was_replaced_in_an_unlogged_epoch_is_what_a_resumed_one_fou
         sessions = [Session((nan, reward)), killed, resumed]
         run = play(Settings("A", 0, 10, after), sessions, profile=profile)
         logs = (run.logs[0], lagging(run.logs[1], 1), run.logs[2])
-        training = Training(profile, replace(run, logs=logs), 0, 10, after, 2, resumed.known)
+        training = Training(profile, replace(run, logs=logs), 0, 10, after, tuple(sessions))
         report = training.judged()
         assert (broken(report), unexplained(report)) == (set(), [])
 
@@ -214,33 +214,6 @@ def test_a_best_without_a_watermark_may_be_of_an_epoch_that_was_not_logged(tmp_p
 
 # --- one deviation ----------------------------------------------------------------------------
 
-rewards = st.lists(
-    st.floats(-1e6, 1e6, width=32).map(lambda value: round(value, 2)),
-    min_size=12,
-    max_size=12,
-    unique=True,
-)
-
-
-@st.composite
-def runs(draw):
-    """A run of whole sessions, resumed where the last one ended or fresh, of rewards all different.
-
-    Returns it with the epochs of its last session.
-    """
-    told = [draw(rewards) for _ in range(draw(st.integers(1, 3)))]
-    assume(len({value for part in told for value in part}) == 12 * len(told))
-    sessions, epoch = [], 0
-    for number, part in enumerate(told):
-        resumed = bool(number) and epoch < 12 and draw(st.booleans())
-        first = epoch + 1 if resumed else 1
-        # The last session reaches the end of the training, so that its log is whole.
-        last = 12 if number == len(told) - 1 else draw(st.integers(first, 12))
-        sessions.append(Session(tuple(part[first - 1 : last]), first=first, resumed=resumed))
-        epoch = last
-    run = play(Settings("A", draw(st.integers(1, 4)), 12), sessions)
-    return run, len(sessions) - 1, sessions[-1]
-
 
 def periodic(run, session):
     return [f for f in run.checkpoints.values() if f.kind is Kind.PERIODIC and f.session == session]
@@ -252,7 +225,7 @@ def found(run):
 
 
 @many
-@given(runs(), st.data())
+@given(unlike(), st.data())
 def test_a_due_file_that_is_gone_is_missed(drawn, data):
     run, session, _ = drawn
     files = periodic(run, session)
@@ -263,7 +236,7 @@ def test_a_due_file_that_is_gone_is_missed(drawn, data):
 
 
 @many
-@given(runs(), st.data())
+@given(unlike(), st.data())
 def test_a_best_rewritten_from_a_worse_epoch_is_found(drawn, data):
     run, session, last = drawn
     best = run.best
@@ -279,7 +252,7 @@ def test_a_best_rewritten_from_a_worse_epoch_is_found(drawn, data):
 
 
 @many
-@given(runs(), st.data(), st.integers(1, 20))
+@given(unlike(), st.data(), st.integers(1, 20))
 def test_a_renamed_epoch_is_found(drawn, data, by):
     run, session, last = drawn
     files = periodic(run, session)
@@ -294,7 +267,7 @@ def test_a_renamed_epoch_is_found(drawn, data, by):
 
 
 @many
-@given(runs(), st.data())
+@given(unlike(), st.data())
 def test_another_reward_in_a_name_is_found_where_every_session_logged_the_epoch(drawn, data):
     run, session, last = drawn
     files = periodic(run, session)
@@ -316,7 +289,7 @@ def test_another_reward_in_a_name_is_found_where_every_session_logged_the_epoch(
 
 
 @many
-@given(runs(), st.data())
+@given(unlike(), st.data())
 def test_a_copy_is_told_to_be_one(drawn, data):
     run, session, _ = drawn
     files = periodic(run, session)

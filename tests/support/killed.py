@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from conformance.convention.brief import Brief
 from conformance.convention.scenario import Scenario
 from conformance.fixtures.events import Scalar
 from conformance.mutants.trainer import Trainer
 
 
-@dataclass(frozen=True)
-class Kill:
+@dataclass(frozen=True, repr=False)
+class Kill(Brief):
     """When a session dies, and how many of its last records its log then lacks."""
 
     epoch: int | None = None  # after this epoch
@@ -23,8 +24,8 @@ class Kill:
     lost: int = 0
 
 
-@dataclass(frozen=True)
-class Planned:
+@dataclass(frozen=True, repr=False)
+class Planned(Brief):
     """One session: a reward for each epoch, how it starts, how it dies, what it logs.
 
     Its number of each epoch, under `info/epochs`, tells a resumed one from one that starts late.

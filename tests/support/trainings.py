@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from conformance.checks import audit
 from conformance.checks.explain import Reason
 from conformance.checks.subject import Options
+from conformance.convention.brief import Brief
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind
 from conformance.convention.rules import Level, Verdict
@@ -41,22 +42,32 @@ def unexplained(report):
     return [file for file in report.explanation.files if file.reason is Reason.UNEXPLAINED]
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a training left, the dialect and settings that it was played in, and its last session.
-
-    Attributes:
-        number: of the last session, from 0.
-        known: the last session's rewards.
-    """
+@dataclass(frozen=True, repr=False)
+class Training(Brief):
+    """What a training left, the dialect and settings that it was played in, and its sessions."""
 
     profile: Profile
     run: Run
     save_freq: int
     max_epochs: int
     save_best_after: int
-    number: int
-    known: dict[int, float]
+    sessions: tuple[Session, ...]
+
+    def __repr__(self):
+        told = ("save_freq", "max_epochs", "save_best_after")
+        given = ", ".join(f"{name}={getattr(self, name)}" for name in told)
+        first = f"<Training in {self.profile!r}, {given}:"
+        return "\n".join((first, *map(repr, self.sessions), f"{self.run!r}>"))
+
+    @property
+    def number(self):
+        """The number of the last session, from 0."""
+        return len(self.sessions) - 1
+
+    @property
+    def known(self):
+        """The last session's rewards."""
+        return self.sessions[-1].known
 
     def judged(self):
         """Audited; where the dialect writes no config, the caller knows its settings."""
@@ -122,7 +133,7 @@ def trainings(draw, profile, *, killed):
     run = play(Settings("A", save_freq, end, after), sessions, profile=profile)
     logs = tuple(lagging(log, lost) for log, lost in zip(run.logs, lags, strict=True))
     run = replace(run, logs=logs)
-    return Training(profile, run, save_freq, end, after, len(sessions) - 1, sessions[-1].known)
+    return Training(profile, run, save_freq, end, after, tuple(sessions))
 
 
 @st.composite
@@ -158,4 +169,32 @@ def whole(draw, profile):
     ]
     assert sessions[-1].span[-1] == end + late
     run = play(Settings("A", save_freq, end, 0), sessions, profile=profile)
-    return Training(profile, run, save_freq, end, 0, len(sessions) - 1, sessions[-1].known)
+    return Training(profile, run, save_freq, end, 0, tuple(sessions))
+
+
+_unlike = st.lists(
+    st.floats(-1e6, 1e6, width=32).map(lambda value: round(value, 2)),
+    min_size=12,
+    max_size=12,
+    unique=True,
+)
+
+
+@st.composite
+def unlike(draw):
+    """A run of whole sessions, resumed where the last one ended or fresh, of rewards all different.
+
+    Returns it with the epochs of its last session.
+    """
+    told = [draw(_unlike) for _ in range(draw(st.integers(1, 3)))]
+    assume(len({value for part in told for value in part}) == 12 * len(told))
+    sessions, epoch = [], 0
+    for number, part in enumerate(told):
+        resumed = bool(number) and epoch < 12 and draw(st.booleans())
+        first = epoch + 1 if resumed else 1
+        # The last session reaches the end of the training, so that its log is whole.
+        last = 12 if number == len(told) - 1 else draw(st.integers(first, 12))
+        sessions.append(Session(tuple(part[first - 1 : last]), first=first, resumed=resumed))
+        epoch = last
+    run = play(Settings("A", draw(st.integers(1, 4)), 12), sessions)
+    return run, len(sessions) - 1, sessions[-1]
