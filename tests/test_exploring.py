@@ -18,8 +18,10 @@ def test_of_no_property():
     raise AssertionError("it is not explored")
 
 @settings(max_examples=20)
-@given(st.integers())
-def test_holds(number):
+@given(st.data())
+def test_holds(data):
+    number = data.draw(st.integers())
+    data.draw(st.lists(st.booleans()))
     with open("drawn", "a") as drawn:
         print(number, file=drawn)
 """

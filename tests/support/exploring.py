@@ -20,8 +20,8 @@ FOLDER = ".hypothesis/explored"
 _KEY = "explored"
 
 
-class _TimeIsUsedError(pytest.skip.Exception):
-    """Ends a property between two examples: Hypothesis lets through what skips a test."""
+class _TimeIsUsed(KeyboardInterrupt):
+    """Ends a property between two examples, as Ctrl-C does: any other way, Hypothesis minds it."""
 
 
 @dataclass
@@ -89,7 +89,7 @@ def pytest_pyfunc_call(pyfuncitem):
         __tracebackhide__ = True
         # What has fallen is shrunk, however long that takes.
         if not explored.found and time.monotonic() - begun >= seconds:
-            raise _TimeIsUsedError
+            raise _TimeIsUsed
         try:
             inner(*args, **kwargs)
         except (StopTest, UnsatisfiedAssumption, pytest.skip.Exception):
@@ -103,7 +103,7 @@ def pytest_pyfunc_call(pyfuncitem):
     try:
         while time.monotonic() - begun < seconds:
             play(**arguments)
-    except _TimeIsUsedError:
+    except _TimeIsUsed:
         pass
     finally:
         handle.inner_test = inner
