@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from conformance.convention import DEFAULT_PROFILE
 from conformance.trainers.forms import defaults, spellings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--conformance-profile",
         metavar="NAME|FILE",
-        default="isaacgymenvs",
+        default=DEFAULT_PROFILE,
         help="the dialect that the trainer is held against (default: %(default)s)",
     )
     group.addoption(

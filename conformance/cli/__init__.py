@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from conformance import __version__
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.streams import complain, end_results
+from conformance.convention import DEFAULT_PROFILE
 from conformance.report.formats import FORMATS
 from conformance.trainers.forms import defaults, usage
 
@@ -190,7 +191,7 @@ def _add_crash(commands: _Commands) -> None:
     crash.add_argument("trainer", metavar="TRAINER", help="what to crash, as for `test`")
     crash.add_argument(
         "--profile",
-        default="isaacgymenvs",
+        default=DEFAULT_PROFILE,
         metavar="NAME|FILE.toml",
         help="the dialect that it writes (default: %(default)s)",
     )
@@ -283,7 +284,7 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `check` and `test` share."""
     parser.add_argument(
         "--profile",
-        default="isaacgymenvs",
+        default=DEFAULT_PROFILE,
         metavar="NAME|FILE.toml|auto",
         help="the dialect to hold the runs against; auto chooses by what lies in each (default:"
         " %(default)s)",
@@ -358,7 +359,7 @@ def _add_ls(commands: _Commands) -> None:
     which = ls.add_mutually_exclusive_group()
     which.add_argument("--best", action="store_true", help="print the best checkpoint's path alone")
     which.add_argument("--latest", action="store_true", help="print the latest one's path alone")
-    ls.add_argument("--profile", default="isaacgymenvs", metavar="NAME|FILE.toml|auto")
+    ls.add_argument("--profile", default=DEFAULT_PROFILE, metavar="NAME|FILE.toml|auto")
     ls.add_argument("--name", help="the run's name, where it is not the folder's")
     ls.add_argument("--format", choices=("text", "json"), default="text")
 

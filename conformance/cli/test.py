@@ -15,6 +15,7 @@ from conformance.cli.check import model_of, profile_of, selected_of, waived, wai
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.output import Outputs
 from conformance.cli.streams import complain, only_results
+from conformance.convention import DEFAULT_PROFILE
 from conformance.convention.rules import Verdict
 from conformance.convention.scenario import ScenarioError
 from conformance.report import Report
@@ -146,7 +147,7 @@ def _code(run: RunReport, *, strict: bool) -> Exit:
 
 def _driven(options: argparse.Namespace, result: SuiteResult) -> Driven:
     given = (
-        ("--profile", options.profile if options.profile != "isaacgymenvs" else None),
+        ("--profile", options.profile if options.profile != DEFAULT_PROFILE else None),
         ("--name", options.name),
         ("--model", options.model),
     )

@@ -11,11 +11,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from conformance.convention import toml
+from conformance.convention import DEFAULT_PROFILE, toml
 from conformance.convention.brief import Brief
 from conformance.convention.safe_globals import NUMPY_DATA, TORCH_DEFAULT
 
-DEFAULT_PROFILE = "isaacgymenvs"
+__all__ = [
+    "DEFAULT_PROFILE",
+    "Ending",
+    "Kind",
+    "NameTemplate",
+    "Profile",
+    "ProfileError",
+    "RewardForm",
+    "builtin_layouts",
+    "builtin_profiles",
+    "load_profile",
+]
+
 _FOLDER = Path(__file__).parent / "profiles"
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from conformance import strategies
+from conformance.convention import DEFAULT_PROFILE
 from conformance.convention.profile import Profile, load_profile
 from conformance.convention.rules import Level, Verdict
 from conformance.convention.scenario import Scenario
@@ -47,7 +48,7 @@ class _Opened:
 def trainer_machine(
     trainer: object,
     *,
-    profile: str | Profile = "isaacgymenvs",
+    profile: str | Profile = DEFAULT_PROFILE,
     time_limit: float = 60.0,
 ) -> type[RuleBasedStateMachine]:
     """Return a machine that finds the shortest story in which the trainer breaks a MUST rule.

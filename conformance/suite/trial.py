@@ -199,7 +199,7 @@ class Trial:
     def _shrunken(self) -> Mapping[str, Shrunken]:
         result = self.result
         options: list[str] = []
-        if self.profile.name != "isaacgymenvs":
+        if self.profile.name != DEFAULT_PROFILE:
             options += ["--profile", self.profile.name]
         if self._options.name is not None:
             options += ["--name", self._options.name]
