@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +23,6 @@ from conformance.convention.safe_globals import NUMPY_DATA, TORCH_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 HEAD = 'name = "mine"\nsummary = "my own"\nsource = "my trainer"\n'
 BASED = HEAD + 'base = "isaacgymenvs"\n'
@@ -56,6 +57,12 @@ def test_a_builtin_profile_loads_and_says_what_it_is(name: str) -> None:
     assert profile.allowed_globals >= TORCH_DEFAULT
     assert (Kind.BEST in {template.kind for template in profile.names}) == profile.has_best
     assert profile.final_at == "never" or profile.templates(Kind.FINAL)
+
+
+def test_each_builtin_profile_has_its_row_in_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)
+    assert sorted(rows) == sorted(builtin_profiles())
 
 
 def test_the_default_profile_is_the_source_text() -> None:

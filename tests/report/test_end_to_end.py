@@ -12,7 +12,9 @@ import pytest
 
 from conformance.cli import main
 from conformance.convention.oracle import Settings
+from conformance.convention.rules import BY_ID, Level
 from conformance.fixtures.play import Session, play
+from conformance.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +74,14 @@ def _broken(text: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("kind", READERS)
+def _told(kind: str, text: str) -> set[str]:
+    """The MUST rules that a report says are broken; without a reader, those that it names."""
+    named = {rule for rule in re.findall(r"\b[A-Z]+-[0-9]{3}\b", text) if rule in BY_ID}
+    broken = {rule for rule in named if BY_ID[rule].level is Level.MUST}
+    return READERS[kind](text) if kind in READERS else broken
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind not in ("text", "json")])
 def test_each_format_tells_of_the_rules_that_the_json_report_tells_of(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -86,21 +95,21 @@ def test_each_format_tells_of_the_rules_that_the_json_report_tells_of(
     assert (code, capsys.readouterr().out) == (1, "")
     expected = _broken(plain.read_text(encoding="utf-8"))
     assert "BEST-001" in expected
-    assert READERS[kind](report.read_text(encoding="utf-8")) == expected
+    assert _told(kind, report.read_text(encoding="utf-8")) == expected
 
 
-@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_a_format_goes_to_standard_output_too(
     run: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     assert main(["check", str(run), "--format", kind]) == 1
-    assert "BEST-001" in READERS[kind](capsys.readouterr().out)
+    assert "BEST-001" in _told(kind, capsys.readouterr().out)
 
 
 def test_the_text_format_imports_no_other(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind in READERS:
+    for kind in set(FORMATS) - {"text"}:
         monkeypatch.setitem(sys.modules, f"conformance.report.{kind}", None)
     assert main(["check", str(run)]) == 1
     assert "BEST-001" in capsys.readouterr().out
