@@ -1,15 +1,13 @@
-"""A saver that a training loop does not wait for; usable on its own, without the trainer.
+"""A saver that a training loop does not wait for; to be copied into any trainer, under any name.
 
     from reference_trainer.async_saver import Saver
 
     with Saver() as saver:
         saver.save(path, state)
 
-`docs/saver.md` says what is promised and what it costs. The parts: `plan` lays a state out as the
-archive of `torch.save`, `image` holds such a file in memory, `disk` writes it durably, and `saver`
-puts them behind the training loop.
+`README.md` says which part does what, and `docs/saver.md` what is promised and what it costs.
 """
 
-from reference_trainer.async_saver.saver import Saver, SaverError
+from .saver import Saver, SaverError
 
 __all__ = ["Saver", "SaverError"]

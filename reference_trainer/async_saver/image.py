@@ -15,8 +15,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from reference_trainer.async_saver.archive import PAGE
-from reference_trainer.async_saver.plan import Plan
+from .archive import PAGE
+from .plan import Plan
 
 try:  # several times as fast as zlib's; the same sums
     from isal.isal_zlib import crc32

@@ -7,7 +7,7 @@ from operator import attrgetter
 import torch
 from torch import Tensor
 
-from reference_trainer.async_saver.pickling import UnplannedError
+from .pickling import UnplannedError
 
 STORAGE_TYPES: Mapping[torch.dtype, str] = {
     torch.float64: "DoubleStorage",

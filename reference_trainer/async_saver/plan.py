@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reference_trainer.async_saver.archive import ALIGNMENT, PAGE, Record, lay_out
-from reference_trainer.async_saver.memory import (
+from .archive import ALIGNMENT, PAGE, Record, lay_out
+from .memory import (
     STORAGE_TYPES,
     Room,
     Storages,
@@ -22,7 +22,7 @@ from reference_trainer.async_saver.memory import (
     memory,
     sharing_of,
 )
-from reference_trainer.async_saver.pickling import (
+from .pickling import (
     APPENDS,
     BUILD,
     EMPTY_DICT,

@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reference_trainer.async_saver.disk import write_file
-from reference_trainer.async_saver.image import Image
-from reference_trainer.async_saver.pickling import UnplannedError
-from reference_trainer.async_saver.plan import Plan, plan
+from .disk import write_file
+from .image import Image
+from .pickling import UnplannedError
+from .plan import Plan, plan
 
 _NOTHING = memoryview(b"")
 _DICTS = (dict, OrderedDict)

@@ -14,6 +14,7 @@ from reference_trainer import async_saver
 from reference_trainer.async_saver import Saver
 
 PAGE = (Path(__file__).parents[2] / "docs" / "saver.md").read_text(encoding="utf-8")
+FOLDER = Path(async_saver.__file__).parent
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -62,26 +63,43 @@ def test_the_table_names_what_there_is() -> None:
     assert named == own
 
 
-def test_the_folder_copied_alone_saves(tmp_path: Path) -> None:
-    package = Path(async_saver.__file__).parent
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(package, tmp_path / "reference_trainer/async_saver", ignore=ignored)
-    (tmp_path / "reference_trainer/__init__.py").touch()
+README = (FOLDER / "README.md").read_text(encoding="utf-8")
+(COPIED,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["my_fork.saver", "elsewhere.deep.down", "async_saver"])
+def test_the_folder_copied_under_any_name_saves(name: str, tmp_path: Path) -> None:
+    """As the folder's own README says, in a process that cannot see the original."""
+    copy = tmp_path.joinpath(*name.split("."))
+    shutil.copytree(FOLDER, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in copy.relative_to(tmp_path).parents:
+        if package.name:
+            (tmp_path / package / "__init__.py").touch()
     (tmp_path / "nn").mkdir()
-    setup = "import torch; model = torch.nn.Linear(2, 2); epoch = 3; "
-    setup += "optimizer = torch.optim.Adam(model.parameters())\n"
-    shows = "import sys; print(sys.modules['reference_trainer.async_saver'].__file__)"
+    blocked = "import sys; sys.modules['reference_trainer'] = None\n"
+    setup = "import torch; model = torch.nn.Linear(2, 2); epoch = 3\n"
+    example = COPIED.replace("my_fork.saver", name)
+    overlapped = "with Saver() as saver:\n    saver.save('nn/b.pth', {'a': [1]}, overlap=True)\n"
+    shows = f"print(sys.modules[{name!r}].__file__, saver.fallbacks)"
     done = subprocess.run(
-        [sys.executable, "-c", setup + EXAMPLES[0] + shows],
+        [sys.executable, "-c", blocked + setup + example + overlapped + shows],
         cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(str(tmp_path)), "the copy, not what is installed"
+    assert done.stdout == f"{copy / '__init__.py'} 0\n", "the copy, and it fell back on nothing"
     assert torch.load(tmp_path / "nn/Ant.pth", weights_only=True)["epoch"] == 3
+    assert torch.load(tmp_path / "nn/b.pth", weights_only=True) == {"a": [1]}
+    assert sorted(path.name for path in (tmp_path / "nn").iterdir()) == ["Ant.pth", "b.pth"]
+
+
+def test_the_folder_s_readme_names_its_modules() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", README, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
 
 
 @pytest.mark.parametrize(
