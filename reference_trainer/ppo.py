@@ -1,14 +1,14 @@
 """The algorithm: PPO with an adaptive learning rate, as rl_games runs it for Cartpole.
 
-Names and order follow rl_games' continuous A2C agent, which IsaacGymEnvs trains with; the papers
-are Schulman et al. 2017 (PPO, arXiv:1707.06347) and 2015 (GAE, arXiv:1506.02438).
+Read `Ppo.collect` and `Ppo.update`. The order of steps follows rl_games' continuous A2C agent,
+which IsaacGymEnvs trains with; the names are those of the papers: Schulman et al. 2017 (PPO,
+arXiv:1707.06347) and 2015 (GAE, arXiv:1506.02438).
 """
 
 import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from reference_trainer.cartpole import MAX_EPISODE_LENGTH, Cartpole
-from reference_trainer.config import PpoSettings
+from reference_trainer.config import Settings
 from reference_trainer.ranks import ALONE, Ranks
 
 MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-6, 1e-2
@@ -31,9 +31,6 @@ class RunningMeanStd(nn.Module):
     """Mean and variance of everything seen so far (Chan et al. 1979), to normalise with.
 
     Kept in float64 and updated in place, so that they are part of the `state_dict`.
-
-    Args:
-        size: how many features.
     """
 
     running_mean: Tensor
@@ -78,11 +75,6 @@ class ActorCritic(nn.Module):
     """A Gaussian policy and a value on one shared ELU trunk, with the statistics that feed it.
 
     Without arguments it is the network of a default run, for `conformance check --model`.
-
-    Args:
-        num_observations: features of an observation.
-        num_actions: features of an action.
-        units: widths of the hidden layers.
     """
 
     def __init__(
@@ -140,9 +132,9 @@ def generalised_advantages(  # noqa: PLR0917  # the terms of the formula
     dones: Tensor,
     last_value: Tensor,
     gamma: float,
-    tau: float,
+    gae_lambda: float,
 ) -> Tensor:
-    """Return the advantages of GAE(gamma, tau), (horizon, environments).
+    """Return the advantages of GAE(gamma, lambda), (horizon, environments).
 
     Args:
         rewards: (horizon, environments), of the step from each observation.
@@ -150,7 +142,7 @@ def generalised_advantages(  # noqa: PLR0917  # the terms of the formula
         dones: (horizon, environments), bool: the step from it ended its episode.
         last_value: (environments,), of the observation after the last step.
         gamma: discount.
-        tau: the lambda of GAE.
+        gae_lambda: weight of longer returns.
     """
     advantages = torch.empty_like(rewards)
     going_on = 1.0 - dones.float()
@@ -158,7 +150,7 @@ def generalised_advantages(  # noqa: PLR0917  # the terms of the formula
     next_value = last_value
     for step in reversed(range(rewards.shape[0])):
         delta = rewards[step] + gamma * next_value * going_on[step] - values[step]
-        advantage = delta + gamma * tau * going_on[step] * advantage
+        advantage = delta + gamma * gae_lambda * going_on[step] * advantage
         advantages[step] = advantage
         next_value = values[step]
     return advantages
@@ -177,13 +169,9 @@ def adapted_learning_rate(learning_rate: float, kl: float, threshold: float) -> 
 
 
 class EpisodeStatistics:
-    """The returns and lengths of the last episodes that finished, kept on the host.
+    """The returns and lengths of the last `window` episodes that finished, kept on the host.
 
     Of episodes that finish in the same step, the higher environment counts as the later.
-
-    Args:
-        num_envs: how many environments play.
-        window: how many episodes are remembered.
     """
 
     def __init__(self, num_envs: int, window: int = 100) -> None:
@@ -230,13 +218,7 @@ class EpisodeStatistics:
 
 
 class Rollout:
-    """What an epoch collects: tensors of (horizon, environments, ...), filled anew each time.
-
-    Args:
-        horizon: steps of each environment.
-        num_envs: environments.
-        device: where they live.
-    """
+    """What an epoch collects: tensors of (horizon, environments, ...), filled anew each time."""
 
     def __init__(self, horizon: int, num_envs: int, device: torch.device) -> None:
         def steps(*features: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -246,72 +228,41 @@ class Rollout:
         self.actions = steps(Cartpole.num_actions)
         self.mus = steps(Cartpole.num_actions)
         self.sigma = torch.zeros(Cartpole.num_actions, device=device)  # one for the whole rollout
-        self.log_probs = steps()
-        self.values = steps()
-        self.rewards = steps()
-        self.dones = steps(dtype=torch.bool)
-        self.timeouts = steps(dtype=torch.bool)
+        self.log_probs, self.values, self.rewards = steps(), steps(), steps()
+        self.dones, self.timeouts = steps(dtype=torch.bool), steps(dtype=torch.bool)
         self.last_value = torch.zeros(num_envs, device=device)
-
-
-@dataclass(frozen=True)
-class UpdateSummary:
-    """Means over the gradient steps of one epoch, and the learning rate after the last."""
-
-    a_loss: float
-    c_loss: float
-    bounds_loss: float
-    entropy: float
-    kl: float
-    learning_rate: float
 
 
 class Ppo:
     """A policy, the environments that it plays and the optimizer that improves it.
 
     Args:
-        settings: the algorithm's settings.
-        num_envs: environments to play.
+        settings: `seed` draws the first weights, the starting states and the exploration.
         device: where everything lives.
-        seed: of the first weights, of the starting states and of the exploration.
         ranks: the processes that improve the policy together, each with as many environments; the
             weights are the same on all of them, starting states and exploration are not.
     """
 
-    def __init__(
-        self,
-        settings: PpoSettings,
-        num_envs: int,
-        device: torch.device,
-        seed: int,
-        ranks: Ranks = ALONE,
-    ) -> None:
+    def __init__(self, settings: Settings, device: torch.device, ranks: Ranks = ALONE) -> None:
         self.settings = settings
         self.device = device
-        self.seed = seed
         self.ranks = ranks
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(settings.seed)
             self.model = ActorCritic(units=settings.units).to(device)
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=settings.learning_rate, fused=True
         )
-        self.generator = torch.Generator(device).manual_seed(seed + ranks.rank)
-        self.env = Cartpole(num_envs, device, self.generator)
+        self.generator = torch.Generator(device).manual_seed(settings.seed + ranks.rank)
+        self.env = Cartpole(settings.num_envs, device, self.generator)
         self.observation = self.env.reset()
-        self.rollout = Rollout(settings.horizon_length, num_envs, device)
+        self.rollout = Rollout(settings.horizon_length, settings.num_envs, device)
         self.frame = 0
 
     @property
     def frames_per_epoch(self) -> int:
         """Environment steps of one epoch, over all environments of all ranks."""
         return self.rollout.rewards.numel() * self.ranks.size
-
-    def played(self) -> tuple[Tensor, Tensor]:
-        """Return the rewards and dones of the rollout, (horizon, environments of all ranks)."""
-        rewards = self.ranks.gather(self.rollout.rewards)
-        dones = self.ranks.gather(self.rollout.dones)
-        return rewards.transpose(0, 1).flatten(1), dones.transpose(0, 1).flatten(1)
 
     @torch.inference_mode()
     def collect(self) -> float:
@@ -341,15 +292,13 @@ class Ppo:
         self.frame += self.frames_per_epoch
         return seconds
 
-    def update(self) -> UpdateSummary:
-        """Improve the policy on `rollout` and return what the steps looked like."""
-        settings, model = self.settings, self.model
+    def update(self) -> dict[str, float]:
+        """Improve the policy on `rollout`.
 
-        def flat(steps: Tensor) -> Tensor:
-            # By environment, then by step, as rl_games: a minibatch holds whole stretches of play.
-            return steps.transpose(0, 1).reshape(-1, *steps.shape[2:])
-
-        rollout = self.rollout
+        Returns:
+            Means over the gradient steps, and the learning rate after the last; by rl_games' tags.
+        """
+        settings, model, rollout = self.settings, self.model, self.rollout
         rewards = settings.reward_scale * rollout.rewards
         if settings.value_bootstrap:
             # What a cut-off episode would have gone on to earn, as rl_games estimates it.
@@ -359,74 +308,63 @@ class Ppo:
             rollout.values,
             rollout.dones,
             rollout.last_value,
-            settings.gamma,
-            settings.tau,
+            gamma=settings.gamma,
+            gae_lambda=settings.tau,
         )
-        returns = flat(advantages + rollout.values)
-        model.running_mean_std.update(flat(rollout.observations), self.ranks)
+        returns = _flat(advantages + rollout.values)
+        observations, actions = _flat(rollout.observations), _flat(rollout.actions)
+        old_log_probs, old_mus = _flat(rollout.log_probs), _flat(rollout.mus)
+        model.running_mean_std.update(observations, self.ranks)
         model.value_mean_std.update(returns.unsqueeze(1), self.ranks)
         returns = model.value_mean_std(returns)
-        old_values = model.value_mean_std(flat(rollout.values))
-        advantages = flat(advantages)
+        old_values = model.value_mean_std(_flat(rollout.values))
+        advantages = _flat(advantages)
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        observations, actions = flat(rollout.observations), flat(rollout.actions)
-        old_log_probs = flat(rollout.log_probs)
-        old_mus = flat(rollout.mus)
 
-        samples = rollout.rewards.numel()
+        samples, clip = len(returns), settings.e_clip
         size = min(settings.minibatch_size, samples)
         seen = []
-        for _ in range(settings.mini_epochs):
-            for start in range(0, samples, size):
-                part = slice(start, start + size)
-                mu, sigma, value = model(observations[part])
+        for start in [*range(0, samples, size)] * settings.mini_epochs:
+            part = slice(start, start + size)
+            mu, sigma, value = model(observations[part])
 
-                logratio = log_probability(actions[part], mu, sigma) - old_log_probs[part]
-                ratio = logratio.exp()
-                advantage, clip = advantages[part], settings.e_clip
-                a_loss = -torch.min(
-                    advantage * ratio, advantage * ratio.clamp(1.0 - clip, 1.0 + clip)
-                ).mean()
+            logratio = log_probability(actions[part], mu, sigma) - old_log_probs[part]
+            ratio, advantage = logratio.exp(), advantages[part]
+            clipped_ratio = ratio.clamp(1.0 - clip, 1.0 + clip)
+            policy_loss = -torch.min(advantage * ratio, advantage * clipped_ratio).mean()
 
-                old_value = old_values[part]
-                clipped_value = old_value + (value - old_value).clamp(-clip, clip)
-                c_loss = torch.max(
-                    (value - returns[part]).square(), (clipped_value - returns[part]).square()
-                ).mean()
+            clipped_value = old_values[part] + (value - old_values[part]).clamp(-clip, clip)
+            value_loss = torch.max(
+                (value - returns[part]).square(), (clipped_value - returns[part]).square()
+            ).mean()
 
-                bounds_loss = (mu.abs() - SOFT_BOUND).clamp_min(0.0).square().sum(dim=-1).mean()
-                entropy = (0.5 + 0.5 * math.log(2.0 * math.pi) + sigma.log()).sum()
-                loss = (
-                    a_loss
-                    + 0.5 * settings.critic_coef * c_loss
-                    - settings.entropy_coef * entropy
-                    + settings.bounds_loss_coef * bounds_loss
-                )
-                self.optimizer.zero_grad()
-                loss.backward()
-                gradients = [weight.grad for weight in model.parameters()]
-                self.ranks.average([gradient for gradient in gradients if gradient is not None])
-                nn.utils.clip_grad_norm_(model.parameters(), settings.grad_norm)
-                self.optimizer.step()
+            bounds_loss = (mu.abs() - SOFT_BOUND).clamp_min(0.0).square().sum(dim=-1).mean()
+            entropy = (0.5 + 0.5 * math.log(2.0 * math.pi) + sigma.log()).sum()
+            loss = (
+                policy_loss
+                + 0.5 * settings.critic_coef * value_loss
+                - settings.entropy_coef * entropy
+                + settings.bounds_loss_coef * bounds_loss
+            )
+            self.optimizer.zero_grad()
+            loss.backward()
+            gradients = [weight.grad for weight in model.parameters()]
+            self.ranks.average([gradient for gradient in gradients if gradient is not None])
+            nn.utils.clip_grad_norm_(model.parameters(), settings.grad_norm)
+            self.optimizer.step()
 
-                with torch.no_grad():
-                    kl = gaussian_kl(mu, sigma, old_mus[part], rollout.sigma)
-                    figures = torch.stack([a_loss, c_loss, bounds_loss, entropy, kl])
-                    self.ranks.average([figures])
-                seen.append(figures)
-                self.learning_rate = adapted_learning_rate(
-                    self.learning_rate, figures[-1].item(), settings.kl_threshold
-                )
+            with torch.no_grad():
+                # Exact for two Gaussians; approximate in that it knows these observations alone.
+                approx_kl = gaussian_kl(mu, sigma, old_mus[part], rollout.sigma)
+                figures = torch.stack([policy_loss, value_loss, bounds_loss, entropy, approx_kl])
+                self.ranks.average([figures])
+            seen.append(figures)
+            self.learning_rate = adapted_learning_rate(
+                self.learning_rate, figures[-1].item(), settings.kl_threshold
+            )
+        tags = ("losses/a_loss", "losses/c_loss", "losses/bounds_loss", "losses/entropy", "info/kl")
         means = torch.stack(seen).mean(dim=0).tolist()
-        a_loss_mean, c_loss_mean, bounds_mean, entropy_mean, kl_mean = means
-        return UpdateSummary(
-            a_loss=a_loss_mean,
-            c_loss=c_loss_mean,
-            bounds_loss=bounds_mean,
-            entropy=entropy_mean,
-            kl=kl_mean,
-            learning_rate=self.learning_rate,
-        )
+        return {**dict(zip(tags, means, strict=True)), "info/last_lr": self.learning_rate}
 
     @property
     def learning_rate(self) -> float:
@@ -436,6 +374,12 @@ class Ppo:
     @learning_rate.setter
     def learning_rate(self, learning_rate: float) -> None:
         self.optimizer.param_groups[0]["lr"] = learning_rate
+
+    def played(self) -> tuple[Tensor, Tensor]:
+        """Return the rewards and dones of the rollout, (horizon, environments of all ranks)."""
+        rewards = self.ranks.gather(self.rollout.rewards)
+        dones = self.ranks.gather(self.rollout.dones)
+        return rewards.transpose(0, 1).flatten(1), dones.transpose(0, 1).flatten(1)
 
     @torch.inference_mode()
     def is_finite(self) -> bool:
@@ -462,7 +406,7 @@ class Ppo:
         a later session starts them anew.
         """
         return {
-            "model": self.model.state_dict(),
+            "model": dict(self.model.state_dict()),
             "optimizer": self.optimizer.state_dict(),
             "frame": self.frame,
         }
@@ -473,43 +417,44 @@ class Ppo:
         Raises:
             StateError: the state is of another network or optimizer; nothing was changed then.
         """
-        _require_same_tensors(self.model.state_dict(), state["model"])
-        self._require_fitting_optimizer(state["optimizer"])
+        _require_fitting(self.model.state_dict(), state["model"])
+        shapes = dict(enumerate(weight.shape for weight in self.model.parameters()))
+        try:
+            (group,) = state["optimizer"]["param_groups"]
+            fitting = (group["params"], float(group["lr"]) >= 0) == ([*shapes], True) and all(
+                shapes[index] == moment["exp_avg"].shape == moment["exp_avg_sq"].shape
+                and moment["step"].item() >= 0
+                for index, moment in state["optimizer"]["state"].items()
+            )
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise StateError("its optimizer is not one of torch.optim.Adam") from error
+        if not fitting:
+            raise StateError("its optimizer is of another network")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.frame = state["frame"]
-        self.generator.manual_seed(self.seed + self.frame + self.ranks.rank)
+        self.generator.manual_seed(self.settings.seed + self.frame + self.ranks.rank)
         self.observation = self.env.reset()
 
-    def _require_fitting_optimizer(self, state: Mapping[str, Any]) -> None:
-        shapes = {index: weight.shape for index, weight in enumerate(self.model.parameters())}
-        try:
-            groups = [
-                (list(group["params"]), float(group["lr"])) for group in state["param_groups"]
-            ]
-            moments = [
-                (index, moment["exp_avg"].shape, moment["exp_avg_sq"].shape, moment["step"].item())
-                for index, moment in state["state"].items()
-            ]
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise StateError("its optimizer is not one of torch.optim.Adam") from error
-        fitting = [indices for indices, _ in groups] == [list(shapes)] and all(
-            shapes.get(index) == mean == square for index, mean, square, _ in moments
-        )
-        if not fitting:
-            raise StateError("its optimizer is of another network")
+
+def _flat(steps: Tensor) -> Tensor:
+    """Return (horizon, environments, ...) as (samples, ...), as rl_games does.
+
+    By environment, then by step: a minibatch holds whole stretches of play.
+    """
+    return steps.transpose(0, 1).reshape(-1, *steps.shape[2:])
 
 
-def _require_same_tensors(own: Mapping[str, Tensor], other: Mapping[str, Any]) -> None:
+def _require_fitting(own: Mapping[str, Tensor], other: Mapping[str, Any]) -> None:
     """Refuse a `state_dict` whose keys, shapes or dtypes are not those of `own`."""
+
+    def described(state: Mapping[str, Any], key: str) -> str:
+        value = state.get(key)
+        if isinstance(value, Tensor):
+            return f"{value.dtype} of shape {list(value.shape)}"
+        return type(value).__name__ if key in state else "absent"
+
     for key in sorted(own.keys() | other.keys()):
-        if key not in other:
-            raise StateError(f"it has no tensor {key!r}")
-        if key not in own:
-            raise StateError(f"its tensor {key!r} is unknown here")
-        mine, theirs = own[key], other[key]
-        if not isinstance(theirs, Tensor) or theirs.shape != mine.shape:
-            shape = list(getattr(theirs, "shape", ()))
-            raise StateError(f"its tensor {key!r} has shape {shape}, not {list(mine.shape)}")
-        if theirs.dtype != mine.dtype:
-            raise StateError(f"its tensor {key!r} is {theirs.dtype}, not {mine.dtype}")
+        wanted, found = described(own, key), described(other, key)
+        if found != wanted:
+            raise StateError(f"its tensor {key!r} is {found}, not {wanted}")

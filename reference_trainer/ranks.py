@@ -2,11 +2,12 @@
 
 Each rank plays environments of its own and learns from them. What is averaged or gathered here is
 the same on every rank, to the bit, so that their networks never part; the first rank alone decides
-and writes. A process without ranks is `ALONE`: it agrees with itself and pays nothing.
+and writes. A process on its own agrees with itself and pays nothing.
 """
 
 import importlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,75 +16,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
-from reference_trainer.config import SettingsError
+from reference_trainer.config import SettingsError, TrainerError
 
 T = TypeVar("T")
 
 
-class FailedElsewhereError(Exception):
+class FailedElsewhereError(TrainerError):
     """Another rank cannot go on, and says why itself."""
 
 
-class LostRankError(Exception):
+class LostRankError(TrainerError):
     """Another rank has gone without a word."""
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """One process on its own, and what several would have to agree on.
-
-    Attributes:
-        rank: which of them this is, from 0.
-        size: how many there are.
-        local_rank: which of those on this machine.
-        local_size: how many are on this machine.
-    """
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-
-    @contextmanager
-    def joined(self) -> Iterator[None]:
-        """Meet the other ranks; nothing below works before.
-
-        Raises:
-            LostRankError: they did not all come.
-        """
-        yield
-
-    def first(self, action: Callable[[], T]) -> T:
-        """Let the first rank alone do `action`; return on every rank what came of it.
-
-        Raises:
-            FailedElsewhereError: it failed, and this is another rank; the first rank itself raises
-                what `action` raised.
-        """
-        return action()
-
-    def each(self, action: Callable[[], T]) -> T:
-        """Do `action` on each rank, and go on only where it worked on all of them.
-
-        Raises:
-            FailedElsewhereError: it failed on another rank; the lowest rank that failed raises what
-                `action` raised there.
-        """
-        return action()
-
-    def any(self, flag: bool) -> bool:
-        """Tell whether `flag` is set on any rank."""
-        return flag
-
-    def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each of `tensors`, in place, by its mean over the ranks."""
-
-    def gather(self, tensor: Tensor) -> Tensor:
-        """Return every rank's `tensor`, (ranks, ...)."""
-        return tensor.unsqueeze(0)
-
-
-ALONE = Ranks()
 
 
 @contextmanager
@@ -96,12 +39,21 @@ def _together() -> Iterator[None]:
         raise LostRankError(f"another rank has gone: {reason}") from error
 
 
-class Group(Ranks):
-    """One of several processes, through `torch.distributed`: Gloo on CPUs, NCCL between GPUs."""
+@dataclass(frozen=True)
+class Ranks:
+    """One of `size` processes, `local_size` of them on this machine; numbers count from 0."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """Meet the other ranks at the address that `torchrun` put into the environment."""
+        """Meet the other ranks at the address in the environment; nothing below works before."""
+        if self.size == 1:
+            yield
+            return
         # torch's optimizers import this module when they first step. Its functions take the group
         # of that moment as a default and would keep its threads beyond its end; a thread that
         # still works when Python ends aborts the process.
@@ -114,25 +66,15 @@ class Group(Ranks):
         finally:
             distributed.destroy_process_group()
 
-    def first(self, action: Callable[[], T]) -> T:
-        """Send what came of `action`, pickled, to the other ranks."""
-        outcome: list[tuple[T] | None] = [None]
-        failure = None
-        if self.rank == 0:
-            try:
-                outcome = [(action(),)]
-            except Exception as error:  # noqa: BLE001  # raised again below, once the others know
-                failure = error
-        with _together():
-            distributed.broadcast_object_list(outcome, src=0)
-        if failure is not None:
-            raise failure
-        if outcome[0] is None:
-            raise FailedElsewhereError("the first rank cannot go on")
-        return outcome[0][0]
-
     def each(self, action: Callable[[], T]) -> T:
-        """Do `action`, then compare who failed."""
+        """Do `action` on each rank, and go on only where it worked on all of them.
+
+        Raises:
+            FailedElsewhereError: it failed on another rank; the lowest rank that failed raises what
+                `action` raised there.
+        """
+        if self.size == 1:
+            return action()
         failure = None
         try:
             result = action()
@@ -145,12 +87,26 @@ class Group(Ranks):
             raise FailedElsewhereError(f"rank {failed.index(True)} cannot go on")
         return result
 
+    def first(self, action: Callable[[], T]) -> T:
+        """Let the first rank alone do `action`; return on every rank what came of it, pickled.
+
+        Raises:
+            FailedElsewhereError: it failed, and this is another rank.
+        """
+        outcome: list[T | None] = [self.each(lambda: action() if self.rank == 0 else None)]
+        if self.size > 1:
+            with _together():
+                distributed.broadcast_object_list(outcome, src=0)
+        return outcome[0]  # type: ignore[return-value]  # it is the first rank's by now
+
     def any(self, flag: bool) -> bool:
-        """Compare every rank's flag."""
+        """Tell whether `flag` is set on any rank."""
         return bool(self.gather(torch.tensor(flag)).any())
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Average all `tensors` at once, through one flat buffer."""
+        """Replace each of `tensors`, in place, by its mean over the ranks."""
+        if self.size == 1:
+            return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         with _together():
             distributed.all_reduce(flat)
@@ -160,11 +116,16 @@ class Group(Ranks):
             tensor.copy_(part.view_as(tensor))
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """Exchange the tensors: all ranks get the same ones, in the order of the ranks."""
+        """Return every rank's `tensor`, (ranks, ...), in the order of the ranks."""
+        if self.size == 1:
+            return tensor.unsqueeze(0)
         gathered = [torch.empty_like(tensor) for _ in range(self.size)]
         with _together():
             distributed.all_gather(gathered, tensor.contiguous())
         return torch.stack(gathered)
+
+
+ALONE = Ranks()
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
@@ -176,12 +137,11 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
     if environment.get("WORLD_SIZE", "1") == "1":
         return ALONE
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    values = [environment.get(name, "") for name in names]
-    for name, value in zip(names, values, strict=True):
-        if not (value.isascii() and value.isdigit()):
+    for name in names:
+        if not re.fullmatch(r"\d+", environment.get(name, ""), re.ASCII):
             raise SettingsError(
-                f"{name}={value!a} beside WORLD_SIZE={environment['WORLD_SIZE']!a} is no number: "
+                f"{name}={environment.get(name, '')!a} beside "
+                f"WORLD_SIZE={environment['WORLD_SIZE']!a} is no number: "
                 "start several ranks with torchrun"
             )
-    rank, size, local_rank, local_size = map(int, values)
-    return Group(rank, size, local_rank, local_size)
+    return Ranks(*(int(environment[name]) for name in names))

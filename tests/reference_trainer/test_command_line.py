@@ -11,9 +11,9 @@ import pytest
 
 import reference_trainer
 from reference_trainer import __main__ as command_line
+from reference_trainer.checkpoints import load_checkpoint
 from reference_trainer.config import Settings
-from reference_trainer.saver import load_checkpoint
-from reference_trainer.session import train
+from reference_trainer.train import train
 
 REPOSITORY = Path(reference_trainer.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

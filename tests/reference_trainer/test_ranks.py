@@ -19,11 +19,11 @@ import torch
 import reference_trainer
 from conformance.cli import main as conformance
 from conformance.evidence.journal import Watcher, writes
+from reference_trainer.checkpoints import load_checkpoint
 from reference_trainer.config import Settings, SettingsError
 from reference_trainer.ppo import EpisodeStatistics, Ppo, RunningMeanStd
-from reference_trainer.ranks import ALONE, Group, Ranks, from_environment
-from reference_trainer.saver import load_checkpoint
-from reference_trainer.session import device_of
+from reference_trainer.ranks import ALONE, Ranks, from_environment
+from reference_trainer.train import device_of
 
 REPOSITORY = Path(reference_trainer.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
@@ -61,8 +61,7 @@ def test_statistics_of_ranks_are_those_of_all_their_samples() -> None:
 
 
 def test_episodes_of_all_ranks_count() -> None:
-    settings = Settings(num_envs=2, horizon_length=2)
-    ppo = Ppo(settings, 2, torch.device("cpu"), 1)
+    ppo = Ppo(Settings(num_envs=2, horizon_length=2), torch.device("cpu"))
     ppo.rollout.rewards.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
     ppo.ranks = Recited(torch.tensor([[10.0, 20.0], [30.0, 40.0]]))
     rewards = ppo.ranks.gather(ppo.rollout.rewards).transpose(0, 1).flatten(1)
@@ -86,7 +85,7 @@ def test_one_process_agrees_with_itself() -> None:
 
 def test_ranks_start_alike_and_explore_apart() -> None:
     first, second = (
-        Ppo(Settings(), 8, torch.device("cpu"), 3, Ranks(rank, 2)) for rank in range(2)
+        Ppo(Settings(num_envs=8, seed=3), torch.device("cpu"), Ranks(rank, 2)) for rank in range(2)
     )
     assert torch.equal(first.model.mu.weight, second.model.mu.weight)
     for ppo in (first, second):
@@ -98,9 +97,7 @@ TORCHRUN = {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE
 
 
 def test_the_environment_says_which_rank_this_is() -> None:
-    ranks = from_environment(TORCHRUN)
-    assert isinstance(ranks, Group)
-    assert (ranks.rank, ranks.size, ranks.local_rank, ranks.local_size) == (3, 4, 1, 2)
+    assert from_environment(TORCHRUN) == Ranks(rank=3, size=4, local_rank=1, local_size=2)
     assert from_environment({}) is ALONE
     assert from_environment({"WORLD_SIZE": "1", "RANK": "0"}) is ALONE
 
@@ -128,7 +125,7 @@ def test_each_rank_has_a_gpu_of_its_own_or_none(
     monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, given: str | None
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    settings, ranks = Settings(device=device), Group(1, 2, 1, 2)
+    settings, ranks = Settings(device=device), Ranks(1, 2, 1, 2)
     if given is None:
         with pytest.raises(SettingsError, match=f"2 ranks here need as many GPUs.*are {gpus}"):
             device_of(settings, ranks)

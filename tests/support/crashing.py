@@ -9,7 +9,7 @@ from torch_trainer import TorchTrainer, state_of
 
 from reference_trainer.adapter import ReferenceTrainer
 from reference_trainer.config import Settings
-from reference_trainer.session import train
+from reference_trainer.train import train
 
 
 class InPlace(TorchTrainer):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from reference_trainer import saver, session
+from reference_trainer import checkpoints
+from reference_trainer import train as session
 from reference_trainer.config import Settings, SettingsError
 from reference_trainer.ranks import from_environment
 
@@ -90,13 +91,13 @@ def fingerprint(ppo: Ppo) -> dict[str, Any]:
 
 
 def remember_agents() -> None:
-    make = session.make_ppo
+    make = session.Ppo
 
     def kept(*arguments: Any) -> Ppo:
         AGENTS.append(make(*arguments))
         return AGENTS[-1]
 
-    session.make_ppo = kept
+    session.Ppo = kept
 
 
 def with_a_failing(owner: Any, name: str, error: Exception, play: Callable[[], Any]) -> Any:
@@ -138,12 +139,12 @@ def story() -> dict[str, Any]:
 
     full = OSError(errno.ENOSPC, "No space left on device")
     if RANKS.rank == 0:
-        told["full"] = with_a_failing(saver.os, "fsync", full, unlucky_train)
+        told["full"] = with_a_failing(checkpoints.os, "fsync", full, unlucky_train)
     else:
         told["full"] = unlucky_train()
     small = SettingsError("this device is too small")
     if RANKS.rank == 1:
-        told["small"] = with_a_failing(session, "make_ppo", small, untouched)
+        told["small"] = with_a_failing(session, "make_agent", small, untouched)
     else:
         told["small"] = untouched()
     (ROOT / "Held").mkdir(exist_ok=True)

@@ -15,13 +15,14 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reference_trainer import async_saver
+from reference_trainer import train as train_module
+from reference_trainer.checkpoints import CheckpointError, RunFolder, load_checkpoint
 from reference_trainer.config import Settings, SettingsError
-from reference_trainer.ppo import ActorCritic, EpisodeStatistics, Ppo, UpdateSummary
-from reference_trainer.saver import CheckpointError, RunFolder, load_checkpoint
-from reference_trainer.session import (
+from reference_trainer.ppo import ActorCritic, EpisodeStatistics, Ppo
+from reference_trainer.train import (
     EpochReport,
     MeanReward,
-    Recorder,
+    RunWriter,
     SummaryLog,
     TrainingError,
     play,
@@ -194,8 +195,9 @@ def test_best_goes_on_after_its_own_epoch(small: Make) -> None:
     assert load_checkpoint(folder_of(resumed).best)["epoch"] == 1
 
 
+@pytest.mark.parametrize("async_save", [True, False])
 def test_a_best_that_a_killed_session_did_not_get_to_is_caught_up_on(
-    small: Make, monkeypatch: pytest.MonkeyPatch
+    small: Make, monkeypatch: pytest.MonkeyPatch, async_save: bool
 ) -> None:
     """Killed in epoch 2 after the periodic save and before the best; then it never gets as good."""
     rewards = scripted(1.0, 9.0, 2.0, 3.0)
@@ -209,11 +211,11 @@ def test_a_best_that_a_killed_session_did_not_get_to_is_caught_up_on(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", kill)
         with pytest.raises(KeyboardInterrupt):
-            train(small(), mean_reward=rewards)
+            train(small(async_save=async_save), mean_reward=rewards)
     assert checkpoints(small()) == ["Small.pth", "last_Smallep2rew9.0.pth"]
     assert load_checkpoint(folder_of(small()).best)["epoch"] == 1
 
-    train(small(checkpoint="last"), mean_reward=rewards)
+    train(small(checkpoint="last", async_save=async_save), mean_reward=rewards)
     best = load_checkpoint(folder_of(small()).best)
     assert (best["epoch"], best["last_mean_rewards"]) == (2, 9.0)
 
@@ -323,8 +325,11 @@ def test_two_sessions_never_share_a_run(small: Make) -> None:
     train(settings, mean_reward=scripted(1.0, 1.0, 1.0, 1.0))
 
 
-def test_a_full_disk_keeps_the_previous_best(small: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = small(save_freq=0)
+@pytest.mark.parametrize("async_save", [True, False])
+def test_a_full_disk_keeps_the_previous_best(
+    small: Make, monkeypatch: pytest.MonkeyPatch, async_save: bool
+) -> None:
+    settings = small(save_freq=0, async_save=async_save)
     fsync = os.fsync
 
     def fill_up(report: EpochReport) -> None:
@@ -348,12 +353,12 @@ def test_weights_that_are_no_longer_finite_are_never_saved(
     settings = small()
     update = Ppo.update
 
-    def break_down(ppo: Ppo) -> UpdateSummary:
-        summary = update(ppo)
+    def break_down(ppo: Ppo) -> dict[str, float]:
+        losses = update(ppo)
         if ppo.frame == 3 * ppo.frames_per_epoch:
             with torch.no_grad():
                 ppo.model.mu.bias.fill_(math.inf)
-        return summary
+        return losses
 
     monkeypatch.setattr(Ppo, "update", break_down)
     with pytest.raises(TrainingError, match="epoch 3"):
@@ -451,6 +456,20 @@ def test_the_files_are_the_same_behind_the_training_and_before_it_goes_on(
         assert torch.equal(weights, periodic["model"][key])
 
 
+def test_without_async_save_the_plain_durable_save_runs(
+    small: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "Saver", lambda: pytest.fail("the guest is not asked"))
+    settings = small(async_save=False, save_freq=0)
+    safe: list[int] = []
+    train(
+        settings,
+        mean_reward=scripted(1.0, 2.0, 3.0, 4.0),
+        on_epoch=lambda _: safe.append(load_checkpoint(folder_of(settings).best)["epoch"]),
+    )
+    assert safe == [1, 2, 3, 4], "each save is safe before training goes on"
+
+
 def test_a_checkpoint_holds_the_weights_of_its_epoch_and_not_of_the_next(small: Make) -> None:
     """The copy may be made while the next epoch is played, never while it learns."""
     rewards = scripted(*map(float, range(1, 9)))
@@ -498,20 +517,20 @@ def test_training_ends_with_the_epoch_in_which_a_failure_is_known(
 
     monkeypatch.setattr(async_saver.saver, "write_file", full)
     seen: list[int] = []
-    recorders: list[Recorder] = []
-    opened = Recorder.open
+    writers: list[RunWriter] = []
+    opened = RunWriter.open
 
-    def noted(recorder: Recorder) -> None:
-        opened(recorder)
-        recorders.append(recorder)
+    def noted(writer: RunWriter) -> None:
+        opened(writer)
+        writers.append(writer)
 
     def mean_reward(epoch: int, _statistics: EpisodeStatistics) -> float:
-        saver = recorders[0].saver
+        saver = writers[0].saver
         if epoch > 1 and saver is not None:  # nothing is due, and by now the first save has failed
             saver._pipeline.wait()
         return 9.0
 
-    monkeypatch.setattr(Recorder, "open", noted)
+    monkeypatch.setattr(RunWriter, "open", noted)
     with pytest.raises(OSError, match="No space left on device"):
         train(
             small(max_iterations=50, save_freq=0),

@@ -1,4 +1,4 @@
-"""The saver: which checkpoints are due, their names, their safety on the disk, finding them."""
+"""The checkpoints: which are due, their names, their safety on the disk, finding them."""
 
 import errno
 import math
@@ -13,14 +13,12 @@ import pytest
 import torch
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from reference_trainer.saver import (
+from reference_trainer.checkpoints import (
     CheckpointError,
     CheckpointKeeper,
     RunFolder,
-    find_checkpoint,
     load_checkpoint,
     portable,
-    resumed_watermark,
     save_checkpoint,
     write_durably,
 )
@@ -306,7 +304,7 @@ def test_the_saver_stays_inside_a_fake_file_system(fs: FakeFilesystem) -> None:
     folder.create()
     play(folder, 2, [1.0, 3.0])
     assert names(folder) == ["Ant.pth", "last_Antep2rew3.0.pth"]
-    assert find_checkpoint(folder, "last", fail)[1]["epoch"] == 2
+    assert folder.find("last", fail)[1]["epoch"] == 2
     assert fs.exists("/fake/runs/Ant/nn/Ant.pth")
 
 
@@ -320,7 +318,7 @@ def write(path: Path, epoch: int, watermark: float, mtime: int = 1) -> None:
 
 def test_best_is_found_by_the_experiment_s_name(folder: RunFolder) -> None:
     write(folder.best, 5, 2.0)
-    path, loaded = find_checkpoint(folder, "best", fail)
+    path, loaded = folder.find("best", fail)
     assert (path, loaded["epoch"]) == (folder.best, 5)
 
 
@@ -329,18 +327,18 @@ def test_last_is_the_highest_stored_epoch_not_the_highest_name(folder: RunFolder
     write(folder.periodic(950, 1.0), 950, 9.0)
     write(folder.periodic(1000, 1.0), 1000, 9.0)
     write(folder.nn / "last_Otherep2000rew1.0.pth", 2000, 9.0)
-    assert find_checkpoint(folder, "last", fail)[0] == folder.periodic(1000, 1.0)
+    assert folder.find("last", fail)[0] == folder.periodic(1000, 1.0)
     write(folder.best, 1001, 10.0)
-    assert find_checkpoint(folder, "last", fail)[0] == folder.best
+    assert folder.find("last", fail)[0] == folder.best
 
 
 def test_of_equal_epochs_last_is_the_newest(folder: RunFolder) -> None:
     older, newer = folder.periodic(10, 1.0), folder.periodic(10, 2.0)
     write(newer, 10, 1.0, mtime=2_000)
     write(older, 10, 1.0, mtime=1_000)
-    assert find_checkpoint(folder, "last", fail)[0] == newer
+    assert folder.find("last", fail)[0] == newer
     os.utime(older, ns=(3_000, 3_000))
-    assert find_checkpoint(folder, "last", fail)[0] == older
+    assert folder.find("last", fail)[0] == older
 
 
 def test_last_passes_over_a_torn_checkpoint_and_says_so(folder: RunFolder) -> None:
@@ -348,13 +346,13 @@ def test_last_passes_over_a_torn_checkpoint_and_says_so(folder: RunFolder) -> No
     torn = folder.periodic(20, 1.0)
     torn.write_bytes(folder.periodic(10, 1.0).read_bytes()[:-100])
     warnings: list[str] = []
-    assert find_checkpoint(folder, "last", warnings.append)[0] == folder.periodic(10, 1.0)
+    assert folder.find("last", warnings.append)[0] == folder.periodic(10, 1.0)
     assert warnings == [f"passed over: {torn} is torn, or no checkpoint at all"]
 
 
 def test_without_checkpoints_there_is_no_last(folder: RunFolder) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint to go on from"):
-        find_checkpoint(folder, "last", fail)
+        folder.find("last", fail)
 
 
 @pytest.mark.parametrize(
@@ -383,13 +381,13 @@ def test_a_resumed_watermark_is_the_highest_known(
     write(path, 10, stored)
     if best is not None:
         write(folder.best, 9, best)
-    assert resumed_watermark(folder, path, load_checkpoint(path)) == expected
+    assert folder.watermark(path, load_checkpoint(path)) == expected
 
 
 def test_a_checkpoint_of_another_run_brings_no_watermark(folder: RunFolder, tmp_path: Path) -> None:
     write(folder.best, 5, 2.0)
     other = RunFolder(tmp_path / "runs", "Bee")
-    assert resumed_watermark(other, folder.best, load_checkpoint(folder.best)) == (-INF, False)
+    assert other.watermark(folder.best, load_checkpoint(folder.best)) == (-INF, False)
 
 
 def test_a_link_to_a_checkpoint_of_the_run_is_of_the_run(folder: RunFolder, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The saver on a fake disk that is full, read-only, forbidden, or changes under its hands."""
+"""The checkpoints on a fake disk that is full, read-only, forbidden, or changes under its hands."""
 
 import errno
 import math
@@ -12,13 +12,11 @@ import torch
 from fake_disk import EscapedWriteError, FakeDisk, guarded
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from reference_trainer.saver import (
+from reference_trainer.checkpoints import (
     CheckpointError,
     CheckpointKeeper,
     RunFolder,
-    find_checkpoint,
     load_checkpoint,
-    resumed_watermark,
     save_checkpoint,
     write_durably,
 )
@@ -78,9 +76,9 @@ def test_a_disk_that_fills_up_with_the_periodic_checkpoint_keeps_the_best(
     assert caught.value.filename == str(run.best)
     assert names(run) == ["Ant.pth", "last_Antep2rew2.0.pth"]
     assert is_untouched(run)
-    path, saved = find_checkpoint(run, "last", pytest.fail)
+    path, saved = run.find("last", pytest.fail)
     assert saved["epoch"] == 2
-    assert resumed_watermark(run, path, saved) == (2.0, True), "the next session catches up on it"
+    assert run.watermark(path, saved) == (2.0, True), "the next session catches up on it"
 
 
 def test_a_read_only_folder_keeps_the_best(fake_disk: FakeDisk, run: RunFolder) -> None:
@@ -132,7 +130,7 @@ def test_a_forbidden_checkpoint_is_passed_over_with_a_word(
     fake_disk.become_nobody()
     fake_disk.fs.chmod(run.periodic(5, 0.5), 0)
     said: list[str] = []
-    path, _ = find_checkpoint(run, "last", said.append)
+    path, _ = run.find("last", said.append)
     assert path == run.periodic(4, 0.5)
     (line,) = said
     assert line.startswith("passed over: ")
@@ -144,10 +142,10 @@ def test_a_forbidden_best_is_an_error(fake_disk: FakeDisk, run: RunFolder) -> No
     fake_disk.become_nobody()
     fake_disk.fs.chmod(run.best, 0)
     with pytest.raises(CheckpointError, match=r"Ant\.pth cannot be read: Permission denied"):
-        find_checkpoint(run, "best", pytest.fail)
-    path, saved = find_checkpoint(run, "last", lambda _text: None)
+        run.find("best", pytest.fail)
+    path, saved = run.find("last", lambda _text: None)
     with pytest.raises(CheckpointError, match=r"Ant\.pth cannot be read: Permission denied"):
-        resumed_watermark(run, path, saved)
+        run.watermark(path, saved)
 
 
 def vanishing(fs: FakeFilesystem, path: Path, before: Callable[..., Any]) -> Callable[..., Any]:
@@ -171,7 +169,7 @@ def test_a_checkpoint_that_vanishes_after_listing_is_passed_over(
     said: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, vanishing(fake_disk.fs, gone, getattr(owner, step)))
-        path, _ = find_checkpoint(run, "last", said.append)
+        path, _ = run.find("last", said.append)
     assert path == run.periodic(4, 0.5)
     (line,) = said
     assert "last_Antep5rew0.5.pth" in line
