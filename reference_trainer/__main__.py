@@ -41,6 +41,10 @@ class Interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._take)
 
+    def asked(self) -> bool:
+        """Tell whether a signal has come."""
+        return self.signal is not None
+
     def _take(self, number: int, _frame: FrameType | None) -> None:
         self.signal = signal.Signals(number)
         if self._alone:
@@ -82,11 +86,22 @@ def help_text() -> str:
     return HELP + "\n".join(lines)
 
 
+# torch takes a second to import: wrong settings are reported before that.
+
+
+def play_run(settings: Settings, console: Console) -> int:
+    """Play a checkpoint, tell what came of it and return the exit code."""
+    from reference_trainer.train import play  # noqa: PLC0415
+
+    path, mean = play(settings, console.complain)
+    console.tell(f"{path}: mean reward {mean:.2f} over {settings.num_envs} episodes")
+    return 0
+
+
 def train_run(
     settings: Settings, interruption: Interruption, console: Console, *, first: bool
 ) -> int:
     """Train, tell of it on the first rank and return the exit code."""
-    # torch takes a second to import: wrong settings are reported before that.
     from reference_trainer.checkpoints import RunFolder  # noqa: PLC0415
     from reference_trainer.ranks import from_environment  # noqa: PLC0415
     from reference_trainer.train import train  # noqa: PLC0415
@@ -107,13 +122,8 @@ def train_run(
 
     ranks = from_environment()
     with ranks.joined():
-        last = train(
-            settings,
-            on_epoch=show,
-            stop=lambda: interruption.signal is not None,
-            warn=console.complain,
-            ranks=ranks,
-        )
+        asked = interruption.asked
+        last = train(settings, on_epoch=show, stop=asked, warn=console.complain, ranks=ranks)
     if interruption.signal is not None:
         where = f"after epoch {last.epoch}" if last else "before the first epoch"
         if first:
@@ -126,29 +136,6 @@ def train_run(
         else:
             best = RunFolder(settings.root, settings.experiment).best
             console.tell(f"best checkpoint: {best} (mean reward {last.watermark:.2f})")
-    return 0
-
-
-def run(settings: Settings, interruption: Interruption, console: Console, *, first: bool) -> int:
-    """Do what the settings ask for and return the exit code."""
-    import torch  # noqa: PLC0415  # as above
-
-    from reference_trainer.ranks import FailedElsewhereError, LostRankError  # noqa: PLC0415
-    from reference_trainer.train import play  # noqa: PLC0415
-
-    torch.set_num_threads(settings.num_threads)
-    try:
-        if not settings.test:
-            return train_run(settings, interruption, console, first=first)
-        if first:  # one rank is enough to play
-            path, mean = play(settings, console.complain)
-            console.tell(f"{path}: mean reward {mean:.2f} over {settings.num_envs} episodes")
-    except FailedElsewhereError:  # that rank says why
-        return 1
-    except LostRankError:
-        if first:
-            raise
-        return 1
     return 0
 
 
@@ -171,14 +158,17 @@ def main(arguments: Sequence[str]) -> int:
     settings = None
     try:
         settings = from_command_line(arguments)
-        return run(settings, interruption, console, first=first)
+        if settings.test:
+            return play_run(settings, console) if first else 0  # one rank is enough to play
+        return train_run(settings, interruption, console, first=first)
     except SettingsError as error:
         if first or settings:  # all ranks have the same command line
             console.complain(f"{error} (--help lists the settings)")
         return error.exit_code
     except (TrainerError, OSError) as error:
-        code = getattr(error, "exit_code", 1)
-        console.complain(str(error) if code == 2 else f"stopped: {error}")
+        code: int = getattr(error, "exit_code", 1)
+        if not getattr(error, "silent", False):
+            console.complain(str(error) if code == 2 else f"stopped: {error}")
         return code
     except KeyboardInterrupt:
         console.complain("stopped by SIGINT")

@@ -34,21 +34,15 @@ class CheckpointError(TrainerError):
     exit_code = 2
 
 
-# --- one file -----------------------------------------------------------------------------------
-
-
 def save_checkpoint(path: Path, state: State) -> None:
-    """Write a portable copy of `state` to `path`, durably; raise OSError if that fails."""
+    """Write a copy of `state` to `path`, safe when this returns; raise OSError if that fails."""
     archive = io.BytesIO()  # in memory first: a Python file is then the only thing that can fail
     torch.save(portable(state), archive)
     write_durably(path, archive.getvalue())
 
 
 def portable(state: Any) -> Any:  # noqa: ANN401  # a state nests whatever optimizers put in it
-    """Return a deep copy of `state` that any machine loads: tensors on the CPU, plain containers.
-
-    Every tensor is copied, so that none is a view that drags a larger storage into the file.
-    """
+    """Return a deep copy that any machine loads: tensors on the CPU, no views, plain containers."""
     if isinstance(state, torch.Tensor):
         return state.detach().to("cpu", copy=True).contiguous()
     if isinstance(state, Mapping):
@@ -61,9 +55,6 @@ def portable(state: Any) -> Any:  # noqa: ANN401  # a state nests whatever optim
 def write_durably(path: Path, content: bytes) -> None:
     """Replace `path` by `content` such that at any instant it is whole, the old or the new.
 
-    The content goes to a temporary file in the same folder, is forced to the disk, and takes the
-    name in one step, which is forced to the disk too.
-
     Raises:
         OSError: a step failed, and names `path`; no temporary file is left, and the old file is
             untouched (but where only forcing the new name failed, the new file is in place).
@@ -73,9 +64,9 @@ def write_durably(path: Path, content: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # the content is on the disk before it has the name
         temporary.replace(path)
-        sync_folder(path.parent)
+        sync_folder(path.parent)  # and so is the name
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
@@ -121,9 +112,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if state["epoch"] < 1 or state["frame"] < 0:
         raise CheckpointError(f"{foreign} its epoch is below 1 or its frame below 0")
     return dict(state)
-
-
-# --- the files of a run -------------------------------------------------------------------------
 
 
 class RunFolder:
@@ -200,15 +188,11 @@ class RunFolder:
         return found
 
     def watermark(self, path: Path, state: State) -> tuple[float, bool]:
-        """Return the best mean reward of the run before a session resumed from `path`.
+        """Return the best mean reward before a session resumed from `path`, and if a best is owed.
 
-        That is the highest of what the checkpoint stores, of its own mean reward and of what the
-        run's best stores: a periodic checkpoint written at a new best still stores the old
-        watermark. A checkpoint of another run brings none along: its best is not this run's.
-
-        Returns:
-            The watermark, and whether the best checkpoint of it is owed: the session before was
-            killed after the periodic save of that epoch and before the best.
+        A checkpoint of another run brings no watermark along: its best is not this run's. A
+        periodic checkpoint written at a new best still stores the old watermark; if the run's best
+        is older, the session was killed between the two saves, and owes that best.
 
         Raises:
             CheckpointError: the run's best is damaged.
@@ -223,9 +207,6 @@ class RunFolder:
         if own is not None and own > watermark:
             return own, True
         return float(as_float32(watermark)), False
-
-
-# --- when they are due --------------------------------------------------------------------------
 
 
 def as_float32(reward: float) -> np.float32:
@@ -246,8 +227,7 @@ class CheckpointKeeper:
         folder: the run; its `nn` folder is there.
         save_freq: epochs between periodic checkpoints; 0 for none.
         watermark: the best mean reward so far, of earlier sessions too.
-        save: writes one checkpoint, after those before it; it may return before it is safe, and
-            copy the tensors after that. By default it does neither.
+        save: writes one checkpoint, after those before it; it may return before it is safe.
     """
 
     folder: RunFolder
@@ -262,11 +242,11 @@ class CheckpointKeeper:
     def after_epoch(
         self, epoch: int, mean_reward: float | None, state: Callable[[], State]
     ) -> list[Path]:
-        """Save what is due after `epoch` and return the files, in the order of their writing.
+        """Save what is due after `epoch`, of all sessions; return the files, first to last.
 
         Args:
-            epoch: counted from 1 over all sessions.
-            mean_reward: of this epoch; None while no episode has finished, which writes nothing.
+            epoch: counted from 1.
+            mean_reward: None while no episode has finished, which writes nothing.
             state: returns what to save; asked only if something is due.
 
         Raises:

@@ -19,9 +19,10 @@ LONGEST_REWARD = "-9999999800000000.0"  # of all that `str` prints for a float32
 
 
 class TrainerError(Exception):
-    """Training cannot start or go on; `exit_code` is the command line's."""
+    """Training cannot start or go on."""
 
-    exit_code = 1
+    exit_code = 1  # of the command line
+    silent = False  # another rank says what happened
 
 
 class SettingsError(TrainerError):

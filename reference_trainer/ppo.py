@@ -28,10 +28,7 @@ class StateError(ValueError):
 
 
 class RunningMeanStd(nn.Module):
-    """Mean and variance of everything seen so far (Chan et al. 1979), to normalise with.
-
-    Kept in float64 and updated in place, so that they are part of the `state_dict`.
-    """
+    """Mean and variance of everything seen so far (Chan et al. 1979), to normalise with."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -98,15 +95,9 @@ class ActorCritic(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the policy's mean and deviation and the normalised value of `observation`.
+        """Return the policy's mean and deviation and the normalised value of an observation.
 
-        Args:
-            observation: (batch, observations), not normalised.
-
-        Returns:
-            mu: (batch, actions).
-            sigma: (actions,), the same for every observation.
-            value: (batch,), to be read through `value_mean_std.restore`.
+        Shapes: (batch, observations), not normalised, to (batch, actions), (actions,) and (batch,).
         """
         hidden = self.actor_mlp(self.running_mean_std(observation))
         mu = self.mu(hidden)
@@ -134,15 +125,10 @@ def generalised_advantages(  # noqa: PLR0917  # the terms of the formula
     gamma: float,
     gae_lambda: float,
 ) -> Tensor:
-    """Return the advantages of GAE(gamma, lambda), (horizon, environments).
+    """Return the advantages of GAE(gamma, lambda), all of (horizon, environments).
 
-    Args:
-        rewards: (horizon, environments), of the step from each observation.
-        values: (horizon, environments), of each observation.
-        dones: (horizon, environments), bool: the step from it ended its episode.
-        last_value: (environments,), of the observation after the last step.
-        gamma: discount.
-        gae_lambda: weight of longer returns.
+    `rewards` and `dones` are of the step from each observation, `values` of the observation, and
+    `last_value`, (environments,), is of the observation after the last step.
     """
     advantages = torch.empty_like(rewards)
     going_on = 1.0 - dones.float()
@@ -157,10 +143,7 @@ def generalised_advantages(  # noqa: PLR0917  # the terms of the formula
 
 
 def adapted_learning_rate(learning_rate: float, kl: float, threshold: float) -> float:
-    """Return the next learning rate: smaller after a large policy step, larger after a small.
-
-    rl_games' `AdaptiveScheduler`; a KL that is not a number leaves the rate as it is.
-    """
+    """Return the next learning rate, as rl_games' `AdaptiveScheduler`; NaN leaves it as it is."""
     if kl > 2.0 * threshold:
         return max(learning_rate / 1.5, MIN_LEARNING_RATE)
     if kl < 0.5 * threshold:
@@ -303,14 +286,8 @@ class Ppo:
         if settings.value_bootstrap:
             # What a cut-off episode would have gone on to earn, as rl_games estimates it.
             rewards += settings.gamma * rollout.values * rollout.timeouts
-        advantages = generalised_advantages(
-            rewards,
-            rollout.values,
-            rollout.dones,
-            rollout.last_value,
-            gamma=settings.gamma,
-            gae_lambda=settings.tau,
-        )
+        played = (rewards, rollout.values, rollout.dones, rollout.last_value)
+        advantages = generalised_advantages(*played, settings.gamma, gae_lambda=settings.tau)
         returns = _flat(advantages + rollout.values)
         observations, actions = _flat(rollout.observations), _flat(rollout.actions)
         old_log_probs, old_mus = _flat(rollout.log_probs), _flat(rollout.mus)
@@ -333,10 +310,10 @@ class Ppo:
             clipped_ratio = ratio.clamp(1.0 - clip, 1.0 + clip)
             policy_loss = -torch.min(advantage * ratio, advantage * clipped_ratio).mean()
 
-            clipped_value = old_values[part] + (value - old_values[part]).clamp(-clip, clip)
-            value_loss = torch.max(
-                (value - returns[part]).square(), (clipped_value - returns[part]).square()
-            ).mean()
+            old_value, target = old_values[part], returns[part]
+            clipped_value = old_value + (value - old_value).clamp(-clip, clip)
+            value_loss = torch.max((value - target).square(), (clipped_value - target).square())
+            value_loss = value_loss.mean()
 
             bounds_loss = (mu.abs() - SOFT_BOUND).clamp_min(0.0).square().sum(dim=-1).mean()
             entropy = (0.5 + 0.5 * math.log(2.0 * math.pi) + sigma.log()).sum()
@@ -400,11 +377,7 @@ class Ppo:
         return returns.cpu()
 
     def state(self) -> dict[str, Any]:
-        """Return what a later session needs to go on: weights, statistics, optimizer, frames.
-
-        The tensors are the live ones: a saver copies them. The environments are not part of it;
-        a later session starts them anew.
-        """
+        """Return what a later session goes on from: the live tensors, but not the environments."""
         return {
             "model": dict(self.model.state_dict()),
             "optimizer": self.optimizer.state_dict(),
@@ -438,10 +411,7 @@ class Ppo:
 
 
 def _flat(steps: Tensor) -> Tensor:
-    """Return (horizon, environments, ...) as (samples, ...), as rl_games does.
-
-    By environment, then by step: a minibatch holds whole stretches of play.
-    """
+    """Return (horizon, environments, ...) as (samples, ...): by environment, then by step."""
     return steps.transpose(0, 1).reshape(-1, *steps.shape[2:])
 
 

@@ -21,22 +21,14 @@ from reference_trainer.config import SettingsError, TrainerError
 T = TypeVar("T")
 
 
-class FailedElsewhereError(TrainerError):
-    """Another rank cannot go on, and says why itself."""
-
-
 class LostRankError(TrainerError):
     """Another rank has gone without a word."""
 
 
-@contextmanager
-def _together() -> Iterator[None]:
-    """Say that a rank has gone where a collective operation breaks off."""
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise LostRankError(f"another rank has gone: {reason}") from error
+class FailedElsewhereError(TrainerError):
+    """Another rank cannot go on, and says why itself."""
+
+    silent = True
 
 
 @dataclass(frozen=True)
@@ -49,6 +41,15 @@ class Ranks:
     local_size: int = 1
 
     @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Say that a rank has gone where a collective operation breaks off: on the first rank."""
+        try:
+            yield
+        except RuntimeError as error:
+            reason = f"another rank has gone: {error}".partition("\n")[0]
+            raise (FailedElsewhereError if self.rank else LostRankError)(reason) from error
+
+    @contextmanager
     def joined(self) -> Iterator[None]:
         """Meet the other ranks at the address in the environment; nothing below works before."""
         if self.size == 1:
@@ -59,7 +60,7 @@ class Ranks:
         # still works when Python ends aborts the process.
         importlib.import_module("torch.distributed.nn.functional")
         nccl = torch.cuda.is_available() and distributed.is_nccl_available()
-        with _together():
+        with self._together():
             distributed.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo")
         try:
             yield
@@ -69,9 +70,7 @@ class Ranks:
     def each(self, action: Callable[[], T]) -> T:
         """Do `action` on each rank, and go on only where it worked on all of them.
 
-        Raises:
-            FailedElsewhereError: it failed on another rank; the lowest rank that failed raises what
-                `action` raised there.
+        The lowest rank where it failed raises what it met with, the others FailedElsewhereError.
         """
         if self.size == 1:
             return action()
@@ -88,14 +87,10 @@ class Ranks:
         return result
 
     def first(self, action: Callable[[], T]) -> T:
-        """Let the first rank alone do `action`; return on every rank what came of it, pickled.
-
-        Raises:
-            FailedElsewhereError: it failed, and this is another rank.
-        """
+        """Let the first rank alone do `action`; return what came of it, pickled for the others."""
         outcome: list[T | None] = [self.each(lambda: action() if self.rank == 0 else None)]
         if self.size > 1:
-            with _together():
+            with self._together():
                 distributed.broadcast_object_list(outcome, src=0)
         return outcome[0]  # type: ignore[return-value]  # it is the first rank's by now
 
@@ -108,7 +103,7 @@ class Ranks:
         if self.size == 1:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
-        with _together():
+        with self._together():
             distributed.all_reduce(flat)
         flat /= self.size
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
@@ -120,7 +115,7 @@ class Ranks:
         if self.size == 1:
             return tensor.unsqueeze(0)
         gathered = [torch.empty_like(tensor) for _ in range(self.size)]
-        with _together():
+        with self._together():
             distributed.all_gather(gathered, tensor.contiguous())
         return torch.stack(gathered)
 
@@ -129,19 +124,12 @@ ALONE = Ranks()
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
-    """Return this process's rank, as `torchrun` says it in the environment; `ALONE` without.
-
-    Raises:
-        SettingsError: there are several ranks, and which one this is remains unsaid.
-    """
+    """Return this process's rank, as `torchrun` says it in the environment; `ALONE` without."""
     if environment.get("WORLD_SIZE", "1") == "1":
         return ALONE
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    for name in names:
-        if not re.fullmatch(r"\d+", environment.get(name, ""), re.ASCII):
-            raise SettingsError(
-                f"{name}={environment.get(name, '')!a} beside "
-                f"WORLD_SIZE={environment['WORLD_SIZE']!a} is no number: "
-                "start several ranks with torchrun"
-            )
-    return Ranks(*(int(environment[name]) for name in names))
+    values = [environment.get(name, "") for name in names]
+    for name, value in zip(names, values, strict=True):
+        if not re.fullmatch(r"\d+", value, re.ASCII):
+            raise SettingsError(f"{name}={value!a} is no number: start several ranks with torchrun")
+    return Ranks(*map(int, values))

@@ -1,8 +1,4 @@
-"""A training session: the loop of epochs, with its logs and its checkpoints; and playing one.
-
-Read `train`. Everything that can be wrong with the settings is found before the first file is
-written.
-"""
+"""A training session: the loop of epochs, with its logs and its checkpoints; and playing one."""
 
 import fcntl
 import io
@@ -35,6 +31,8 @@ from reference_trainer.config import Settings, SettingsError, TrainerError, run_
 from reference_trainer.ppo import EpisodeStatistics, Ppo, StateError
 from reference_trainer.ranks import ALONE, Ranks
 
+MeanReward = Callable[[int, EpisodeStatistics], float | None]
+
 
 class TrainingError(TrainerError):
     """Training cannot go on."""
@@ -64,21 +62,13 @@ class EpochReport:
     written: tuple[Path, ...]  # with `async_save`: or soon to be
 
 
-MeanReward = Callable[[int, EpisodeStatistics], float | None]
-
-
-def measured_mean_reward(_epoch: int, statistics: EpisodeStatistics) -> float | None:
-    """Return the mean return of the last finished episodes, or None if there is none yet."""
-    return statistics.mean_reward
-
-
 def train(
     settings: Settings,
     *,
     on_epoch: Callable[[EpochReport], None] = lambda _report: None,
     stop: Callable[[], bool] = lambda: False,
     warn: Callable[[str], None] = lambda _text: None,
-    mean_reward: MeanReward = measured_mean_reward,
+    mean_reward: MeanReward = lambda _epoch, statistics: statistics.mean_reward,
     ranks: Ranks = ALONE,
 ) -> EpochReport | None:
     """Train up to epoch `max_iterations` of the run, logging and saving along the way.
@@ -88,21 +78,18 @@ def train(
         on_epoch: called after each epoch; without `async_save`, once its checkpoints are safe.
         stop: asked before each epoch whether to end early; one rank that says so is enough.
         warn: told of oddities that do not stop the session.
-        mean_reward: what an epoch's mean reward is; measured by default.
-        ranks: the processes that train together, joined; the first one finds the checkpoint for
-            all and is the only one that writes.
+        mean_reward: what an epoch's mean reward is: by default that of the last episodes.
+        ranks: the processes that train together, joined; only the first one finds and writes files.
 
     Returns:
         The report of the last epoch; None if `stop` came before the first.
 
     Raises:
-        SettingsError: the settings cannot be met; nothing was written.
-        CheckpointError: the checkpoint cannot be used; nothing was written.
-        TrainingError: another session has the run, or the weights are no longer finite.
+        TrainerError: a SettingsError or a CheckpointError before anything was written; a
+            TrainingError, if another session has the run or the weights are no longer finite; or
+            what another rank met with.
         OSError: a file could not be written, known an epoch later at the soonest with `async_save`;
             the checkpoints before it are whole.
-        FailedElsewhereError: one of these came up on another rank.
-        LostRankError: another rank has gone.
     """
     folder = RunFolder(settings.root, settings.experiment)
     start = ranks.first(lambda: find_start(folder, settings, warn))
@@ -152,12 +139,7 @@ def train(
 
 
 def find_start(folder: RunFolder, settings: Settings, warn: Callable[[str], None]) -> Start:
-    """Return where the session begins, without touching anything.
-
-    Raises:
-        SettingsError: the run holds checkpoints that this session might overwrite, or is complete.
-        CheckpointError: the checkpoint is missing or damaged.
-    """
+    """Return where the session begins, or refuse to; nothing is touched."""
     start = Start()
     if settings.checkpoint:
         path, state = folder.find(settings.checkpoint, warn)
@@ -179,11 +161,7 @@ def find_start(folder: RunFolder, settings: Settings, warn: Callable[[str], None
 
 
 def device_of(settings: Settings, ranks: Ranks) -> torch.device:
-    """Return the device that the settings name; of several ranks each has a GPU of its own.
-
-    Raises:
-        SettingsError: there are more ranks here than GPUs.
-    """
+    """Return the device that the settings name: of several ranks, each has a GPU of its own."""
     name, gpus = settings.device, torch.cuda.device_count()
     if name == "auto":
         name = "cuda" if gpus >= ranks.local_size else "cpu"
@@ -200,12 +178,13 @@ def device_of(settings: Settings, ranks: Ranks) -> torch.device:
 def make_agent(
     settings: Settings, start: Start, ranks: Ranks = ALONE
 ) -> tuple[Ppo, EpisodeStatistics]:
-    """Return an agent where `start` says, and the episodes that it remembers.
+    """Return the agent that goes on from `start`, and the episodes that it remembers.
 
     Raises:
         SettingsError: the device cannot be had, or cannot hold so many environments.
         CheckpointError: the checkpoint is of another network.
     """
+    torch.set_num_threads(settings.num_threads)
     try:
         device = device_of(settings, ranks)
         torch.zeros(1, device=device)
@@ -227,16 +206,10 @@ def make_agent(
 
 
 def play(settings: Settings, warn: Callable[[str], None]) -> tuple[Path, float]:
-    """Play the checkpoint, by default the run's best, for one episode in every environment.
-
-    Nothing is written and nothing explored.
+    """Play a checkpoint, by default the best, in every environment; write and explore nothing.
 
     Returns:
-        The checkpoint and the mean return.
-
-    Raises:
-        SettingsError: the settings cannot be met.
-        CheckpointError: the checkpoint is missing, damaged or of another shape.
+        The checkpoint, and the mean return of one episode in each environment.
     """
     folder = RunFolder(settings.root, settings.experiment)
     path, state = folder.find(settings.checkpoint or "best", warn)
@@ -260,12 +233,7 @@ class RunWriter:
         self._held = ExitStack()
 
     def open(self) -> None:
-        """Take hold of the run's folder, so that no other session writes, and make it ready.
-
-        Raises:
-            TrainingError: another session has the run.
-            OSError: a file could not be written.
-        """
+        """Take hold of the run's folder, or raise TrainingError if a session has it; prepare it."""
         folder, settings, start = self._run
         folder.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder.path, os.O_RDONLY)
@@ -295,20 +263,14 @@ class RunWriter:
         means: Mapping[str, float | None],
         state: Callable[[], Mapping[str, Any]],
     ) -> tuple[float, list[Path]]:
-        """Log an epoch, then save what is due.
+        """Log an epoch, then save what is due; return the watermark and the files.
 
         Args:
             epoch: counted over all sessions.
             frame: how many were played before it.
-            scalars: what is logged by frame.
+            scalars: logged by frame.
             means: over episodes, logged by frame, epoch and second; `rewards` decides what is due.
             state: returns what a checkpoint holds besides its epoch and its watermark.
-
-        Returns:
-            The watermark, and the checkpoints in the order of their writing.
-
-        Raises:
-            OSError: a file could not be written, now or of an earlier epoch.
         """
         self.log.add(scalars, frame)
         seconds = int(time.perf_counter() - self._began)
@@ -338,13 +300,7 @@ class RunWriter:
 
 
 class SummaryLog:
-    """Writes one session's event file, with the tags and steps of rl_games.
-
-    Unlike TensorBoard's own writer it has no thread: a failure comes up here and now.
-
-    Args:
-        folder: the run's `summaries`.
-    """
+    """One session's event file. Unlike TensorBoard's writer it has no thread: it fails at once."""
 
     _sessions = itertools.count()  # of this process: two of them may start within one second
 
@@ -354,17 +310,16 @@ class SummaryLog:
         self._file = (folder / name).open("xb", buffering=0)
         self._records = io.BytesIO()  # not in the file yet
         self._writer = RecordWriter(self._records)
-        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        version = Event(wall_time=time.time(), file_version="brain.Event:2")
+        self._writer.write(version.SerializeToString())
         self.flush()
-
-    def _write(self, event: Event) -> None:
-        self._writer.write(event.SerializeToString())
 
     def add(self, scalars: Mapping[str, float], step: int) -> None:
         """Log values by tag, at a step: a frame, an epoch or a second of the session."""
         for tag, value in scalars.items():
             entry = Summary.Value(tag=tag, simple_value=value)
-            self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[entry])))
+            event = Event(wall_time=time.time(), step=step, summary=Summary(value=[entry]))
+            self._writer.write(event.SerializeToString())
 
     def flush(self) -> None:
         """Hand everything logged so far to the operating system; raise OSError if it refuses."""

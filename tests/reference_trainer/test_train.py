@@ -15,6 +15,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reference_trainer import async_saver
+from reference_trainer import checkpoints as checkpoints_module
 from reference_trainer import train as train_module
 from reference_trainer.checkpoints import CheckpointError, RunFolder, load_checkpoint
 from reference_trainer.config import Settings, SettingsError
@@ -329,22 +330,28 @@ def test_two_sessions_never_share_a_run(small: Make) -> None:
 def test_a_full_disk_keeps_the_previous_best(
     small: Make, monkeypatch: pytest.MonkeyPatch, async_save: bool
 ) -> None:
+    saver, name = (checkpoints_module, "write_durably")
+    if async_save:
+        saver, name = (async_saver.saver, "write_file")
+    write, paths = getattr(saver, name), []
+
+    def fill_up(path: Path, *arguments: Any, **options: Any) -> None:
+        paths.append(path)
+        if len(paths) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(saver, name, fill_up)
     settings = small(save_freq=0, async_save=async_save)
-    fsync = os.fsync
-
-    def fill_up(report: EpochReport) -> None:
-        if report.epoch == 2:
-
-            def full(_descriptor: int) -> None:
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-            monkeypatch.setattr(os, "fsync", full)
-
     with pytest.raises(OSError, match="No space left on device"):
-        train(settings, on_epoch=fill_up, mean_reward=scripted(1.0, 2.0, 3.0, 4.0))
-    monkeypatch.setattr(os, "fsync", fsync)
+        train(settings, mean_reward=scripted(1.0, 2.0, 3.0, 4.0))
     assert checkpoints(settings) == ["Small.pth"]
     assert load_checkpoint(folder_of(settings).best)["epoch"] == 2
+
+
+def test_the_number_of_threads_is_set(small: Make) -> None:
+    train(small(num_threads=2, max_iterations=1))
+    assert torch.get_num_threads() == 2
 
 
 def test_weights_that_are_no_longer_finite_are_never_saved(

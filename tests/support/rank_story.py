@@ -52,7 +52,8 @@ def scripted(epoch: int, _statistics: EpisodeStatistics) -> float:
 
 
 def train(
-    mean_reward: session.MeanReward = session.measured_mean_reward, **changes: object
+    mean_reward: session.MeanReward = lambda _epoch, statistics: statistics.mean_reward,
+    **changes: object,
 ) -> dict[str, Any]:
     """Train a session; return its reports, and how its agent and its writes ended."""
     settings = Settings(**{"root": str(ROOT), "device": "cpu", "mini_epochs": 2, **changes})
