@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from hydra import compose, initialize
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -137,6 +138,29 @@ def _wrong_numbers(settings: Settings) -> Iterator[str]:
         )
 
 
+def _not_looked_up(text: str) -> str:
+    """Return a text in which OmegaConf takes `${...}` as it stands, and looks nothing up."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def _quoted(override: str) -> str:
+    """Return an override with its text in quotes, where Hydra's grammar has no word for it.
+
+    A path may hold what Hydra reads as grammar, or cannot read at all: `=`, `[`, `ü`.
+    """
+    key, _, value = override.partition("=")
+    if key not in {item.name for item in fields(Settings) if item.type in {str, "str"}}:
+        return override
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        # In quotes a backslash stands for itself but before a quote, which it escapes.
+        value = _not_looked_up(value)
+        escaped = re.sub(r"\\+(?='|$)", lambda found: 2 * found[0], value).replace("'", r"\'")
+        return f"{key}='{escaped}'"
+    return override
+
+
 def from_command_line(overrides: Sequence[str]) -> Settings:
     """Return the settings that Hydra reads from `key=value` overrides, checked.
 
@@ -153,7 +177,7 @@ def from_command_line(overrides: Sequence[str]) -> Settings:
     ConfigStore.instance().store(name="settings", node=schema)
     try:
         with initialize(version_base="1.3", config_path=None):
-            composed = compose("settings", overrides=list(overrides))
+            composed = compose("settings", overrides=[_quoted(each) for each in overrides])
         for key in {str(key) for key in composed} ^ {item.name for item in fields(Settings)}:
             raise SettingsError(f"{key!a} can neither be added nor removed")
         settings = cast("Settings", OmegaConf.to_object(composed))
@@ -162,6 +186,7 @@ def from_command_line(overrides: Sequence[str]) -> Settings:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         text = (str(cause).strip() or str(error)).partition("\n")[0]
+        text = text.replace("LexerNoViableAltException", "Hydra has no word for")
         about = str(getattr(error, "override", None) or getattr(cause, "full_key", None) or "")
         raise SettingsError(text if about in text else f"{about}: {text}") from error
     check(settings)
@@ -171,8 +196,8 @@ def from_command_line(overrides: Sequence[str]) -> Settings:
 def run_config(settings: Settings) -> str:
     """Return the text of the run's `config.yaml`: flat, under the names that an audit reads."""
     values = {
-        key: re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
-        for key, value in asdict(settings).items()  # OmegaConf would look `${...}` up
+        key: _not_looked_up(value) if isinstance(value, str) else value
+        for key, value in asdict(settings).items()
     }
     renamed = {"name": "experiment", "save_freq": "save_freq", "max_epochs": "max_iterations"}
     flat = {name: values.pop(key) for name, key in renamed.items()}

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from reference_trainer.config import (
@@ -58,7 +60,7 @@ def test_overrides_are_hydra_s() -> None:
         ("~seed=42", "'seed' can neither be added nor removed"),
         ("--multirun", "'--multirun' is not a setting"),
         ("gamma", "'gamma' is not a setting"),
-        ("experiment=[", "experiment=["),
+        ("experiment=[", "experiment='[' holds '['"),
         ("seed=1,2", "seed=1,2"),
         ("max_iterations=ten", "max_iterations: Value 'ten'"),
         ("max_iterations=0", "max_iterations=0 is less than 1"),
@@ -168,3 +170,20 @@ def test_reading_a_command_line_writes_nothing(
     monkeypatch.chdir(tmp_path)
     from_command_line(["experiment=x"])
     assert list(tmp_path.iterdir()) == []
+
+
+@example("${seed}")
+@given(st.text(alphabet="abü \\'\"=[]{}:,$()/", max_size=12))
+def test_a_path_that_hydra_s_grammar_has_no_word_for_is_taken_as_it_stands(text: str) -> None:
+    path = f"/ü/{text}"
+    assert from_command_line([f"root={path}"]).root == path
+
+
+def test_a_path_in_quotes_and_one_that_names_another_setting_are_hydra_s() -> None:
+    assert from_command_line(["root='a b'"]).root == "a b"
+    assert from_command_line(["root=a/${seed}", "seed=7"]).root == "a/7"
+
+
+def test_what_is_no_text_and_cannot_be_read_is_told_in_one_line() -> None:
+    with pytest.raises(SettingsError, match=r"^Hydra has no word for: seed=ü$"):
+        from_command_line(["seed=ü"])
