@@ -75,7 +75,7 @@ def process() -> Callable[..., Result]:
         done = subprocess.run(
             [sys.executable, *python, *map(str, arguments)],
             check=False,
-            timeout=60,
+            timeout=300,
             stdin=subprocess.DEVNULL,
             preexec_fn=before,
             env={**os.environ, "PYTHONPATH": package, **(environment or {})},

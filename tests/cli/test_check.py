@@ -436,7 +436,7 @@ def test_an_output_that_is_a_pipe_is_written_to_and_stays_one(
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
     reader.start()
     assert command("check", conforming, "--output", pipe).code == 0
-    reader.join(timeout=30)
+    reader.join(timeout=300)
     assert _looks_like(read[0]) == "text"
     assert pipe.is_fifo()
 

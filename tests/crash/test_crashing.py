@@ -297,7 +297,7 @@ def test_an_interrupt_tells_what_was_found_and_leaves_nothing(tmp_path, number, 
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (130, "conformance: interrupted\n")
     assert "interrupted: this is what was found until then" in done.stdout

@@ -73,7 +73,7 @@ def play(scenario, *, limit=None):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
         preexec_fn=before,
     )
     return done.returncode, done.stderr
@@ -144,7 +144,7 @@ def test_a_run_that_is_deleted_meanwhile_is_told_of(scenario):
     process, stopped = stopped_at_a_save(scenario, "fsync:signal=SIGSTOP:when=1")
     shutil.rmtree(scenario.root / "A")
     os.kill(stopped, signal.SIGCONT)
-    said = process.communicate(timeout=100)[1]
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == 1
     assert "No such file" in said
     assert "Traceback" not in said
@@ -167,7 +167,7 @@ def test_sigterm_in_a_save_lets_it_end_and_exits_cleanly(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
         cwd=Path(__file__).parents[2],
     )
     assert fsyncs(log), "no folder was forced to the disk: nothing was saved"

@@ -6,10 +6,10 @@ import json
 import os
 import pickle
 import pickletools
+import resource
 import struct
 import subprocess
 import sys
-import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from conformance.evidence.checkpoint import (
 )
 
 MEMORY = 200 << 20
-SECONDS = 20
+SECONDS = 20  # of processor time
 
 # Not `ru_maxrss`, which a child starts with at what its parent used before the fork.
 PEAK = """
@@ -146,23 +146,29 @@ PICKLES: dict[str, tuple[Callable[[], bytes], set[str]]] = {
 }
 
 
+def processor_time() -> float:
+    """Seconds of the processes that this one has waited for: a busy machine adds none."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.fixture
 def read_in_child(tmp_path: Path) -> Callable[[Path], tuple[set[str], bool]]:
     """Reads in a process of its own, with little memory to be had, and checks what it took."""
 
     def read(path: Path) -> tuple[set[str], bool]:
-        begin = time.monotonic()
+        begin = processor_time()
         result = subprocess.run(
             [sys.executable, "-c", CHILD, str(path)],
             capture_output=True,
             check=False,
-            timeout=120,
+            timeout=300,
             cwd=Path(__file__).parents[2],
         )
         assert result.returncode == 0, result.stderr.decode()
         kinds, messages, peak, loads = json.loads(result.stdout)
         assert peak < MEMORY, f"{peak >> 20} MiB"
-        assert time.monotonic() - begin < SECONDS
+        assert processor_time() - begin < SECONDS
         assert all(message.isascii() and message.isprintable() for message in messages)
         return set(kinds), loads
 

@@ -383,10 +383,10 @@ def test_a_long_chain_of_references(tmp_path: Path) -> None:
 
 def test_references_that_double_at_each_step(tmp_path: Path) -> None:
     bomb = "".join(f"a{i}: '${{a{i + 1}}}${{a{i + 1}}}'\n" for i in range(25))
-    begun = time.monotonic()
+    begun = time.thread_time()
     (problem,) = problems_of(tmp_path, f"save_freq: ${{a0}}\n{bomb}a25: xxxxxxxx\n")
     assert "steps to resolve" in problem or "text of more than" in problem
-    assert time.monotonic() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def test_interpolations_nested_too_deeply(tmp_path: Path) -> None:
@@ -504,10 +504,10 @@ def test_brackets_in_texts_are_no_nesting(tmp_path: Path, quote: str) -> None:
 
 def test_an_alias_bomb(tmp_path: Path) -> None:
     levels = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
-    begun = time.monotonic()
+    begun = time.thread_time()
     file = read(tmp_path, "name: Ant\na0: &a0 lol\n" + levels)
     assert (file.name, file.problems) == ("Ant", ())
-    assert time.monotonic() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def test_merge_keys_that_refer_to_themselves_or_fan_out(tmp_path: Path) -> None:

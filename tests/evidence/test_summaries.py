@@ -456,9 +456,9 @@ def test_a_sparse_file_of_10_gb(tmp_path: Path) -> None:
     path = tmp_path / "events.out.tfevents.1"
     with path.open("wb") as file:
         file.truncate(10 << 30)
-    begun = time.monotonic()
+    begun = time.thread_time()
     assert "too large" in problem_of(path)
-    assert time.monotonic() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def test_what_is_no_regular_file(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_the_worker_speaks_the_protocol(scenario: Make) -> None:
         input="".join(json.dumps(request) + "\n" for request in requests).encode(),
         env=ENVIRONMENT,
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     start, first, again, other = map(json.loads, done.stdout.splitlines())

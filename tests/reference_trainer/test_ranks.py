@@ -315,7 +315,7 @@ def test_a_signal_to_torchrun_ends_all_ranks_after_the_epoch(tmp_path: Path) -> 
     assert process.stdout is not None
     assert process.stdout.readline().startswith("epoch 1/")
     process.terminate()
-    shown, errors = process.communicate(timeout=120)
+    shown, errors = process.communicate(timeout=300)
     (said,) = own(errors)
     assert said.startswith("reference_trainer: stopped by SIGTERM after epoch ")
     assert process.returncode != 0
@@ -341,7 +341,7 @@ def test_what_all_ranks_are_told_wrongly_is_said_once(
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     (said,) = own(done.stderr)
@@ -369,9 +369,9 @@ def test_a_rank_that_is_killed_ends_the_other_with_one_line(tmp_path: Path) -> N
     assert first.stdout is not None
     assert first.stdout.readline().startswith("epoch 1/")
     second.kill()
-    assert second.wait(timeout=60) == -signal.SIGKILL
+    assert second.wait(timeout=300) == -signal.SIGKILL
     second.communicate()
-    _, errors = first.communicate(timeout=60)
+    _, errors = first.communicate(timeout=300)
     assert first.returncode == 1
     (said,) = own(errors)
     assert said.startswith("reference_trainer: stopped: another rank has gone")

@@ -394,7 +394,7 @@ def test_what_c_code_buffered_does_not_surface_later(tmp_path):
         },
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     assert (done.stdout, done.stderr) == (b"ours\nours too\n", b"")
 

@@ -53,7 +53,7 @@ def talk(source, *requests):
         ),
         env=ENVIRONMENT,
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
@@ -138,7 +138,7 @@ def test_a_worker_whose_harness_has_gone_ends_in_silence():
     ) as process:
         os.close(writing)
         os.close(reading)
-        _, said = process.communicate(json.dumps(START).encode() + b"\n", timeout=60)
+        _, said = process.communicate(json.dumps(START).encode() + b"\n", timeout=300)
     assert process.returncode == 0
     assert said == b"made 1\nserved\n"
 
