@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from conformance.convention.brief import Brief
 from conformance.convention.rules import Level, Verdict
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def unobservable(message: str, paths: Iterable[str] = (), **evidence: object) ->
     return Outcome(Verdict.UNOBSERVABLE, message, tuple(paths), evidence)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+@dataclass(frozen=True, slots=True, repr=False)
+class Finding(Brief):
     """One rule's outcome in a report."""
 
     rule: str
@@ -80,8 +81,8 @@ class Finding:
     waived: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunReport(Brief):
     """All findings on one run: one for each selected rule.
 
     Attributes:

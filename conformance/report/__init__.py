@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from conformance.convention.brief import Brief
 from conformance.convention.rules import Verdict
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 _WORST_FIRST = ("fail", "error", "incomplete", "conforms")
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+@dataclass(frozen=True, slots=True, repr=False)
+class Report(Brief):
     """What `conformance check` and `conformance test` have to say.
 
     Attributes:

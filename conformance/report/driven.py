@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from conformance.convention.brief import Brief
 from conformance.convention.rewards import is_float32, reward_text
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ _PLAIN_NAME = "A"
 _MOST_FILES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Driven:
+@dataclass(frozen=True, slots=True, repr=False)
+class Driven(Brief):
     """How a trainer was driven.
 
     Attributes:
