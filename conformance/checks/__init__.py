@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -134,15 +133,7 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
             f"the harness failed: {type(error).__name__}: {error}"
             f" ({where.name}, line {where.lineno})",
         )
-    return Finding(
-        rule=rule.id,
-        level=rule.level,
-        verdict=outcome.verdict,
-        message=sys.intern(outcome.message),  # thousands of runs say the same
-        paths=outcome.paths,
-        evidence=outcome.evidence,
-        fix=rule.fix if outcome.verdict is Verdict.FAIL else "",
-    )
+    return outcome.of(rule)
 
 
 def _judge(rule: Rule, subject: Subject) -> Outcome:

@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from conformance.checks.finding import and_more, first_few
 from conformance.checks.names import UNSAFE
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import reward_text, same_reward
@@ -300,7 +301,7 @@ def _rewards(a: _Side, b: _Side, apart: int | None) -> Iterator[Difference]:
         yield Difference(
             Severity.HARMLESS if apart is not None else Severity.MISLEADS,
             "rewards",
-            f"{off[0]}{_more(off)}",
+            f"{off[0]}{and_more(off)}",
             "" if apart is not None else "what ranks by reward, or resumes, takes another value",
         )
 
@@ -457,7 +458,7 @@ def _tensors_differ(
             Severity.BREAKS,
             "model",
             f"{where}[{key!a}] has shape {_shape(ours[key])} in A, {_shape(theirs[key])} in B"
-            f"{_more(shapes)}",
+            f"{and_more(shapes)}",
             "load_state_dict fails on the sizes",
         )
     dtypes = [key for key in both if ours[key].dtype != theirs[key].dtype]
@@ -466,7 +467,8 @@ def _tensors_differ(
         yield Difference(
             Severity.MISLEADS,
             "model",
-            f"{where}[{key!a}] is {ours[key].dtype} in A, {theirs[key].dtype} in B{_more(dtypes)}",
+            f"{where}[{key!a}] is {ours[key].dtype} in A, {theirs[key].dtype} in B"
+            f"{and_more(dtypes)}",
             "load_state_dict converts the values without a word",
         )
 
@@ -504,7 +506,7 @@ def _optimizer(here: object, there: object) -> Iterator[Difference]:
             Severity.BREAKS,
             "optimizer",
             f"{place}: {ours.get(place, 'nothing')} in A, {theirs.get(place, 'nothing')} in B"
-            f"{_more(layout)}",
+            f"{and_more(layout)}",
             "load_state_dict of the optimizer fails, or training goes on with other moments",
         )
     gone = [place for place in settings if place in ours]
@@ -512,12 +514,12 @@ def _optimizer(here: object, there: object) -> Iterator[Difference]:
         yield Difference(
             Severity.MISLEADS,
             "optimizer",
-            f"B lacks {gone[0]}{_more(gone)}",
+            f"B lacks {gone[0]}{and_more(gone)}",
             "the optimizer goes on without this setting",
         )
     more = [place for place in settings if place in theirs]
     if more:
-        yield Difference(Severity.HARMLESS, "optimizer", f"only B has {more[0]}{_more(more)}")
+        yield Difference(Severity.HARMLESS, "optimizer", f"only B has {more[0]}{and_more(more)}")
 
 
 def _layout(state: object) -> Iterator[tuple[str, str]]:
@@ -601,12 +603,5 @@ def _called(file: CheckpointFile) -> str:
     return kind if file.name.epoch is None else f"{kind} of epoch {file.name.epoch}"
 
 
-def _more(found: Sequence[object]) -> str:
-    return f"; and {len(found) - 1} more" if len(found) > 1 else ""
-
-
 def _shown(values: Iterable[object]) -> str:
-    """The first few, safe to print."""
-    listed = list(values)
-    shown = ", ".join(ascii(value) for value in listed[:_MOST_SHOWN])
-    return shown + (f" and {len(listed) - _MOST_SHOWN} more" if len(listed) > _MOST_SHOWN else "")
+    return first_few(values, _MOST_SHOWN)

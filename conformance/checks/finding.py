@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from conformance.convention.brief import Brief
@@ -12,6 +14,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
 
     from conformance.checks.explain import Explanation
+    from conformance.convention.rules import Rule
+
+
+class RunVerdict(str, Enum):
+    """What a report says of a run as a whole; of several, the first one here is the worst."""
+
+    FAIL = "fail"
+    ERROR = "error"
+    INCOMPLETE = "incomplete"
+    CONFORMS = "conforms"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def with_an_error(self) -> RunVerdict:
+        """What is left of it where not all could be judged: a rule that failed has failed."""
+        return self if self is RunVerdict.FAIL else RunVerdict.ERROR
+
+    @property
+    def in_part(self) -> RunVerdict:
+        """What is left of it where somebody ended it too early."""
+        return RunVerdict.INCOMPLETE if self is RunVerdict.CONFORMS else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +54,18 @@ class Outcome:
     message: str
     paths: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, rule: Rule) -> Finding:
+        """What a report shows of it as the outcome of that rule: with the fix, where it failed."""
+        return Finding(
+            rule=rule.id,
+            level=rule.level,
+            verdict=self.verdict,
+            message=sys.intern(self.message),  # thousands of runs say the same
+            paths=self.paths,
+            evidence=self.evidence,
+            fix=rule.fix if self.verdict is Verdict.FAIL else "",
+        )
 
 
 def passed(message: str, **evidence: object) -> Outcome:
@@ -55,6 +92,13 @@ def failed_files(reasons: Mapping[str, str], how: str = ":") -> Outcome:
 def and_more(told: Sized) -> str:
     """How many there are beyond the one that is told; empty where there is no other."""
     return f"; and {len(told) - 1} more" if len(told) > 1 else ""
+
+
+def first_few(values: Iterable[object], most: int = 3) -> str:
+    """The first few values, safe to print, and how many more there are."""
+    listed = list(values)
+    shown = ", ".join(ascii(value) for value in listed[:most])
+    return shown + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def not_applicable(message: str, **evidence: object) -> Outcome:
@@ -97,7 +141,7 @@ class RunReport(Brief):
     """
 
     path: str
-    verdict: str
+    verdict: RunVerdict
     sessions: int
     checkpoints: int
     findings: tuple[Finding, ...]
@@ -120,8 +164,8 @@ class RunReport(Brief):
         )
 
 
-def run_verdict(findings: Iterable[Finding]) -> str:
-    """`error`, `fail`, `incomplete` or `conforms`, from the MUST rules that are not waived."""
+def run_verdict(findings: Iterable[Finding]) -> RunVerdict:
+    """The verdict on a run, from the MUST rules that are not waived."""
     verdicts = {
         finding.verdict
         for finding in findings
@@ -129,7 +173,7 @@ def run_verdict(findings: Iterable[Finding]) -> str:
         or (finding.level is Level.MUST and finding.waived is None)
     }
     if Verdict.FAIL in verdicts:
-        return "fail"
+        return RunVerdict.FAIL
     if Verdict.ERROR in verdicts:
-        return "error"
-    return "incomplete" if Verdict.UNOBSERVABLE in verdicts else "conforms"
+        return RunVerdict.ERROR
+    return RunVerdict.INCOMPLETE if Verdict.UNOBSERVABLE in verdicts else RunVerdict.CONFORMS

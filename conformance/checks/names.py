@@ -7,7 +7,14 @@ import unicodedata
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.finding import (
+    Outcome,
+    failed,
+    first_few,
+    not_applicable,
+    passed,
+    unobservable,
+)
 from conformance.convention.names import Flaw
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import is_rounding_of, same_reward
@@ -47,7 +54,7 @@ def others_parse(subject: Subject) -> Outcome:
     if wrong:
         return failed(
             f"{len(wrong)} checkpoint name(s) are none of profile {subject.profile.name}:"
-            f" {_shown(wrong)}",
+            f" {first_few(wrong)}",
             wrong,
         )
     count = sum(file.name.kind not in (None, Kind.BEST) for file in subject.checkpoints)
@@ -84,7 +91,7 @@ def epoch_is_plain(subject: Subject) -> Outcome:
         if Flaw.EPOCH in file.name.flaws
     }
     if wrong:
-        return failed(f"not a plain epoch: {_shown(wrong.values())}", wrong, epochs=wrong)
+        return failed(f"not a plain epoch: {first_few(wrong.values())}", wrong, epochs=wrong)
     return _counted(subject.periodic, "epochs are plain decimals")
 
 
@@ -97,7 +104,7 @@ def reward_is_printed(subject: Subject) -> Outcome:
     }
     if wrong:
         return failed(
-            f"not what str prints for a mean reward: {_shown(wrong.values())}",
+            f"not what str prints for a mean reward: {first_few(wrong.values())}",
             wrong,
             rewards=wrong,
         )
@@ -225,7 +232,7 @@ def names_are_safe(subject: Subject) -> Outcome:
     unsafe = [name for name in names if UNSAFE.search(name)]
     if unsafe:
         return failed(
-            f"{len(unsafe)} name(s) trip a shell, a glob or a Hydra override: {_shown(unsafe)}",
+            f"{len(unsafe)} name(s) trip a shell, a glob or a Hydra override: {first_few(unsafe)}",
             [names[name] for name in unsafe if names[name]],
             names=unsafe,
         )
@@ -243,13 +250,6 @@ def _counted(files: Iterable[CheckpointFile], what: str) -> Outcome:
     if not count:
         return not_applicable("there is no periodic checkpoint")
     return passed(f"{count} {what}", checkpoints=count)
-
-
-def _shown(texts: Iterable[str]) -> str:
-    """The first few texts, safe to print."""
-    listed = list(texts)
-    shown = ", ".join(ascii(text) for text in listed[:3])
-    return shown + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 
 
 CHECKS = {

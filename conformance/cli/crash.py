@@ -10,8 +10,8 @@ import time
 from typing import TYPE_CHECKING
 
 from conformance import __version__
-from conformance.cli.check import profile_of
 from conformance.cli.exits import Exit, UsageError, of_verdict
+from conformance.cli.options import profile_of
 from conformance.cli.output import Outputs
 from conformance.cli.streams import complain
 from conformance.crash import (

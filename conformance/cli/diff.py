@@ -9,8 +9,8 @@ from conformance import __version__
 from conformance.checks.compare import compare
 from conformance.checks.dialect import AUTO, choose
 from conformance.checks.subject import Options, Subject
-from conformance.cli.check import find_all, profile_of, tell_choices
 from conformance.cli.exits import Exit, UsageError
+from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.output import write_report
 from conformance.cli.streams import emit
 from conformance.convention.profile import load_profile

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from conformance.checks.finding import RunVerdict
+
 
 class Exit(IntEnum):
     """What the command's exit codes mean; fixed, since pipelines depend on them."""
@@ -20,8 +22,11 @@ class UsageError(Exception):
     """Wrong usage or unreadable input: one line that says what, where and what to do."""
 
 
-def of_verdict(verdict: str, *, strict: bool) -> Exit:
+def of_verdict(verdict: RunVerdict, *, strict: bool) -> Exit:
     """The exit code of a report's verdict."""
-    if verdict == "incomplete":
-        return Exit.INCOMPLETE if strict else Exit.CONFORMS
-    return {"conforms": Exit.CONFORMS, "fail": Exit.FAILED, "error": Exit.HARNESS}[verdict]
+    return {
+        RunVerdict.CONFORMS: Exit.CONFORMS,
+        RunVerdict.INCOMPLETE: Exit.INCOMPLETE if strict else Exit.CONFORMS,
+        RunVerdict.FAIL: Exit.FAILED,
+        RunVerdict.ERROR: Exit.HARNESS,
+    }[verdict]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from conformance.checks.dialect import AUTO, choose
 from conformance.checks.load import unsafe_globals
 from conformance.checks.subject import Options, Subject
-from conformance.cli.check import find_all, profile_of, tell_choices
 from conformance.cli.exits import Exit, UsageError
+from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.streams import complain, emit
 from conformance.convention.profile import Kind, load_profile
 from conformance.evidence.checkpoint import FaultKind

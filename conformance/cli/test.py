@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from conformance import __version__
 from conformance.checks.dialect import AUTO
+from conformance.checks.finding import RunVerdict
 from conformance.checks.subject import Options
-from conformance.cli.check import model_of, profile_of, selected_of, waived, waivers_of
 from conformance.cli.exits import Exit, UsageError, of_verdict
+from conformance.cli.options import model_of, profile_of, selected_of, waived, waivers_of
 from conformance.cli.output import Outputs
 from conformance.cli.streams import complain, only_results
 from conformance.convention import DEFAULT_PROFILE
@@ -20,6 +21,7 @@ from conformance.convention.rules import Verdict
 from conformance.convention.scenario import ScenarioError
 from conformance.report import Report
 from conformance.report.driven import Driven, told
+from conformance.report.printable import plural
 from conformance.suite.chains import chain_document, read_chain
 from conformance.suite.session import FAILURES, Fixed, InterruptedSuite, SuiteError, run_suite
 from conformance.trainers import TrainerSpecError
@@ -132,15 +134,15 @@ def _judged(run: RunReport, result: SuiteResult) -> RunReport:
     verdict = run.verdict
     if result.result.interrupted:
         notes = ("interrupted: this is what was found until then", *notes)
-        verdict = "incomplete" if verdict == "conforms" else verdict  # not all was played
-    elif (broken or not result.result.counts.total) and verdict != "fail":
-        verdict = "error"
+        verdict = verdict.in_part
+    elif broken or not result.result.counts.total:
+        verdict = verdict.with_an_error
     return replace(run, verdict=verdict, notes=(*run.notes, *notes))
 
 
 def _code(run: RunReport, *, strict: bool) -> Exit:
     ours = any(finding.verdict is Verdict.ERROR for finding in run.findings)
-    if run.verdict == "error" and not ours:
+    if run.verdict is RunVerdict.ERROR and not ours:
         return Exit.USAGE  # the trainer could not be judged: that is its, not the harness's
     return of_verdict(run.verdict, strict=strict)
 
@@ -177,9 +179,9 @@ def _summary(result: SuiteResult) -> str:
     }
     phases = ", ".join(f"{number} {words[phase]}" for phase, number in counts.scenarios.items())
     parts = [
-        f"{_plural(counts.total, 'scenario')} played ({phases})" if phases else "no scenario played"
+        f"{plural(counts.total, 'scenario')} played ({phases})" if phases else "no scenario played"
     ]
-    parts.append(f"{_plural(counts.sessions, 'session')}, {_plural(counts.epochs, 'epoch')}")
+    parts.append(f"{plural(counts.sessions, 'session')}, {plural(counts.epochs, 'epoch')}")
     if counts.unsupported:
         parts.append(f"{counts.unsupported} that the trainer does not support")
     if counts.shrinking:
@@ -224,10 +226,6 @@ def _named(breakage: Breakage) -> str:
     return f"{breakage.broke.message} ({breakage.broke.code}{times})"
 
 
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 class _Progress:
     """One line on a terminal, redrawn ten times a second at most; silent elsewhere."""
 
@@ -244,7 +242,7 @@ class _Progress:
         self._drawn = now
         number = f"{done}/{of}" if of else str(done)
         speed = f"  {done / (now - self._started):.0f}/s" if of else ""
-        broken = f"  {_plural(failing, 'rule')} failing" if failing else ""
+        broken = f"  {plural(failing, 'rule')} failing" if failing else ""
         sys.stderr.write(f"\r\x1b[K{phase} {number}{speed}{broken}")
         sys.stderr.flush()
 

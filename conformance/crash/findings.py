@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Finding
+from conformance.checks.finding import Finding, Outcome
 from conformance.convention.rules import BY_ID, Verdict
 from conformance.crash.points import KILL
 
@@ -158,16 +158,7 @@ def _passes(rule: str, tried: Sequence[Tried], kept: str) -> Finding:
 def _finding(
     rule: str, verdict: Verdict, message: str, tried: Sequence[Tried], paths: Iterable[str]
 ) -> Finding:
-    known = BY_ID[rule]
-    return Finding(
-        rule=rule,
-        level=known.level,
-        verdict=verdict,
-        message=message,
-        paths=tuple(paths),
-        evidence=_evidence(tried),
-        fix=known.fix if verdict is Verdict.FAIL else "",
-    )
+    return Outcome(verdict, message, tuple(paths), _evidence(tried)).of(BY_ID[rule])
 
 
 def _evidence(tried: Sequence[Tried]) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Finding, RunReport, run_verdict
+from conformance.checks.finding import Finding, Outcome, RunReport, run_verdict
 from conformance.convention.oracle import Settings, expected_saves
 from conformance.convention.profile import Kind
 from conformance.convention.rules import BY_ID, Verdict
@@ -212,7 +212,7 @@ class _Session:
         verdict = run_verdict(findings)
         report = RunReport(
             path=self.stage.title,
-            verdict="incomplete" if interrupted and verdict == "conforms" else verdict,
+            verdict=verdict.in_part if interrupted else verdict,
             sessions=len(killed) + len(ended) + _WARMING,
             checkpoints=0 if self.states is None else len(self.states) - 1,
             findings=findings,
@@ -405,7 +405,6 @@ def _findings(
 def _finding(
     rule: str, kept: str, killed: Sequence[Killed], ended: Sequence[Killed], folder: str
 ) -> Finding:
-    known = BY_ID[rule]
     failed = [each for each in (*killed, *ended) if each.rule == rule]
     within = sum(each.within for each in killed)
     verdict = Verdict.FAIL if failed else Verdict.PASS
@@ -420,16 +419,10 @@ def _finding(
         verdict = Verdict.UNOBSERVABLE
         message = f"none of {len(killed)} kills fell into a save"
     rows = Counter(each.why for each in failed)
-    return Finding(
-        rule=rule,
-        level=known.level,
-        verdict=verdict,
-        message=message,
-        paths=(folder,) if failed else (),
-        evidence={
-            "kills": len(killed),
-            "in a save": within,
-            "rows": [{"why": why, "kills": n} for why, n in rows.most_common(_MOST_TOLD)],
-        },
-        fix=known.fix if failed else "",
-    )
+    evidence = {
+        "kills": len(killed),
+        "in a save": within,
+        "rows": [{"why": why, "kills": n} for why, n in rows.most_common(_MOST_TOLD)],
+    }
+    outcome = Outcome(verdict, message, (folder,) if failed else (), evidence)
+    return outcome.of(BY_ID[rule])

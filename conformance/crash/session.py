@@ -315,7 +315,7 @@ class _Session:
         verdict = run_verdict(findings)
         report = RunReport(
             path=self.stage.title,
-            verdict="incomplete" if interrupted and verdict == "conforms" else verdict,
+            verdict=verdict.in_part if interrupted else verdict,
             sessions=len(tried) + 2,
             checkpoints=len(self.recording.saves),
             findings=findings,

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from conformance.checks.finding import RunVerdict
 from conformance.convention.brief import Brief
 from conformance.convention.rules import Verdict
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from conformance.checks.finding import RunReport
     from conformance.report.driven import Driven
-
-_WORST_FIRST = ("fail", "error", "incomplete", "conforms")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -44,10 +43,10 @@ class Report(Brief):
         return f"{self.profile} ({self.chosen})" if self.chosen else self.profile
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> RunVerdict:
         """The worst verdict of all runs."""
         found = {run.verdict for run in self.runs}
-        return next((verdict for verdict in _WORST_FIRST if verdict in found), "conforms")
+        return next((each for each in RunVerdict if each in found), RunVerdict.CONFORMS)
 
     @property
     def counts(self) -> dict[str, int]:

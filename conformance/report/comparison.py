@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.report.printable import printable
+from conformance.report.printable import plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def to_comparison_text(report: ComparisonReport) -> str:
 
 def _lines(report: ComparisonReport) -> Iterator[str]:
     for letter, run in (("A", report.first), ("B", report.second)):
-        about = f"profile {run.profile}, {_plural(run.checkpoints, 'checkpoint')}"
+        about = f"profile {run.profile}, {plural(run.checkpoints, 'checkpoint')}"
         yield f"{letter} {printable(run.path)}  ({printable(about)})"
     comparison = report.comparison
     for found in comparison.differences:
@@ -52,10 +52,10 @@ def _lines(report: ComparisonReport) -> Iterator[str]:
     yield ""
     number = sum(bool(found.consequence) for found in comparison.differences)
     harmless = len(comparison.differences) - number
-    end = f"; {_plural(harmless, 'harmless difference')}" if harmless else ""
-    compared = f"{_plural(comparison.compared, 'checkpoint')} of A compared with their like in B"
+    end = f"; {plural(harmless, 'harmless difference')}" if harmless else ""
+    compared = f"{plural(comparison.compared, 'checkpoint')} of A compared with their like in B"
     if comparison.trips:
-        yield f"a consumer of A trips over B in {_plural(number, 'way')} ({compared}{end})"
+        yield f"a consumer of A trips over B in {plural(number, 'way')} ({compared}{end})"
     else:
         yield f"the same for a consumer of A ({compared}{end})"
 
@@ -84,7 +84,3 @@ def to_comparison_json(report: ComparisonReport) -> str:
 
 def _run(run: ComparedRun) -> dict[str, str | int]:
     return {"path": run.path, "profile": run.profile, "checkpoints": run.checkpoints}
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from conformance.report.printable import printable
+from conformance.report.printable import plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ _NONE = "-"
 def told(explanation: Explanation) -> str:
     """How many of the files are explained, in words."""
     total = len(explanation.files)
-    return f"{explanation.explained} of {total} file{'' if total == 1 else 's'} explained"
+    return f"{explanation.explained} of {plural(total, 'file')} explained"
 
 
 def told_session(session: ExplainedSession) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from conformance.convention.rules import Verdict
 from conformance.report.driven import shrunken
-from conformance.report.printable import printable
+from conformance.report.printable import plural, printable
 from conformance.report.standing import Standing, in_run, shown_paths, shown_run, standing
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def to_github(report: Report) -> str:
         if (kind := standing(finding)) in _COMMANDS
     ]
     counts = ", ".join(f"{number} {verdict}" for verdict, number in report.counts.items())
-    number = len(report.runs)
-    runs = "driven" if report.driven else f"{number} run{'' if number == 1 else 's'}"
+    runs = "driven" if report.driven else plural(len(report.runs), "run")
     return "\n".join([*lines, f"conformance verdict: {report.verdict} ({runs}; {counts})"]) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from conformance.checks.finding import RunVerdict
 from conformance.convention.rules import BY_ID
 from conformance.report.driven import shrunken
 from conformance.report.printable import printable
@@ -35,7 +36,7 @@ _WORDS = {
 }
 _QUIET = (Standing.PASSED, Standing.NOT_APPLICABLE)
 _COLOURS = {"fail": "bad", "error": "bad", "warn": "odd", "unobservable": "odd", "pass": "good"}
-_COLOURS |= {"conforms": "good", "incomplete": "odd"}
+_COLOURS |= {RunVerdict.CONFORMS: "good", RunVerdict.INCOMPLETE: "odd"}
 _STYLE = """\
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #fff; --dim: #5c636b; --line: #d8dce1;
   --good: #14692f; --odd: #7a5200; --bad: #b3160f; }

@@ -1,4 +1,4 @@
-"""Text from hostile files and names, made fit for a terminal."""
+"""Words for people: text from hostile files and names made fit for a terminal, and numbers."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def printable(text: str) -> str:
         else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def plural(number: int, noun: str) -> str:
+    """A number of things: `1 run`, `2 runs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from conformance.checks.finding import RunVerdict
 from conformance.convention.rules import Level, Verdict
 from conformance.report import Report, count
-from conformance.report.printable import printable
+from conformance.report.printable import plural, printable
 from conformance.report.standing import shown_run
 
 if TYPE_CHECKING:
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from conformance.report.driven import Driven, Shrunken
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
-_RUN_COLOUR = {"conforms": "green", "incomplete": "yellow", "fail": "red", "error": "red"}
+_RUN_COLOUR = {
+    RunVerdict.CONFORMS: "green",
+    RunVerdict.INCOMPLETE: "yellow",
+    RunVerdict.FAIL: "red",
+    RunVerdict.ERROR: "red",
+}
 _MOST_PATHS = 8
 _ID_WIDTH = 17
 _VERDICT_WIDTH = len("INCOMPLETE")
@@ -89,7 +95,7 @@ def _run(
     verdict = style.paint(f"{run.verdict.upper():{_VERDICT_WIDTH}}", _RUN_COLOUR[run.verdict])
     counts = ", ".join(f"{number} {word}" for word, number in _tally(run).items() if number)
     due = " due" if run.driven else ""
-    seen = f"{_plural(run.sessions, 'session')}, {_plural(run.checkpoints, 'checkpoint')}{due}"
+    seen = f"{plural(run.sessions, 'session')}, {plural(run.checkpoints, 'checkpoint')}{due}"
     about = f"({seen}; {counts})"
     name = style.paint(printable(shown_run(run)), "bold")
     yield f"{verdict} {name}  {style.paint(about, 'dim')}"
@@ -194,13 +200,13 @@ def _summary(report: Report, style: Style) -> str:
     verdict = style.paint(report.verdict, _RUN_COLOUR[report.verdict])
     tally = Counter(run.verdict for run in report.runs)
     runs = ", ".join(f"{tally[name]} {name}" for name in _RUN_COLOUR if tally[name])
-    if tally["conforms"] > 1:
+    if tally[RunVerdict.CONFORMS] > 1:
         runs = runs.replace("conforms", "conform")
     tail = f"; MUST rules broken: {', '.join(broken)}" if broken else ""
     if report.driven is not None:
         return f"verdict: {verdict}{f' ({tail[2:]})' if tail else ''}"
     explained = _explained(report)
-    return f"verdict: {verdict} ({_plural(len(report.runs), 'run')}: {runs}{tail}{explained})"
+    return f"verdict: {verdict} ({plural(len(report.runs), 'run')}: {runs}{tail}{explained})"
 
 
 def _explained(report: Report) -> str:
@@ -210,8 +216,4 @@ def _explained(report: Report) -> str:
         return ""
     total = sum(len(explanation.files) for explanation in found)
     explained = sum(explanation.explained for explanation in found)
-    return f"; {explained} of {_plural(total, 'file')} explained"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"; {explained} of {plural(total, 'file')} explained"

@@ -12,7 +12,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Finding, RunReport, run_verdict
+from conformance.checks.finding import (
+    Finding,
+    RunReport,
+    not_applicable,
+    run_verdict,
+    unobservable,
+)
 from conformance.convention.rules import BY_ID, RULES, Level, Verdict
 from conformance.suite.causes import closely, is_symptom, without
 from conformance.suite.probes import probes
@@ -414,8 +420,8 @@ class Engine:
             if selected is None or rule.id in selected
         )
         verdict = run_verdict(findings)
-        if breakages and verdict != "fail":
-            verdict = "error"
+        if breakages:
+            verdict = verdict.with_an_error
         return RunReport(
             path=self.player.trainer.title,
             verdict=verdict,
@@ -457,12 +463,12 @@ class Engine:
         why = "no scenario was played"
         if breakages:
             why = f"the trainer broke: {breakages[0].broke.message}"
-        return Finding(rule, BY_ID[rule].level, Verdict.UNOBSERVABLE, why, (), {}, "")
+        return unobservable(why).of(BY_ID[rule])
 
 
 def _explained(rule: Rule) -> Finding:
     message = "it broke only where another rule, which is reported, breaks as well"
-    return Finding(rule.id, rule.level, Verdict.NOT_APPLICABLE, message, (), {}, "")
+    return not_applicable(message).of(rule)
 
 
 def _keep_smaller(kept: dict[str, _Found], key: str, found: _Found) -> None:

@@ -16,6 +16,7 @@ from conformance.checks.finding import (
     Finding,
     Outcome,
     RunReport,
+    RunVerdict,
     failed,
     passed,
     run_verdict,
@@ -87,15 +88,7 @@ class Stage:
             outcome = action(root)
         finally:
             self.workspace.clear(root)
-        return Finding(
-            rule=rule,
-            level=BY_ID[rule].level,
-            verdict=outcome.verdict,
-            message=outcome.message,
-            paths=outcome.paths,
-            evidence=outcome.evidence,
-            fix=BY_ID[rule].fix if outcome.verdict is Verdict.FAIL else "",
-        )
+        return outcome.of(BY_ID[rule])
 
     def scenario(self, root: Path, rewards: tuple[float, ...], *, given: bool) -> Scenario:
         """A session that saves in every epoch; `given`: whether its rewards are played."""
@@ -245,8 +238,8 @@ def with_findings(run: RunReport, findings: Iterable[Finding]) -> RunReport:
         for known in run.findings
     )
     verdict = run_verdict(merged)
-    if run.verdict == "error" and verdict != "fail":
-        verdict = "error"
+    if run.verdict is RunVerdict.ERROR:
+        verdict = verdict.with_an_error
     return replace(run, findings=merged, verdict=verdict)
 
 

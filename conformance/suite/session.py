@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance.checks.finding import Finding, RunReport
+from conformance.checks.finding import RunReport, RunVerdict, unobservable
 from conformance.checks.subject import Options
 from conformance.convention.rules import RULES, Verdict
 from conformance.convention.scenario import ScenarioError
@@ -359,10 +359,9 @@ class _Session:
         try:
             self._trainer.stop()
         except TrainerBroke as broke:
-            verdict = "fail" if result.run.verdict == "fail" else "error"
             return replace(
                 result,
-                run=replace(result.run, verdict=verdict),
+                run=replace(result.run, verdict=result.run.verdict.with_an_error),
                 breakages=(*result.breakages, Breakage(broke, (), 1)),
             )
         return result
@@ -442,9 +441,7 @@ def _unstarted(
     """What there is to say of a trainer that could not be started."""
     why = f"the trainer broke: {broke.message}"
     findings = tuple(
-        Finding(rule.id, rule.level, Verdict.UNOBSERVABLE, why, (), {}, "")
-        for rule in RULES
-        if selected is None or rule.id in selected
+        unobservable(why).of(rule) for rule in RULES if selected is None or rule.id in selected
     )
     breakages = (Breakage(broke, (), 1),)
     notes: tuple[str, ...] = ()
@@ -459,7 +456,7 @@ def _unstarted(
         form=spec.partition(":")[0],
         profile=profile.name,
         result=Result(
-            run=RunReport(spec, "error", 0, 0, findings, driven=True),
+            run=RunReport(spec, RunVerdict.ERROR, 0, 0, findings, driven=True),
             failures=(),
             breakages=breakages,
             counts=Counts({}, 0, 0, 0, 0, 0, 0.0),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from driving import PROFILE
 
-from conformance.checks.finding import Finding, RunReport
+from conformance.checks.finding import Finding, RunReport, RunVerdict
 from conformance.convention.rules import Level, Verdict
 from conformance.evidence.journal import Action, Event, Journal, Watcher
 from conformance.suite.outside import (
@@ -567,7 +567,7 @@ def test_findings_take_the_place_of_those_that_saw_nothing():
     # What the single sessions showed broken is not mended by the ranks.
     assert with_findings(merged, [_finding("RESUME-002", Verdict.PASS)]) == merged
     # A trainer that broke has not conformed; a rule that was not selected is not added.
-    broken = replace(report, verdict="error")
+    broken = replace(report, verdict=RunVerdict.ERROR)
     assert with_findings(broken, [_finding("RESUME-002", Verdict.PASS)]).verdict == "error"
     assert with_findings(broken, [failing]).verdict == "fail"
     assert with_findings(replace(report, findings=()), [failing]).findings == ()
