@@ -407,8 +407,8 @@ for child in [rank(0, First), rank(1, Follows)]:
 """
     finding = trained(stage, script, body)
     assert finding.verdict is Verdict.FAIL
-    # Eight times, if the journal began before the first.
-    assert re.match(r"'Cartpole.pth' was written [78] times", finding.message), finding.message
+    # Eight times, if the journal began before the first; one rank alone would write it four times.
+    assert re.match(r"'Cartpole.pth' was written [5-8] times", finding.message), finding.message
     assert finding.paths == ("Cartpole.pth",)
 
 
