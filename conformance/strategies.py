@@ -622,7 +622,7 @@ def _known(sessions: tuple[PlayedSession, ...], point: ResumePoint) -> list[floa
 def _beyond(draw: DrawFn, profile: Profile, at: _At, values: list[float]) -> list[float]:
     """Rewards of epochs after the session's last: a trainer that plays them writes a best."""
     count = draw(_BEYOND)
-    if profile.final_at == "epoch > max_epochs":
+    if profile.ends_late:
         count = max(count, 1)  # this one is played
     seen = [value for value in (at.best, *values) if value is not None and not math.isnan(value)]
     return [_leap(_At(max(seen, default=None), None, at.start, at.scale))] * count

@@ -257,7 +257,7 @@ def _wrong_finals(subject: Subject) -> int:
     profile, limit = subject.profile, subject.max_epochs.value
     if limit is None or profile.final_at == "never":
         return 0
-    due = limit + (profile.final_at == "epoch > max_epochs")
+    due = profile.last_epoch(limit)
     named = [file.name for file in subject.checkpoints if not file.name.flaws]
     finals = {name.epoch for name in named if name.kind is Kind.FINAL} - {None}
     wrong = int(bool(finals) and due not in finals)

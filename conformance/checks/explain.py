@@ -226,7 +226,7 @@ class _Explainer:
         profile, limit = self._subject.profile, self._subject.max_epochs.value
         if limit is None or profile.final_at == "never":
             return None
-        due = limit + (profile.final_at == "epoch > max_epochs")
+        due = profile.last_epoch(limit)
         return due if session.last >= due else None
 
     def _latest_due(self, session: Session) -> int | None:

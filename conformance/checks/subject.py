@@ -338,7 +338,7 @@ class Subject:
         logged = (file.rewards[-1].step for file in self.event_files if file.rewards)
         if limit is None:
             return frozenset(logged)
-        return frozenset({*logged, limit + (self.profile.final_at == "epoch > max_epochs")})
+        return frozenset({*logged, self.profile.last_epoch(limit)})
 
     @cached_property
     def unrewarded(self) -> tuple[CheckpointFile, ...]:

@@ -188,8 +188,8 @@ def _ends(profile: Profile, settings: Settings, at: Epoch) -> Iterator[Ending]:
         return
     spelled = {template.ending for template in profile.templates(Kind.FINAL)}
     limit, frames = settings.max_epochs, at.epoch * (settings.frames or 0)
-    late = profile.final_at == "epoch > max_epochs"
-    if limit is not None and profile.final_at != "never" and at.epoch >= limit + late:
+    ends = limit is not None and at.epoch >= profile.last_epoch(limit)
+    if ends and profile.final_at != "never":
         yield Ending.EPOCHS
     if Ending.FRAMES in spelled and settings.max_frames and frames >= settings.max_frames:
         yield Ending.FRAMES

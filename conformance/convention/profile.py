@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conformance.convention import DEFAULT_PROFILE, toml
 from conformance.convention.brief import Brief
 from conformance.convention.safe_globals import NUMPY_DATA, TORCH_DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "DEFAULT_PROFILE",
@@ -82,8 +85,98 @@ class NameTemplate:
         return Ending.STOP if "custom_stop" in self.template else Ending.EPOCHS
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Profile(Brief):
+# --- the keys of a profile's file, each read by the field that holds it ---------------------
+
+
+def _as_it_is(value: Any, _: str) -> Any:  # noqa: ANN401 - of the type that the key asks for
+    return value
+
+
+def _texts(values: list[Any], where: str) -> tuple[str, ...]:
+    for value in values:
+        if not isinstance(value, str) or not value:
+            raise ProfileError(f"{where} must hold texts, not {value!a}")
+    return tuple(values)
+
+
+def _text_set(values: list[Any], where: str) -> frozenset[str]:
+    return frozenset(_texts(values, where))
+
+
+def _kinds(values: list[Any], where: str) -> tuple[Kind, ...]:
+    try:
+        found = tuple(Kind(value) for value in values)
+    except (ValueError, TypeError) as error:
+        known = ", ".join(kind.value for kind in Kind)
+        raise ProfileError(f"{where} takes {known}: {error}") from error
+    if len(set(found)) < len(found):
+        raise ProfileError(f"{where} names a kind twice")
+    return found
+
+
+def _kind_set(values: list[Any], where: str) -> frozenset[Kind]:
+    return frozenset(_kinds(values, where))
+
+
+def _globals(entries: list[Any], where: str) -> frozenset[str]:
+    found = set(TORCH_DEFAULT)
+    for entry in entries:
+        if entry == "numpy-data":
+            found |= NUMPY_DATA
+        elif isinstance(entry, str) and "." in entry:
+            found.add(entry)
+        else:
+            raise ProfileError(f"{where} takes 'numpy-data' or 'module.name', not {entry!a}")
+    return frozenset(found)
+
+
+def _numbers(values: list[Any], where: str) -> tuple[float, ...]:
+    if not values:
+        raise ProfileError(f"{where} must hold a number")
+    return tuple(_number(value, where) for value in values)
+
+
+def _number(value: object, where: str) -> float:
+    wrong = f"{where} must hold numbers"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ProfileError(wrong)
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise ProfileError(f"{wrong}: {error}") from error
+    if math.isnan(number):
+        raise ProfileError(wrong)
+    return number
+
+
+def _final_at(value: str, where: str) -> str:
+    if value not in _FINAL_AT:
+        raise ProfileError(f"{where} is {value!a}; use one of {_FINAL_AT}")
+    return value
+
+
+_NEVER, _LATE = "never", "epoch > max_epochs"
+_FINAL_AT = (_NEVER, _LATE, "epoch >= max_epochs")
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Where a field stands in the file, the type that it has there, and what is made of it."""
+
+    table: str
+    name: str
+    type: type
+    read: Callable[[Any, str], Any]
+
+
+def _key(
+    table: str, kind: type, read: Callable[[Any, str], Any] = _as_it_is, *, name: str = ""
+) -> Any:  # noqa: ANN401 - as dataclasses.field
+    return field(metadata={"key": _Key(table, name, kind, read)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
     """One dialect of the convention. See `profiles/*.toml` for what each key means.
 
     `initial_watermarks` lists the values that versions of the dialect start from: an improvement
@@ -124,31 +217,40 @@ class Profile(Brief):
     name: str
     summary: str
     source: str
-    checkpoints: str
-    summaries: str
-    experiments: tuple[str, ...]
-    config: tuple[str, ...]
-    suffix: str
+    checkpoints: str = _key("layout", str)
+    summaries: str = _key("layout", str)
+    experiments: tuple[str, ...] = _key("layout", list, _texts)
+    config: tuple[str, ...] = _key("layout", list, _texts)
+    suffix: str = _key("names", str)
     names: tuple[NameTemplate, ...]
-    has_best: bool
-    legacy_guard: bool
-    periodic_is_optional: bool
-    has_save_best_after: bool
-    default_save_best_after: int
-    initial_watermarks: tuple[float, ...]
-    resume_keeps_watermark: bool
-    resume_takes_stored: bool
-    final_at: str
-    win_ends_at_once: bool
-    order: tuple[Kind, ...]
-    unrewarded: frozenset[Kind]
-    reward_tag: str
-    epoch_tag: str
-    logged_tags: tuple[str, ...]
-    models: tuple[str, ...]
-    allowed_globals: frozenset[str]
-    absent_keys: frozenset[str]
-    required_keys: tuple[str, ...]
+    has_best: bool = _key("behaviour", bool)
+    legacy_guard: bool = _key("behaviour", bool)
+    periodic_is_optional: bool = _key("behaviour", bool)
+    has_save_best_after: bool = _key("behaviour", bool)
+    default_save_best_after: int = _key("behaviour", int)
+    initial_watermarks: tuple[float, ...] = _key("behaviour", list, _numbers)
+    resume_keeps_watermark: bool = _key("behaviour", bool)
+    resume_takes_stored: bool = _key("behaviour", bool)
+    final_at: str = _key("behaviour", str, _final_at)
+    win_ends_at_once: bool = _key("behaviour", bool)
+    order: tuple[Kind, ...] = _key("behaviour", list, _kinds)
+    unrewarded: frozenset[Kind] = _key("behaviour", list, _kind_set)
+    reward_tag: str = _key("events", str)
+    epoch_tag: str = _key("events", str)
+    logged_tags: tuple[str, ...] = _key("events", list, _texts)
+    models: tuple[str, ...] = _key("contents", list, _texts)
+    allowed_globals: frozenset[str] = _key("contents", list, _globals, name="allow_globals")
+    absent_keys: frozenset[str] = _key("contents", list, _text_set)
+    required_keys: tuple[str, ...] = _key("contents", list, _texts)
+
+    @property
+    def ends_late(self) -> bool:
+        """Whether one epoch beyond `max_epochs` is trained, in which the final save is written."""
+        return self.final_at == _LATE
+
+    def last_epoch(self, max_epochs: int) -> int:
+        """The epoch with which a training up to `max_epochs` ends."""
+        return max_epochs + self.ends_late
 
     def __repr__(self) -> str:
         """Its name, and the fields that are not those of the built-in profile of that name."""
@@ -175,39 +277,33 @@ RESUME_KEYS = ("epoch", "optimizer", "last_mean_rewards")
 """What a resume needs beside the weights, by the convention."""
 
 _TOP = {"name", "summary", "source", "base"}
-_TABLES: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "layout": {"checkpoints": str, "summaries": str, "experiments": list, "config": list},
-    "names": {
-        "suffix": str,
-        "best": str,
-        "latest": str,
-        "periodic": list,
-        "final": list,
-        "win": list,
-    },
-    "behaviour": {
-        "has_best": bool,
-        "legacy_guard": bool,
-        "periodic_is_optional": bool,
-        "has_save_best_after": bool,
-        "default_save_best_after": int,
-        "initial_watermarks": list,
-        "resume_keeps_watermark": bool,
-        "resume_takes_stored": bool,
-        "final_at": str,
-        "win_ends_at_once": bool,
-        "order": list,
-        "unrewarded": list,
-    },
-    "events": {"reward_tag": str, "epoch_tag": str, "logged_tags": list},
-    "contents": {
-        "models": list,
-        "allow_globals": list,
-        "absent_keys": list,
-        "required_keys": list,
-    },
+_SPELLINGS: dict[str, type] = {
+    "best": str,
+    "latest": str,
+    "periodic": list,
+    "final": list,
+    "win": list,
 }
-_FINAL_AT = ("never", "epoch > max_epochs", "epoch >= max_epochs")
+
+
+def _keys() -> Iterator[tuple[str, _Key]]:
+    """The fields that a key of the file fills, by name, in the order of the class."""
+    for each in fields(Profile):
+        key: _Key | None = each.metadata.get("key")
+        if key is not None:
+            yield each.name, replace(key, name=key.name or each.name)
+
+
+def _tables() -> dict[str, dict[str, type]]:
+    """The tables of a file, each with its keys and the type of each."""
+    found: dict[str, dict[str, type]] = {}
+    for _, key in _keys():
+        found.setdefault(key.table, {})[key.name] = key.type
+    found["names"] |= _SPELLINGS
+    return found
+
+
+_TABLES = _tables()
 _FIELDS = re.compile(r"\{([^{}]*)\}")
 _IN_NAMES = {"name", "epoch", "epoch:08", "frame", "reward", "stamp"}
 _IN_FOLDERS = {"name", "stamp", "pbt", "date"}
@@ -268,45 +364,11 @@ def _builtin(name: str) -> dict[str, Any]:
 
 
 def _profile(merged: dict[str, Any], where: str) -> Profile:
-    layout, names, events = merged["layout"], merged["names"], merged["events"]
-    behaviour, contents = merged["behaviour"], merged["contents"]
-    if behaviour["final_at"] not in _FINAL_AT:
-        raise ProfileError(
-            f"{where}: behaviour.final_at is {behaviour['final_at']!a}; use one of {_FINAL_AT}"
-        )
-    watermarks = tuple(_number(value, where) for value in behaviour["initial_watermarks"])
-    if not watermarks:
-        raise ProfileError(f"{where}: behaviour.initial_watermarks must hold a number")
-    profile = Profile(
-        name=merged["name"],
-        summary=merged["summary"],
-        source=merged["source"],
-        checkpoints=layout["checkpoints"],
-        summaries=layout["summaries"],
-        experiments=_texts(layout["experiments"], f"{where}: layout.experiments"),
-        config=_texts(layout["config"], f"{where}: layout.config"),
-        suffix=names["suffix"],
-        names=_templates(names, where),
-        has_best=behaviour["has_best"],
-        legacy_guard=behaviour["legacy_guard"],
-        periodic_is_optional=behaviour["periodic_is_optional"],
-        has_save_best_after=behaviour["has_save_best_after"],
-        default_save_best_after=behaviour["default_save_best_after"],
-        initial_watermarks=watermarks,
-        resume_keeps_watermark=behaviour["resume_keeps_watermark"],
-        resume_takes_stored=behaviour["resume_takes_stored"],
-        final_at=behaviour["final_at"],
-        win_ends_at_once=behaviour["win_ends_at_once"],
-        order=_kinds(behaviour["order"], f"{where}: behaviour.order"),
-        unrewarded=frozenset(_kinds(behaviour["unrewarded"], f"{where}: behaviour.unrewarded")),
-        reward_tag=events["reward_tag"],
-        epoch_tag=events["epoch_tag"],
-        logged_tags=_texts(events["logged_tags"], f"{where}: events.logged_tags"),
-        models=_texts(contents["models"], f"{where}: contents.models"),
-        allowed_globals=TORCH_DEFAULT | _globals(contents["allow_globals"], where),
-        absent_keys=frozenset(_texts(contents["absent_keys"], f"{where}: contents.absent_keys")),
-        required_keys=_texts(contents["required_keys"], f"{where}: contents.required_keys"),
-    )
+    values: dict[str, Any] = {key: merged[key] for key in ("name", "summary", "source")}
+    for name, key in _keys():
+        told = f"{where}: {key.table}.{key.name}"
+        values[name] = key.read(merged[key.table][key.name], told)
+    profile = Profile(names=_templates(merged["names"], where), **values)
     _check_whole(profile, where)
     return profile
 
@@ -316,7 +378,7 @@ def _check_whole(profile: Profile, where: str) -> None:
     spelled = {template.kind for template in profile.names}
     if profile.has_best != (Kind.BEST in spelled):
         raise ProfileError(f"{where}: behaviour.has_best and names.best disagree")
-    if profile.final_at != "never" and Kind.FINAL not in spelled:
+    if profile.final_at != _NEVER and Kind.FINAL not in spelled:
         raise ProfileError(f"{where}: behaviour.final_at asks for a name in names.final")
     unordered = spelled - set(profile.order)
     if unordered:
@@ -339,24 +401,6 @@ def _check_whole(profile: Profile, where: str) -> None:
         raise ProfileError(
             f"{where}: contents.absent_keys takes {', '.join(RESUME_KEYS)}, not {min(strange)!a}"
         )
-
-
-def _texts(values: list[Any], where: str) -> tuple[str, ...]:
-    for value in values:
-        if not isinstance(value, str) or not value:
-            raise ProfileError(f"{where} must hold texts, not {value!a}")
-    return tuple(values)
-
-
-def _kinds(values: list[Any], where: str) -> tuple[Kind, ...]:
-    try:
-        found = tuple(Kind(value) for value in values)
-    except (ValueError, TypeError) as error:
-        known = ", ".join(kind.value for kind in Kind)
-        raise ProfileError(f"{where} takes {known}: {error}") from error
-    if len(set(found)) < len(found):
-        raise ProfileError(f"{where} names a kind twice")
-    return found
 
 
 def _merged(text: str, *, where: str) -> dict[str, Any]:
@@ -443,31 +487,3 @@ def _check_template(template: NameTemplate, where: str) -> None:
             f"{where}: names.{template.kind.value}: {template.template!a} and its rewards"
             " disagree: list the forms of {reward} if it is there, else none"
         )
-
-
-def _globals(entries: list[Any], where: str) -> frozenset[str]:
-    found: set[str] = set()
-    for entry in entries:
-        if entry == "numpy-data":
-            found |= NUMPY_DATA
-        elif isinstance(entry, str) and "." in entry:
-            found.add(entry)
-        else:
-            raise ProfileError(
-                f"{where}: contents.allow_globals takes 'numpy-data' or 'module.name',"
-                f" not {entry!a}"
-            )
-    return frozenset(found)
-
-
-def _number(value: object, where: str) -> float:
-    wrong = f"{where}: behaviour.initial_watermarks must hold numbers"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ProfileError(wrong)
-    try:
-        number = float(value)
-    except OverflowError as error:
-        raise ProfileError(f"{wrong}: {error}") from error
-    if math.isnan(number):
-        raise ProfileError(wrong)
-    return number

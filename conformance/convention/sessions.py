@@ -125,7 +125,7 @@ def next_session(
                 " it writes such a checkpoint"
             )
     first = 1 if point is None else point.epoch + 1
-    last = scenario.max_epochs + (profile.final_at == "epoch > max_epochs")
+    last = profile.last_epoch(scenario.max_epochs)
     rewards = {
         epoch: reward
         for epoch, reward in enumerate(scenario.rewards[first - 1 : last], start=first)

@@ -66,28 +66,32 @@ def crash_findings(
     return (
         _others([each for each in tried if not each.replayed], folder),
         _bests(
-            "INTEGRITY-002", "kills and power cuts" if durable else "kills", kills, best, causes
+            "INTEGRITY-002",
+            "kills and power cuts" if durable else "kills",
+            "leave the previous or the new best",
+            kills,
+            best=best,
+            causes=causes,
         ),
-        _bests("INTEGRITY-003", "failing calls", faults, best, causes),
+        _bests(
+            "INTEGRITY-003",
+            "failing calls",
+            "leave a best, and are told of or mended",
+            faults,
+            best=best,
+            causes=causes,
+        ),
         _leftovers(faults, folder),
     )
 
 
-_KEPT = {
-    "INTEGRITY-002": "leave the previous or the new best",
-    "INTEGRITY-003": "leave a best, and are told of or mended",
-}
-
-
 def _bests(
-    rule: str, what: str, group: Sequence[Tried], best: str, causes: Sequence[str]
+    rule: str, what: str, kept: str, group: Sequence[Tried], *, best: str, causes: Sequence[str]
 ) -> Finding:
     failed = [each for each in group if each.verdict == "fail"]
     done = [each for each in group if each.verdict in ("pass", "fail")]
     if not failed:
-        return _passes(
-            rule, [each for each in group if each.verdict != "lost"], f"{what} {_KEPT[rule]}"
-        )
+        return _passes(rule, [each for each in group if each.verdict != "lost"], f"{what} {kept}")
     cause = f"{causes[0]}: " if causes else ""
     return _finding(
         rule,

@@ -207,7 +207,7 @@ class _TrainerMachine(RuleBasedStateMachine):
         )
 
     def _session(self, scenario: Scenario) -> None:
-        if self.profile.final_at == "epoch > max_epochs":  # one more epoch is played
+        if self.profile.ends_late:  # one more epoch is played
             scenario = replace(scenario, rewards=(*scenario.rewards, *scenario.rewards[-1:]))
         self.latest = self._play(scenario)
         if self.latest.reports:

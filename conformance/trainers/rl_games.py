@@ -132,7 +132,7 @@ class RlGames:
         profile = load_profile(self.profile)
         run = scan_run(scenario.root / scenario.experiment)
         checkpoint = "" if scenario.resume is None else str(_resumed(profile, run, scenario))
-        if profile.final_at == "epoch > max_epochs" and _lacks_reward(scenario):
+        if profile.ends_late and _lacks_reward(scenario):
             raise UnsupportedScenario(
                 f"rl_games {self.version} also plays the epoch after max_epochs="
                 f"{scenario.max_epochs}: give its mean reward too"

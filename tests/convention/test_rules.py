@@ -14,11 +14,14 @@ from conformance.convention.rules import (
     BY_ID,
     RULES,
     Level,
+    Means,
     Needs,
     Rule,
     UnknownRuleError,
     select,
 )
+from conformance.crash.findings import crash_findings
+from conformance.suite.outside import INFERENCE, RANKS
 
 # What the suite's sessions, kills, faults, inference or ranks show is read from a journal.
 DRIVEN = {rule.id for rule in RULES if rule.driven}
@@ -41,6 +44,17 @@ def test_groups_stand_together_and_count_from_one_without_a_gap() -> None:
 
 def test_each_rule_has_a_check_but_those_that_are_shown_otherwise() -> None:
     assert set(CHECKS) == {rule.id for rule in RULES if not rule.shown_otherwise}
+
+
+def shown_by(*means: Means) -> set[str]:
+    return {rule.id for rule in RULES if not set(means).isdisjoint(rule.shown_by)}
+
+
+def test_what_judges_a_rule_otherwise_is_what_its_entry_says() -> None:
+    crashed = crash_findings((), best="nn/A.pth", folder="nn", causes=(), durable=False)
+    assert {finding.rule for finding in crashed} == shown_by(Means.KILLS, Means.FAULTS)
+    assert {INFERENCE} == shown_by(Means.INFERENCE)
+    assert {RANKS} == shown_by(Means.RANKS)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
