@@ -175,8 +175,8 @@ def _key(
     return field(metadata={"key": _Key(table, name, kind, read)})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Profile(Brief):
     """One dialect of the convention. See `profiles/*.toml` for what each key means.
 
     `initial_watermarks` lists the values that versions of the dialect start from: an improvement
