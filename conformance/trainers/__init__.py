@@ -6,12 +6,14 @@ from conformance.trainers.errors import TrainerBroke, TrainerSpecError, Unsuppor
 from conformance.trainers.opening import open_object, open_trainer
 from conformance.trainers.serving import serve
 from conformance.trainers.trainer import Trainer
+from conformance.trainers.workspace import Workspace
 
 __all__ = [
     "Trainer",
     "TrainerBroke",
     "TrainerSpecError",
     "UnsupportedScenario",
+    "Workspace",
     "open_object",
     "open_trainer",
     "serve",

@@ -25,9 +25,9 @@ from conformance.convention.scenario import Scenario
 from conformance.crash.calls import read_log
 from conformance.crash.held import left_in
 from conformance.crash.tracing import Tracing
-from reference_trainer import session
 from reference_trainer.adapter import ReferenceTrainer
 from reference_trainer.config import from_command_line
+from reference_trainer.train import train as train_here
 
 pytestmark = pytest.mark.slow
 PROFILE = load_profile()
@@ -197,7 +197,7 @@ def command(root, settings, *more):
 def begin(root, settings):
     """Train for an epoch in this process."""
     given = (f"root={root}", "experiment=A", *settings, "max_iterations=1")
-    session.train(from_command_line(given))
+    train_here(from_command_line(given))
 
 
 def train(root, settings, *more, before=None):
