@@ -179,7 +179,12 @@ class History:
 
         Not where rewards repeat, or are too few to tell, or where a session logged none.
         """
-        logged = [reward for session in self.sessions for reward in session.rewards.values()]
+        # A NaN is unlike itself, and tells nothing of who logged it.
+        logged = [
+            None if math.isnan(reward) else reward
+            for session in self.sessions
+            for reward in session.rewards.values()
+        ]
         unlike = len(set(logged)) == len(logged) >= _FEWEST_TELLING
         return unlike and len(self.sessions) == self.count
 

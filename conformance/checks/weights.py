@@ -29,10 +29,11 @@ def contradiction(subject: Subject, best: CheckpointFile, epoch: int) -> Checkpo
     """The periodic checkpoint whose weights say that the best does not hold the epoch's.
 
     Either it is of the same epoch and differs, or it is of another one and is the same. Judged in
-    runs of one session only: a restart may repeat an epoch with other weights.
+    runs of one session only, also none without a log: a restart may repeat an epoch with other
+    weights.
     """
-    own = best.digest
-    if own is None or len(subject.history.sessions) != 1:
+    own, history = best.digest, subject.history
+    if own is None or len(history.sessions) != 1 or history.count != 1:
         return None
     same_epoch = [
         file for file in subject.periodic if file.epochs == {epoch} and file.digest is not None

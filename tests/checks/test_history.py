@@ -224,3 +224,20 @@ def test_a_session_that_logged_nothing_may_have_saved_an_epoch_again(tmp_path):
         for number in range(count):
             trainer.files[f"nn/last_Aep2rew{number}.5.pth"] = saved
         assert broken(trainer, tmp_path / str(count)) == rules
+
+
+@pytest.mark.parametrize(
+    ("rewards", "tell"),
+    [
+        ([*range(10)], True),
+        ([*range(9)], False),  # so few may be unlike by chance
+        ([*range(10), 3], False),
+        ([*range(9), math.nan], True),
+        ([*range(9), math.nan, math.nan], False),  # two of them are the same to a reader
+    ],
+)
+def test_ten_rewards_that_are_all_unlike_tell_sessions_apart(rewards, tell):
+    steps = [(step, float(reward)) for step, reward in enumerate(rewards, start=1)]
+    assert build_history([log(steps)]).rewards_tell == tell
+    silent = log([], name="events.out.tfevents.2.host.8.0", at=2.0)
+    assert not build_history([log(steps), silent]).rewards_tell

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from killed import Kill, Planned, chains, train
-from trainings import Training, broken, lagging, trainings, unexplained, unlike
+from trainings import broken, lagging, trained, trainings, unexplained, unlike
 
 from conformance.checks import audit
 from conformance.checks.explain import Reason
@@ -189,11 +189,29 @@ def test_a_best_that_was_replaced_in_an_unlogged_epoch_is_what_a_resumed_one_fou
     resumed = Session((*[nan] * 7, 1.0), first=3, resumed=True, watermark=0.0)
     for reward in (1.0, 4.0):
         sessions = [Session((nan, reward)), killed, resumed]
-        run = play(Settings("A", 0, 10, after), sessions, profile=profile)
-        logs = (run.logs[0], lagging(run.logs[1], 1), run.logs[2])
-        training = Training(profile, replace(run, logs=logs), 0, 10, after, tuple(sessions))
-        report = training.judged()
+        report = trained(profile, Settings("A", 0, 10, after), sessions, (0, 1, 0)).judged()
         assert (broken(report), unexplained(report)) == (set(), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "save_freq", "end", "sessions", "lost"),
+    [
+        # The periodic file is of a session without a log, and holds other weights than the best.
+        ("rl_games-1.0", 1, 4,
+         [Session((nan, nan, 0.0, 0.0), max_epochs=5), Session((nan, nan, nan, 0.0, nan))],
+         (9, 0)),
+        # Its reward was logged by another session, and ten NaN before it: they are not unlike.
+        ("rl_games-1.5", 1, 6,
+         [Session((nan, nan, nan, nan, 0.0, 0.0), max_epochs=7), Session((*[nan] * 5, 0.0))],
+         (2, 0)),
+    ],
+)  # fmt: skip
+def test_what_a_kill_explains_in_a_dialect_is_held_against_nobody(
+    name, save_freq, end, sessions, lost
+):
+    settings = Settings("A", save_freq, end, 0)
+    report = trained(load_profile(name), settings, sessions, lost).judged()
+    assert (broken(report), unexplained(report)) == (set(), [])
 
 
 def test_a_best_without_a_watermark_may_be_of_an_epoch_that_was_not_logged(tmp_path):

@@ -86,12 +86,21 @@ def lagging(log, lost):
     return replace(log, scalars=tuple(s for s in log.scalars if s.wall_time in left))
 
 
+def trained(profile, settings, sessions, lost):
+    """The training of these sessions, each log without what it had on that many last epochs."""
+    run = play(settings, sessions, profile=profile)
+    logs = tuple(lagging(log, last) for log, last in zip(run.logs, lost, strict=True))
+    run = replace(run, logs=logs)
+    own = (settings.save_freq, settings.max_epochs, settings.save_best_after)
+    return Training(profile, run, *own, tuple(sessions))
+
+
 @st.composite
 def trainings(draw, profile, *, killed):
     """Sessions of one run, fresh or resumed from its best or last checkpoint, the last one whole.
 
     Each session plays rewards of its own; one that is
-    killed saves up to its last epoch, and its log may lack some of the last ones.
+    killed saves up to its last epoch, and its log may lack some of the last ones, or all.
     """
     save_freq, after = draw(st.integers(0, 4)), draw(st.integers(0, 4))
     few = st.sampled_from([math.nan, 0.0, 1.0, 2.5, -1.5])
@@ -129,11 +138,8 @@ def trainings(draw, profile, *, killed):
                 max_epochs=end + 1 if dies else limit,
             )
         )
-        lags.append(draw(st.sampled_from([0, 0, 1, 2])) if dies else 0)
-    run = play(Settings("A", save_freq, end, after), sessions, profile=profile)
-    logs = tuple(lagging(log, lost) for log, lost in zip(run.logs, lags, strict=True))
-    run = replace(run, logs=logs)
-    return Training(profile, run, save_freq, end, after, tuple(sessions))
+        lags.append(draw(st.sampled_from([0, 0, 1, 2, 9])) if dies else 0)
+    return trained(profile, Settings("A", save_freq, end, after), sessions, lags)
 
 
 @st.composite
@@ -168,8 +174,8 @@ def whole(draw, profile):
         for session in played
     ]
     assert sessions[-1].span[-1] == end + late
-    run = play(Settings("A", save_freq, end, 0), sessions, profile=profile)
-    return Training(profile, run, save_freq, end, 0, tuple(sessions))
+    settings = Settings("A", save_freq, end, 0)
+    return trained(profile, settings, sessions, [0] * len(sessions))
 
 
 _unlike = st.lists(
