@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from conformance.convention.brief import Brief
-from conformance.convention.rules import Level, Verdict
+from conformance.convention.rules import Level, RunVerdict, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
 
     from conformance.checks.explain import Explanation
     from conformance.convention.rules import Rule
-
-
-class RunVerdict(str, Enum):
-    """What a report says of a run as a whole; of several, the first one here is the worst."""
-
-    FAIL = "fail"
-    ERROR = "error"
-    INCOMPLETE = "incomplete"
-    CONFORMS = "conforms"
-
-    def __str__(self) -> str:
-        return self.value
-
-    @property
-    def with_an_error(self) -> RunVerdict:
-        """What is left of it where not all could be judged: a rule that failed has failed."""
-        return self if self is RunVerdict.FAIL else RunVerdict.ERROR
-
-    @property
-    def in_part(self) -> RunVerdict:
-        """What is left of it where somebody ended it too early."""
-        return RunVerdict.INCOMPLETE if self is RunVerdict.CONFORMS else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from conformance.checks.finding import RunVerdict
+from conformance.convention.rules import RunVerdict
 
 
 class Exit(IntEnum):

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from conformance import __version__
 from conformance.checks.dialect import AUTO
-from conformance.checks.finding import RunVerdict
 from conformance.checks.subject import Options
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.options import model_of, profile_of, selected_of, waived, waivers_of
 from conformance.cli.output import Outputs
 from conformance.cli.streams import complain, only_results
 from conformance.convention import DEFAULT_PROFILE
-from conformance.convention.rules import Verdict
+from conformance.convention.rules import RunVerdict, Verdict
 from conformance.convention.scenario import ScenarioError
 from conformance.report import Report
 from conformance.report.driven import Driven, told

@@ -29,6 +29,28 @@ class Verdict(str, Enum):
     ERROR = "error"
 
 
+class RunVerdict(str, Enum):
+    """What a report says of a run as a whole; of several, the first one here is the worst."""
+
+    FAIL = "fail"
+    ERROR = "error"
+    INCOMPLETE = "incomplete"
+    CONFORMS = "conforms"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def with_an_error(self) -> RunVerdict:
+        """What is left of it where not all could be judged: a rule that failed has failed."""
+        return self if self is RunVerdict.FAIL else RunVerdict.ERROR
+
+    @property
+    def in_part(self) -> RunVerdict:
+        """What is left of it where somebody ended it too early."""
+        return RunVerdict.INCOMPLETE if self is RunVerdict.CONFORMS else self
+
+
 class Needs(str, Enum):
     """A kind of evidence that a rule reads."""
 

@@ -12,6 +12,7 @@ from conformance.convention.rule import (
     Needs,
     Place,
     Rule,
+    RunVerdict,
     Verdict,
     When,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Needs",
     "Place",
     "Rule",
+    "RunVerdict",
     "UnknownRuleError",
     "Verdict",
     "When",

@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conformance.checks.finding import RunVerdict
 from conformance.convention.brief import Brief
-from conformance.convention.rules import Verdict
+from conformance.convention.rules import RunVerdict, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

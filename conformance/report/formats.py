@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
-
-from conformance.report.text import Style, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.report import Report
+    from conformance.report.text import Style
 
 
 class Syntax(str, Enum):
@@ -31,12 +30,12 @@ class Look:
     """How a report for people looks.
 
     Attributes:
-        style: colours and width.
+        style: colours and width; None: plain.
         verbose: also list the rules that passed or were not applicable, with their evidence.
         head: text that comes before.
     """
 
-    style: Style = field(default_factory=Style)
+    style: Style | None = None
     verbose: bool = False
     head: str = ""
 
@@ -59,6 +58,8 @@ class Format:
 
 
 def _text(report: Report, look: Look) -> str:
+    from conformance.report.text import to_text  # noqa: PLC0415 - start-up is short without it
+
     return look.head + to_text(report, look.style, verbose=look.verbose)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import RunVerdict
-from conformance.convention.rules import BY_ID
+from conformance.convention.rules import BY_ID, RunVerdict
 from conformance.report.driven import shrunken
 from conformance.report.printable import printable
 from conformance.report.standing import (

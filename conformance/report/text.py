@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import RunVerdict
-from conformance.convention.rules import Level, Verdict
+from conformance.convention.rules import Level, RunVerdict, Verdict
 from conformance.report import Report, count
 from conformance.report.printable import plural, printable
 from conformance.report.standing import shown_run

@@ -16,7 +16,6 @@ from conformance.checks.finding import (
     Finding,
     Outcome,
     RunReport,
-    RunVerdict,
     failed,
     passed,
     run_verdict,
@@ -26,7 +25,7 @@ from conformance.checks.subject import Options, Subject
 from conformance.convention.names import parse_name
 from conformance.convention.oracle import epochs
 from conformance.convention.profile import Kind
-from conformance.convention.rules import BY_ID, Verdict
+from conformance.convention.rules import BY_ID, RunVerdict, Verdict
 from conformance.convention.scenario import Scenario
 from conformance.evidence.checkpoint.errors import RefusalError
 from conformance.evidence.checkpoint.source import Source

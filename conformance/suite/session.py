@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance.checks.finding import RunReport, RunVerdict, unobservable
+from conformance.checks.finding import RunReport, unobservable
 from conformance.checks.subject import Options
-from conformance.convention.rules import RULES, Verdict
+from conformance.convention.rules import RULES, RunVerdict, Verdict
 from conformance.convention.scenario import ScenarioError
 from conformance.convention.sessions import played
 from conformance.evidence.journal import JournalError, Watcher

@@ -84,6 +84,8 @@ import sys
 from conformance.cli import main
 code = main(sys.argv[1:])
 heavy = {"torch", "numpy", "tensorboard", "tensorflow", "hypothesis", "pytest", "jsonschema"}
+if sys.argv[1] in ("rules", "explain"):
+    heavy |= {"conformance.checks", "conformance.evidence", "conformance.suite", "yaml"}
 print(sorted(heavy & set(sys.modules)), file=sys.stderr)
 sys.exit(code)
 """

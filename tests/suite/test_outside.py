@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from driving import PROFILE
 
-from conformance.checks.finding import Finding, RunReport, RunVerdict
-from conformance.convention.rules import Level, Verdict
+from conformance.checks.finding import Finding, RunReport
+from conformance.convention.rules import Level, RunVerdict, Verdict
 from conformance.evidence.journal import Action, Event, Journal, Watcher
 from conformance.suite.outside import (
     Stage,
