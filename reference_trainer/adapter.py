@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from conformance import Scenario
+from conformance.convention.scenario import ScenarioError
 from conformance.trainers import serve
 from reference_trainer import __version__
 from reference_trainer.async_saver import Saver
@@ -40,7 +41,7 @@ class ReferenceTrainer:
         torch.set_num_threads(1)  # as the command line's default: the networks are tiny
 
     def settings(self, scenario: Scenario, **changes: Any) -> Settings:  # noqa: ANN401
-        """Return the settings of a scenario's run; raise SettingsError if its name is none."""
+        """Return a run's settings; raise SettingsError if no file can have its name."""
         settings = Settings(
             experiment=scenario.experiment,
             root=str(scenario.root),
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
             raise SettingsError("one scenario's file is wanted")
         scenario = Scenario.from_json(Path(arguments[0]).read_text(encoding="utf-8"))
         ReferenceTrainer().train(scenario)
-    except (TrainerError, OSError, ValueError) as error:
+    except (TrainerError, ScenarioError, UnicodeDecodeError, OSError) as error:
         sys.stderr.write(f"reference_trainer.adapter: {error}\n")
         return 2 if isinstance(error, ValueError) else getattr(error, "exit_code", 1)
     return 0
