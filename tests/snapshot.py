@@ -40,8 +40,9 @@ _DIALECTS = (*builtin_profiles(), "auto")
 _FEW_DIALECTS = ("isaacgymenvs", "rl_games-1.6", "auto")
 _EVERY = 7  # of the mutants and the fixtures, in a quick snapshot
 _NAN, _INF = float("nan"), float("inf")
-# Time, process and count of a mutant's event file.
-_STAMPED = re.compile(r"(events\.out\.tfevents)\.\d+\.host\.\d+")
+# Time, process and count in the name of an event file.
+_EVENTS = re.compile(r"events\.out\.tfevents\.[\w.-]+")
+_STAMPS = re.compile(r"\d{5,}")
 _MOST_TOLD = 20
 
 
@@ -139,7 +140,7 @@ def taken(task: Task) -> tuple[str, str]:
             os.chdir(before)
     text = json.dumps(seen, indent=1, sort_keys=True, ensure_ascii=True)
     text = text.replace(f"{folder}/", "")
-    return task.name, _STAMPED.sub(r"\1.T.host.P", text) + "\n"
+    return task.name, _EVENTS.sub(lambda name: _STAMPS.sub("N", name[0]), text) + "\n"
 
 
 def _tested(task: Task) -> object:
