@@ -27,7 +27,7 @@ from conformance.convention.rewards import as_float32, is_rounding_of, same_rewa
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.runs import Entry, EntryKind, RunFolder
-from conformance.evidence.summaries import EventFile, is_event_file_name
+from conformance.evidence.summaries import EPOCH_COUNT, EventFile, is_event_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -428,16 +428,21 @@ class Subject:
 
     @cached_property
     def was_killed_unlogged(self) -> bool:
-        """Whether the event files hold nothing since no session lived long enough to flush one.
+        """Whether the event files hold no reward since no session lived long enough to flush one.
 
-        So it may be while no checkpoint is of the training's last epoch.
+        So it may be while no checkpoint is of the training's last epoch. A log may count epochs
+        before the first episode has finished; behind a checkpoint it would hold that one's reward.
         """
-        limit = self.max_epochs.value
-        if self.driven or limit is None or not self.event_files:
+        limit, files = self.max_epochs.value, self.event_files
+        if self.driven or limit is None or not files:
             return False
-        if any(file.tags or file.rewards for file in self.event_files):
+        if any(file.rewards or file.tags - {EPOCH_COUNT} for file in files):
             return False
-        return max((file.epoch or 0 for file in self.readable), default=0) < limit
+        saved = [file.epoch for file in self.readable if file.epoch is not None]
+        # The first record names the format, and each other one counts an epoch.
+        counted = max((file.first_epoch or 1) + file.records - 2 for file in files)
+        one_logged_on = len(files) == 1 and min(saved, default=counted) < counted
+        return max(saved, default=0) < limit and not one_logged_on
 
     @cached_property
     def starts_before_the_log(self) -> bool:

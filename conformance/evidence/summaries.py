@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-_EPOCHS_TAG = b"info/epochs"
+EPOCH_COUNT = "info/epochs"  # the scalar that counts them
+_EPOCHS_TAG = EPOCH_COUNT.encode()
 
 _LARGEST_FILE = (
     1 << 30

@@ -20,6 +20,7 @@ from conformance.convention.names import format_name
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, builtin_profiles, load_profile
 from conformance.evidence.runs import scan_run
+from conformance.fixtures.events import Scalar
 from conformance.fixtures.play import Session, play
 
 PROFILE = load_profile()
@@ -60,6 +61,8 @@ def test_killed_sessions_conform_and_are_explained(chain):
 @pytest.mark.parametrize(
     ("save_freq", "sessions"),
     [
+        # What is left of the only log counts an epoch, and lacks its reward.
+        (0, [Planned((0.0, 0.0, 0.0), None, Kill(epoch=1, lost=1), counts=True)]),
         # Killed between the log and the save of the last epoch, then started anew.
         (2, [Planned((3.0, 1.0, 2.0, 9.0), None, Kill(log=4)),
              Planned((1.0, 2.0, 0.0, 0.0), None, None)]),
@@ -121,6 +124,18 @@ def test_killed_sessions_conform_and_are_explained(chain):
 def test_what_a_kill_explains_is_held_against_nobody(tmp_path, save_freq, sessions):
     report = judged(train(tmp_path, save_freq, sessions))
     assert (broken(report), unexplained(report)) == (set(), [])
+
+
+@pytest.mark.parametrize(("counted", "rules"), [(2, set()), (3, {"SUMMARY-001"})])
+def test_a_log_that_counts_on_behind_a_checkpoint_has_no_lost_reward(tmp_path, counted, rules):
+    """The near miss: killed in the epoch of the best, or a trainer that logs no reward."""
+    run = play(Settings("A", 0, 4), [Session((1.0, 3.0))])
+    counts = tuple(
+        Scalar(1700000000.0 + epoch, "info/epochs", epoch, epoch) for epoch in range(1, counted + 1)
+    )
+    run = replace(run, logs=(replace(run.logs[0], scalars=counts),))
+    folder = scan_run(run.write(tmp_path))
+    assert broken(audit(folder, PROFILE, Options(None, 0, 4, 0))) == rules
 
 
 def test_a_single_session_that_logged_its_end_saved_it_too(tmp_path):
