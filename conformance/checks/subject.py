@@ -430,16 +430,17 @@ class Subject:
     def was_killed_unlogged(self) -> bool:
         """Whether the event files hold no reward since no session lived long enough to flush one.
 
-        So it may be while no checkpoint is of the training's last epoch. A log may count epochs
-        before the first episode has finished; behind a checkpoint it would hold that one's reward.
+        So it may be while no checkpoint is of the training's last epoch. One record may have been
+        flushed without what followed it. And a log may count epochs before the first episode has
+        finished; behind a checkpoint it would hold that one's reward.
         """
         limit, files = self.max_epochs.value, self.event_files
         if self.driven or limit is None or not files:
             return False
-        if any(file.rewards or file.tags - {EPOCH_COUNT} for file in files):
+        # The first record names the format; each other one, where it alone is logged, an epoch.
+        if any(f.rewards or (f.tags - {EPOCH_COUNT} and f.records > 2) for f in files):
             return False
         saved = [file.epoch for file in self.readable if file.epoch is not None]
-        # The first record names the format, and each other one counts an epoch.
         counted = max((file.first_epoch or 1) + file.records - 2 for file in files)
         one_logged_on = len(files) == 1 and min(saved, default=counted) < counted
         return max(saved, default=0) < limit and not one_logged_on

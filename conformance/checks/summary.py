@@ -141,8 +141,8 @@ def _nothing_logged(subject: Subject) -> Outcome:
     numbered = [file for file in subject.checkpoints if not _needs_no_reward(subject, file)]
     if subject.was_killed_unlogged:
         return unobservable(
-            "no event file logs anything, and no checkpoint is of the last epoch: a session that is"
-            " killed early loses its log"
+            "no event file logs more than its start, and no checkpoint is of the last epoch: a"
+            " session that is killed early loses its log"
         )
     if numbered or any(tag.startswith("rewards") for tag in tags):
         others = f"; what is logged: {', '.join(ascii(tag) for tag in tags[:5])}" if tags else ""

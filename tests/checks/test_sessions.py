@@ -61,8 +61,6 @@ def test_killed_sessions_conform_and_are_explained(chain):
 @pytest.mark.parametrize(
     ("save_freq", "sessions"),
     [
-        # What is left of the only log counts an epoch, and lacks its reward.
-        (0, [Planned((0.0, 0.0, 0.0), None, Kill(epoch=1, lost=1), counts=True)]),
         # Killed between the log and the save of the last epoch, then started anew.
         (2, [Planned((3.0, 1.0, 2.0, 9.0), None, Kill(log=4)),
              Planned((1.0, 2.0, 0.0, 0.0), None, None)]),
@@ -102,6 +100,8 @@ def test_killed_sessions_conform_and_are_explained(chain):
         # What a session without a log saved looks like another one's reward, logged too late.
         (3, [Planned((0.0, 0.0, 4.0, 0.0, 0.0), None, Kill(epoch=4, lost=9)),
              Planned((0.0, 0.0, 0.0, 4.0, 0.0), "last", None)]),
+        # Of its log the number of its only epoch is left, and the reward of it is lost.
+        (0, [Planned((0.0, 0.0, 0.0), None, Kill(epoch=1, lost=1), counts=True)]),
         # A fresh one whose first episodes take long starts behind one that did not save its end.
         (1, [Planned((0.0,) * 7, None, Kill(log=6)),
              Planned((0.0,) * 7, None, Kill(epoch=4)),
