@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 
 import pytest
-from hypothesis import HealthCheck, is_hypothesis_test, settings
+from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.errors import StopTest, UnsatisfiedAssumption
 
@@ -68,7 +68,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     if config.option.explore_seconds is None:
         return
-    properties = [item for item in items if is_hypothesis_test(getattr(item, "obj", None))]
+    properties = [item for item in items if hasattr(getattr(item, "obj", None), "hypothesis")]
     config.hook.pytest_deselected(items=[item for item in items if item not in properties])
     items[:] = properties
 
