@@ -63,10 +63,8 @@ class Choice:
         """What decided and how sure it is, in one line."""
         parts = [f"{self.certainty.value}: {'; '.join(self.reasons)}"]
         if self.equals:
-            parts.append(
-                f"it cannot be told apart from {', '.join(self.equals)} by what lies there, and"
-                f" is {self._rank}"
-            )
+            fit = "fit" if len(self.equals) > 1 else "fits"
+            parts.append(f"{', '.join(self.equals)} {fit} equally well; {self._rank} is used")
         if self.mixture:
             parts.append(f"a mixture: names of {' and of '.join(self.mixture)} stand side by side")
         return "; ".join(parts)
@@ -77,8 +75,8 @@ class Choice:
             return "the default"
         others = [_leniency(load_profile(name)) for name in self.equals]
         if _leniency(self.profile) < min(others):
-            return "the strictest of them"
-        return "the first of those that are equally strict"
+            return "the strictest"
+        return "the first of equally strict ones"
 
 
 def choose(folder: RunFolder, options: Options | None = None) -> Choice:

@@ -23,7 +23,7 @@ _TRAINER = f"""\
 TRAINER:
 {usage()}
 --save-freq and --save-best-after are then the same in all scenarios; --max-epochs is the most that
-any of them trains; --name is the name inside the files where it is not the experiment's.
+any of them trains; --name is the run's name in file names, if it differs from the experiment.
 """
 _EPILOG = """\
 exit codes: 0 conforms (or incomplete without --strict), 1 a MUST rule failed, 2 wrong usage or

@@ -27,7 +27,7 @@ class Driven(Brief):
         seed: repeats the same scenarios; None where none were generated.
         summary: how much was played, in one sentence.
         evaluations: how often each rule passed or failed, by its id; empty for a replay.
-        unsteady: the rules whose scenario did not break them in every play.
+        unsteady: the rules whose scenario broke them at times, and passed at others.
         again: what else it takes to judge a rule again that no scenario file shows, by its id.
         left: the files that the scenario of a rule left, and the folder that they are kept in.
     """
@@ -50,7 +50,7 @@ class Shrunken:
         sessions: a line for each session.
         file: what `--replay` takes; empty where it was not written.
         command: what plays it again; empty where nothing does.
-        steady: whether it breaks the rule in every play.
+        steady: whether it breaks the rule each time that it is played.
         left: which files it left, and where they are kept; empty where they are not.
     """
 
@@ -66,7 +66,7 @@ class Shrunken:
         single = len(self.sessions) == 1
         lines = [f"scenario: {self.sessions[0]}"] if single else list(self.sessions)
         if not self.steady:
-            lines.append("not in every play: the same scenario was also played without it")
+            lines.append("flaky: the same scenario also passed")
         if self.left:
             lines.append(self.left)
         return tuple(lines)
