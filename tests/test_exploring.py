@@ -87,10 +87,10 @@ def test_a_property_draws_anew_until_its_seconds_are_used(run, pytester):
     first = drawn(pytester)
     (examples, usual, times, seconds), found = row(result, "test_holds")
     assert (examples, usual, found) == (len(first), 20, False)
-    assert 80 < examples < 100
+    assert 40 < examples <= 100  # each looks at the clock, and so do draws that come to nothing
     assert times == pytest.approx(examples / 20, abs=0.1)
     assert seconds >= 1
-    run(PROPERTIES, "--explore-seconds", "0.3")
+    run(PROPERTIES, "--explore-seconds", "1")
     again = drawn(pytester)
     assert len({tuple(each[:20]) for each in (first, first[20:], again)}) == 3
 
