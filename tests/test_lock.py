@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from locked import not_locked, read_lock
+from locked import installed, not_locked, read_lock
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -43,7 +42,7 @@ class Installed(NamedTuple):
 def test_each_package_of_this_environment_is_locked():
     """Renew the lock as CONTRIBUTING.md says where a package is new."""
     lock = os.environ.get("PIP_CONSTRAINT", "constraints.txt")
-    assert not_locked(distributions(), read_lock((ROOT / lock).read_text())) == []
+    assert not_locked(installed(), read_lock((ROOT / lock).read_text())) == []
 
 
 def test_what_is_not_in_the_lock_or_is_another_version_is_told():

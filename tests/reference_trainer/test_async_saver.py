@@ -109,6 +109,7 @@ def test_a_file_is_whole_and_loads_with_and_without_mmap(saver: Saver, tmp_path:
     assert names(tmp_path) == ["a.pth"]
 
 
+@pytest.mark.as_locked
 def test_the_archive_is_the_one_that_torch_writes(tmp_path: Path) -> None:
     """Same names, flags, alignment and data, record by record; torch adds three of its own."""
     state = {"w": torch.arange(5.0), "b": torch.ones(3, dtype=torch.bfloat16), "n": 3}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sysconfig
+from importlib.metadata import distributions
 from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
@@ -33,10 +35,15 @@ def read_lock(text: str) -> dict[str, Version]:
     return versions
 
 
-def not_locked(installed: Iterable[Distribution], lock: dict[str, Version]) -> list[str]:
+def installed() -> Iterable[Distribution]:
+    """Return what is installed in this environment; setuptools brings copies of its own along."""
+    return distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+
+
+def not_locked(found: Iterable[Distribution], lock: dict[str, Version]) -> list[str]:
     """Return a line for each installed package that the lock does not name in that version."""
     lines = []
-    for distribution in installed:
+    for distribution in found:
         name = canonicalize_name(distribution.metadata["Name"])
         if name in _NOT_LOCKED:
             continue

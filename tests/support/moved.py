@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import distributions
 from pathlib import Path
 
-from locked import not_locked, read_lock
+from locked import installed, not_locked, read_lock
 
 if __name__ == "__main__":
-    moved = not_locked(distributions(), read_lock(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    moved = not_locked(installed(), read_lock(Path(sys.argv[1]).read_text(encoding="utf-8")))
     print("moved since the lock was made:", *(moved or ["nothing"]), sep="\n  ")  # noqa: T201  (a script)
