@@ -25,6 +25,7 @@ from conformance.crash.table import kills_summary, summary, to_kills_table, to_t
 from conformance.report import Report
 from conformance.report.driven import Driven
 from conformance.trainers import TrainerBroke, TrainerSpecError
+from conformance.trainers.opening import form_of
 
 if TYPE_CHECKING:
     import argparse
@@ -46,6 +47,7 @@ def crash(options: argparse.Namespace) -> Exit:
     outputs = Outputs.plan(options.outputs)
     progress = _Progress("points" if options.random_kills is None else "kills")
     try:
+        form_of(options.trainer)  # a wrong one is told also where nothing can be traced
         with _ended_by_sigterm():
             result = _played(options, profile, progress)
     except (TrainerSpecError, NoTracingError, CrashError) as error:

@@ -219,9 +219,9 @@ class Trainer:
         )
 
     def periodic_paths(self) -> list[Path]:
-        """Return the periodic checkpoints, told from a best whose name begins with `last_` too."""
+        """Return the periodic checkpoints in order; a best may begin with `last_` too."""
         prefix = f"last_{self.name}ep"
-        return [path for path in self.run.glob("nn/*.pth") if path.name.startswith(prefix)]
+        return [path for path in sorted(self.run.glob("nn/*.pth")) if path.name.startswith(prefix)]
 
     def restore(self, path: Path) -> None:
         """Take epoch and watermark from the checkpoint; the best may know a higher watermark."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -192,7 +193,7 @@ def script(tmp_path):
     "form", ["worker:{} {}", "worker:sh -c '{} {}; true'", "command:{} {} {{scenario}}"]
 )
 def test_a_worker_and_a_command_are_crashed_as_well(form, script):
-    result = crash(form.format(sys.executable, script), max_points=12)
+    result = crash(form.format(f'"{sys.executable}"', f'"{script}"'), max_points=12)
     assert {"INTEGRITY-002", "INTEGRITY-003"} <= failing(result)
     assert verdicts(result)["not reached"] == 0
 
@@ -200,7 +201,7 @@ def test_a_worker_and_a_command_are_crashed_as_well(form, script):
 @pytest.mark.slow
 def test_a_worker_that_counts_from_session_to_session_is_started_anew_for_each_point():
     script = Path(crashing_mutants.__file__)
-    result = crash(f"worker:{sys.executable} {script}", max_points=6)
+    result = crash(f"worker:{shlex.quote(sys.executable)} {script}", max_points=6)
     assert "started anew for each point" in result.pace
     assert not any("are no points" in note for note in result.run.notes)
     assert verdicts(result, *FAULTS) == {"pass": 6}

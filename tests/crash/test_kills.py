@@ -177,7 +177,7 @@ def test_the_command_kills_and_tells(capsys, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["worker:{} {}", "command:{} {} {{scenario}}"])
 def test_a_worker_and_a_command_are_killed_as_well(form):
-    spec = form.format(sys.executable, crashing_mutants.__file__)
+    spec = form.format(f'"{sys.executable}"', f'"{crashing_mutants.__file__}"')
     result = run_kills(spec, profile=PROFILE, kills=4, max_epochs=300)
     assert len(result.killed) == 4
     assert not any(each.why for each in result.killed)

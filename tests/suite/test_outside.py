@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import sys
 import zlib
 from contextlib import ExitStack
@@ -51,7 +52,7 @@ def script(tmp_path, monkeypatch):
     def written(source, *arguments):
         path = tmp_path / "program.py"
         path.write_text(source, encoding="utf-8")
-        return " ".join((sys.executable, str(path), *arguments))
+        return " ".join((shlex.quote(sys.executable), str(path), *arguments))
 
     return written
 

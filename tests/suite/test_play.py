@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from dataclasses import replace
 
@@ -195,7 +196,7 @@ def test_a_trainer_that_fails_now_and_then_is_not_taken_for_one_that_minds_its_f
         "    print(json.dumps({'ok': True, 'protocol': 1, 'trainer': about,"
         " 'capabilities': ['resume']}), flush=True)\n"
     )
-    with player(f"worker:{sys.executable} {worker}") as one:
+    with player(f"worker:{shlex.quote(sys.executable)} {worker}") as one:
         assert one.play(CHAIN).is_sound  # the first play of a worker finds no folder prepared
         assert set(one.play(CHAIN).failing) == {"BEST-003"}
 

@@ -57,7 +57,7 @@ def script(tmp_path):
     def written(source):
         path = tmp_path / f"program {next(_NUMBERS)}.py"  # with a space: it has to be quoted
         path.write_text(source, encoding="utf-8")
-        return f'{sys.executable} -S -E "{path}"'
+        return f'"{sys.executable}" -S -E "{path}"'
 
     return written
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def test_the_page_holds_the_files_that_it_speaks_of(examples):
 def test_the_trainer_of_the_page_keeps_the_convention(scenario, spec, monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     asked = chosen(scenario)
-    with open_trainer(spec.format(python=sys.executable)) as trainer:
+    with open_trainer(spec.format(python=shlex.quote(sys.executable))) as trainer:
         trainer.train(asked)
         trainer.stop()
         assert trainer.title == "my trainer 1.0"

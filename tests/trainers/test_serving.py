@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -186,7 +187,7 @@ def test_capabilities_that_are_no_collection_are_refused():
 
 def test_the_harness_drives_what_is_served(here, scenario):
     (here / "my_worker.py").write_text(NOISY, encoding="utf-8")
-    with open_trainer(f"worker:{sys.executable} my_worker.py") as trainer:
+    with open_trainer(f"worker:{shlex.quote(sys.executable)} my_worker.py") as trainer:
         assert trainer.title == "noisy 2.1"
         trainer.train(scenario())
         assert "by a child" in trainer.printed

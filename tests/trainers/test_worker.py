@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -137,7 +138,7 @@ def test_no_shell_reads_the_command(tmp_path, here):
         f"print('{START}', flush=True)\nsys.stdin.readline()\n",
         encoding="utf-8",
     )
-    with open_trainer(f"worker:{sys.executable} {path} $HOME * > 'x;y'") as trainer:
+    with open_trainer(f"worker:{shlex.quote(sys.executable)} {path} $HOME * > 'x;y'") as trainer:
         trainer.stop()
     assert list(here.iterdir()) == []
 
