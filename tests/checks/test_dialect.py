@@ -76,7 +76,7 @@ def test_a_run_of_which_only_the_best_is_left_may_be_of_many_dialects():
     assert choice.certainty is Certainty.OPEN
     assert {choice.profile.name, *choice.equals} >= {"rl_games-1.1", "rl_games-1.6.0"}
     assert "equally well" in choice.told
-    assert "the first of those that are equally strict" in choice.told
+    assert "the first of equally strict ones" in choice.told
 
 
 def test_of_dialects_that_fit_alike_the_default_is_taken():
