@@ -37,7 +37,9 @@ def read_lock(text: str) -> dict[str, Version]:
 
 def installed() -> Iterable[Distribution]:
     """Return what is installed in this environment; setuptools brings copies of its own along."""
-    return distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    return distributions(
+        path=sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    )
 
 
 def not_locked(found: Iterable[Distribution], lock: dict[str, Version]) -> list[str]:
