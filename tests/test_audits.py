@@ -129,3 +129,10 @@ def test_the_examples_of_the_readme_run(root, monkeypatch):
         exec(block, names)  # noqa: S102  (this project's own README)
     assert "BEST-003" in names["broken"]
     assert names["lost"] == [str(root / "Cartpole")]
+
+
+def test_runs_that_are_alike_share_their_findings(root):
+    first, second = conformance.check_runs(root).runs
+    for one, other in zip(first.findings, second.findings, strict=True):
+        assert (one is other) == (one == other)
+    assert any(one is other for one, other in zip(first.findings, second.findings, strict=True))

@@ -6,13 +6,14 @@ import os
 import pickle
 from collections import OrderedDict
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from conformance.checks import Options, audit
 from conformance.checks.files import is_temporary
-from conformance.checks.model import strict_load_error
+from conformance.checks.model import _numpy_globals, strict_load_error
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
@@ -402,3 +403,19 @@ def test_a_pipe_under_a_checkpoint_s_name_is_not_opened(tmp_path):
     found = {finding.rule: finding for finding in audit(scan_run(folder), load_profile()).findings}
     assert found["LAYOUT-004"].paths == ("nn/other.pth",)
     assert found["LAYOUT-003"].paths == ("nn/model",)
+
+
+@pytest.mark.parametrize("here", ["numpy.core.multiarray", "numpy._core.multiarray"])
+@pytest.mark.parametrize("stored", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_a_global_of_either_numpy_is_what_the_one_that_is_here_calls_it(monkeypatch, here, stored):
+    """NumPy 1 has `numpy.core`, NumPy 2 `numpy._core`; a file may be of either."""
+    module = SimpleNamespace(scalar=object())
+
+    def import_module(name):
+        if name != here:
+            raise ImportError(name)
+        return module
+
+    monkeypatch.setattr("conformance.checks.model.importlib.import_module", import_module)
+    found = _numpy_globals(frozenset({f"{stored}.scalar", "posix.system"}))
+    assert found == [(module.scalar, f"{stored}.scalar")]
