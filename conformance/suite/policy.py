@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.checks.finding import Finding
-    from conformance.run.subject import Subject
     from conformance.evidence.journal import Journal
+    from conformance.run.subject import Subject
     from conformance.suite.observer import Observer
     from conformance.trainers import Trainer
     from conformance.trainers.command import CommandTrainer
