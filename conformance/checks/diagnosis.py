@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Blame
 from conformance.checks.writes import blamed
+from conformance.convention.oracle import first_best_epoch
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import improves, is_float32, same_reward
 from conformance.run import weights
@@ -169,6 +170,9 @@ def _epoch_offsets(subject: Subject) -> set[int]:
 def _unlogged(subject: Subject, epoch: int) -> Diagnosis:
     """The held epoch has no logged reward: the log lags, is lost in part, or the epoch is wrong."""
     why = subject.doubt.why_unlogged(epoch)
+    blame = None if why is None else _contradicted(subject, epoch)
+    if blame is not None:
+        return Diagnosis(blame)
     if why is not None:
         return Diagnosis(unknown=f"epoch {epoch} is not logged: {why}")
     return Diagnosis(
@@ -176,6 +180,29 @@ def _unlogged(subject: Subject, epoch: int) -> Diagnosis:
             "BEST-002",
             f"the best checkpoint says epoch {epoch}, which has no logged mean reward",
         )
+    )
+
+
+def _contradicted(subject: Subject, epoch: int) -> Blame | None:
+    """The rule that a best of an epoch breaks that the log of the one session left out."""
+    best, history = subject.best, subject.history
+    watermark = None if best is None else best.watermark
+    if watermark is None or history.count != 1 or not history.sessions[0].leaves_out(epoch):
+        return None
+    session = history.sessions[0]
+    held = f"the best checkpoint holds epoch {epoch} (reward {watermark!r})"
+    first = first_best_epoch(subject.profile, subject.settings)
+    higher = [e for e, r in session.rewards.items() if e >= first and improves(r, watermark)]
+    before = next((at for at in higher if at < epoch), None)
+    if before is not None:
+        reached = f"{session.rewards[before]!r} was reached before, in epoch {before}"
+        return Blame("BEST-004", f"{held}, although {reached}")
+    later = next((at for at in higher if at != session.last or at < epoch), None)
+    if later is None:
+        return None
+    return Blame(
+        "BEST-006",
+        f"{held}, and reward {session.rewards[later]!r} in epoch {later} improved on it",
     )
 
 

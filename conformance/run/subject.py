@@ -157,6 +157,16 @@ class Subject:
         return expect(self.profile, self.settings, self._gaps, resume_resets=True)
 
     @cached_property
+    def if_resumed(self) -> Expectation | None:
+        """The same, had each session that may have been resumed been so; None: that is settled."""
+        history = self.history.had_all_been_resumed
+        if history == self.history:
+            return None
+        gaps = Gaps(history, self.given.save_freq.value, self.max_epochs)
+        stored = stored_watermarks(self.profile, self.settings, self.files)
+        return expect(self.profile, self.settings, gaps, stored=stored)
+
+    @cached_property
     def from_lower(self) -> Timeline | None:
         """The last driven session, had it lost the watermark on its resume; None: it had none."""
         return from_lower_watermarks(self.profile, self.history, self.expectation)
