@@ -26,8 +26,10 @@ HEAVY |= {"rl_games", "tensorboardX"}
 ALLOWED = {
     "convention": set(),
     "evidence": {"convention"},
-    "checks": {"convention", "evidence"},
-    "report": {"convention", "checks"},
+    "run": {"convention", "evidence"},
+    "checks": {"convention", "evidence", "run"},
+    "views": {"convention", "evidence", "run", "checks"},
+    "report": {"convention", "run", "checks", "views"},
     "waivers": {"convention", "checks"},
     "fixtures": {"convention", "evidence", "checks"},
     "mutants": {"convention", "evidence", "fixtures"},

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.diagnosis import diagnose, poisoned
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.history import Start
-from conformance.checks.once import once
 from conformance.convention.rewards import improves, same_reward
 from conformance.convention.rules import Verdict
+from conformance.run.history import Start
+from conformance.run.once import once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.checks.diagnosis import Blame, Holder
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.history import Timeline
-    from conformance.checks.subject import Subject
+    from conformance.run.files import CheckpointFile
+    from conformance.run.history import Timeline
+    from conformance.run.subject import Subject
 
 _MOST_SHOWN = 20
 

@@ -6,15 +6,15 @@ from collections import defaultdict
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
-from conformance.checks.files import CheckpointFile
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.history import Start, Timeline
-from conformance.checks.once import once
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import same_reward
+from conformance.run.files import CheckpointFile
+from conformance.run.history import Start, Timeline
+from conformance.run.once import once
 
 if TYPE_CHECKING:
-    from conformance.checks.subject import Subject
+    from conformance.run.subject import Subject
 
 _Files = dict[int, list[CheckpointFile]]
 _NO_SAVE_FREQ = "save_freq is not known: give --save-freq, or a config.yaml in the run"

@@ -10,15 +10,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.checks import weights
-from conformance.checks.history import Session, Start, Timeline
-from conformance.checks.once import once
 from conformance.convention.rewards import improves, is_float32, same_reward
+from conformance.run import weights
+from conformance.run.history import Session, Start, Timeline
+from conformance.run.once import once
 
 if TYPE_CHECKING:
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
     from conformance.convention.oracle import Epoch
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from conformance.convention.rules import Level, RunVerdict, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
 
-    from conformance.checks.explain import Explanation
     from conformance.convention.rules import Rule
+    from conformance.run.explanation import Explanation
 
 
 @dataclass(frozen=True, slots=True)

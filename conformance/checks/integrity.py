@@ -17,8 +17,8 @@ from conformance.evidence.checkpoint import FaultKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.checks.subject import Subject
     from conformance.evidence.checkpoint import Checkpoint
+    from conformance.run.subject import Subject
 
 
 def archives_are_whole(subject: Subject) -> Outcome:

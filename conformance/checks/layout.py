@@ -9,8 +9,8 @@ from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
 
 if TYPE_CHECKING:
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 
 def checkpoints_in_their_folder(subject: Subject) -> Outcome:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from conformance.checks.files import CheckpointFile, number
 from conformance.checks.finding import (
     Outcome,
     and_more,
@@ -19,9 +18,10 @@ from conformance.checks.finding import (
 from conformance.convention.rewards import same_reward
 from conformance.convention.safe_globals import NUMPY_DATA
 from conformance.evidence.checkpoint import Checkpoint, FaultKind, Opaque, Tensor
+from conformance.run.files import CheckpointFile, number
 
 if TYPE_CHECKING:
-    from conformance.checks.subject import Subject
+    from conformance.run.subject import Subject
 
 _SLACK = 1.25
 _OVERHEAD = 64 * 1024

@@ -22,8 +22,8 @@ from conformance.convention.rewards import is_rounding_of, same_reward
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 # White space and control characters, brackets and what a shell, a glob or Hydra reads as its own.
 UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|^[-~]""")

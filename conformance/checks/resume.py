@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.once import once
 from conformance.convention.profile import Kind
 from conformance.convention.rules import Verdict
+from conformance.run.once import once
 
 if TYPE_CHECKING:
-    from conformance.checks.driven import DrivenSession
-    from conformance.checks.subject import Subject
+    from conformance.run.driven import DrivenSession
+    from conformance.run.subject import Subject
 
 
 @once

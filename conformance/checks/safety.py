@@ -15,7 +15,7 @@ from conformance.checks.finding import (
 from conformance.checks.load import unsafe_globals
 
 if TYPE_CHECKING:
-    from conformance.checks.subject import Subject
+    from conformance.run.subject import Subject
 
 
 def names_no_forbidden_global(subject: Subject) -> Outcome:

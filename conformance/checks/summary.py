@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.best import CHECKS as BEST
 from conformance.checks.best import lost_watermarks
-from conformance.checks.driven import same_rewards
 from conformance.checks.finding import (
     Outcome,
     and_more,
@@ -15,16 +14,17 @@ from conformance.checks.finding import (
     passed,
     unobservable,
 )
-from conformance.checks.history import is_unreadable
 from conformance.checks.names import one_periodic_for_an_epoch, rounded_rewards
 from conformance.convention.names import Flaw
 from conformance.convention.rewards import improves, same_reward
 from conformance.convention.rules import BY_ID, Verdict
+from conformance.run.driven import same_rewards
+from conformance.run.history import is_unreadable
 
 if TYPE_CHECKING:
-    from conformance.checks.driven import DrivenSession
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
+    from conformance.run.driven import DrivenSession
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 
 def logs_each_epoch(subject: Subject) -> Outcome:

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance import __version__
-from conformance.checks.compare import compare
-from conformance.checks.dialect import AUTO, choose
-from conformance.checks.subject import Options, Subject
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.output import write_report
@@ -21,6 +18,9 @@ from conformance.report.comparison import (
     to_comparison_json,
     to_comparison_text,
 )
+from conformance.run.subject import Options, Subject
+from conformance.views.compare import compare
+from conformance.views.dialect import AUTO, choose
 
 if TYPE_CHECKING:
     import argparse

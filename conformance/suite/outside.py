@@ -21,7 +21,6 @@ from conformance.checks.finding import (
     run_verdict,
     unobservable,
 )
-from conformance.checks.subject import Options, Subject
 from conformance.convention.names import parse_name
 from conformance.convention.oracle import epochs
 from conformance.convention.profile import Kind
@@ -31,6 +30,7 @@ from conformance.evidence.checkpoint.errors import RefusalError
 from conformance.evidence.checkpoint.source import Source
 from conformance.evidence.journal import Action, JournalError, writes
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
+from conformance.run.subject import Options, Subject
 from conformance.suite.chains import ROOT
 from conformance.trainers import TrainerBroke, TrainerSpecError, UnsupportedScenario
 from conformance.trainers.command import CommandTrainer

@@ -9,14 +9,15 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from conformance.checks import DrivenSession, Writes, audit
-from conformance.checks.subject import Options, Subject
+from conformance.checks import audit
 from conformance.convention.profile import Kind
 from conformance.convention.rules import BY_ID, Level, Verdict
 from conformance.convention.sessions import PlayedSession, next_session
 from conformance.evidence.journal import JournalError, writes
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import is_event_file_name, read_rewards
+from conformance.run.driven import DrivenSession, Writes
+from conformance.run.subject import Options, Subject
 from conformance.trainers import TrainerBroke, UnsupportedScenario
 from conformance.trainers.forms import FORMS
 

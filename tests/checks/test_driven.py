@@ -10,12 +10,11 @@ import pytest
 from driving import failing, judged, session
 
 from conformance import mutants
-from conformance.checks import DrivenSession
-from conformance.checks.driven import played_history, same_rewards
 from conformance.convention.rules import Verdict
 from conformance.evidence.summaries import read_event_file
 from conformance.fixtures.events import Scalar, event_file
 from conformance.mutants.trainer import TAG
+from conformance.run.driven import DrivenSession, played_history, same_rewards
 
 NAN = math.nan
 RESUMED = [session((1.0, 2.0)), session((1.0, 2.0, 1.5, 3.0), resume="last")]

@@ -9,7 +9,6 @@ import pytest
 from driving import player
 
 from conformance import mutants
-from conformance.checks.subject import Options
 from conformance.convention.rules import RULES
 from conformance.mutants import DEFECTS, ODDITIES, Trainer
 from conformance.mutants.__main__ import main
@@ -26,6 +25,7 @@ from conformance.mutants.matrix import (
     row,
     told,
 )
+from conformance.run.subject import Options
 from conformance.suite.engine import Engine
 
 PAGE = Path(__file__).parents[2] / "docs" / "kill-matrix.md"

@@ -7,11 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from conformance.checks.driven import played_history
-from conformance.checks.files import CheckpointFile, Readings, is_temporary
-from conformance.checks.history import Expectation, History, build_history, expect
-from conformance.checks.inference import infer_save_freq, step_shift
-from conformance.checks.writes import Order, order
 from conformance.convention.names import (
     CheckpointName,
     Flaw,
@@ -28,11 +23,16 @@ from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.runs import Entry, EntryKind, RunFolder
 from conformance.evidence.summaries import EPOCH_COUNT, EventFile, is_event_file_name
+from conformance.run.driven import played_history
+from conformance.run.files import CheckpointFile, Readings, is_temporary
+from conformance.run.guesses import infer_save_freq, step_shift
+from conformance.run.history import Expectation, History, build_history, expect
+from conformance.run.order import Order, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.checks.driven import DrivenSession
+    from conformance.run.driven import DrivenSession
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from conformance.convention.rewards import same_reward
 
 if TYPE_CHECKING:
-    from conformance.checks.history import History
+    from conformance.run.history import History
 
 
 def step_shift(history: History, told: tuple[tuple[int, float], ...]) -> int:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conformance.checks.history import (
+from conformance.convention.rewards import as_float32, same_reward
+from conformance.run.history import (
     History,
     Known,
     Session,
     Start,
     build_history,
 )
-from conformance.convention.rewards import as_float32, same_reward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from conformance.checks.files import CheckpointFile
     from conformance.evidence.summaries import EventFile
+    from conformance.run.files import CheckpointFile
 
 
 @dataclass(frozen=True, slots=True)

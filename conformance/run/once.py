@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.checks.subject import Subject
+    from conformance.run.subject import Subject
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

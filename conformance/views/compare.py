@@ -23,8 +23,8 @@ from conformance.evidence.checkpoint import MISSING, Opaque, Scalar, Storage, Te
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 _MOST_SHOWN = 4
 _WRAPPERS = ("module.", "_orig_mod.")

@@ -9,13 +9,13 @@ from itertools import count
 import pytest
 from played import Played
 
-from conformance.checks import Options, Subject
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, load_profile
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.events import event_file
 from conformance.fixtures.play import Session, play
 from conformance.mutants import defects
+from conformance.run.subject import Options, Subject
 
 
 @pytest.fixture

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING
 
-from conformance.checks import weights
 from conformance.checks.best import exists_iff_improved
 from conformance.checks.cadence import strays
 from conformance.checks.diagnosis import diagnose
-from conformance.checks.files import is_temporary
-from conformance.checks.history import Start, is_unreadable
 from conformance.convention.oracle import is_periodic
 from conformance.convention.profile import (
     DEFAULT_PROFILE,
@@ -31,89 +27,22 @@ from conformance.convention.rules import Verdict
 from conformance.evidence.checkpoint import MISSING, FaultKind
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
+from conformance.run import weights
+from conformance.run.explanation import ExplainedFile, ExplainedSession, Explanation, Reason
+from conformance.run.files import is_temporary
+from conformance.run.history import Start, is_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.history import Session
-    from conformance.checks.subject import Subject
     from conformance.convention.oracle import Epoch
     from conformance.evidence.runs import Entry
     from conformance.evidence.summaries import EventFile
+    from conformance.run.files import CheckpointFile
+    from conformance.run.history import Session
+    from conformance.run.subject import Subject
 
 _MOST_AGAINST = 3
-
-
-class Reason(str, Enum):
-    """Why a file stands in a run."""
-
-    PERIODIC = "periodic"
-    BEST = "best"
-    FINAL = "final"
-    WIN = "win"
-    LATEST = "latest"
-    DUPLICATE = "duplicate"
-    TORN = "torn"
-    EVENT_LOG = "event log"
-    CONFIG = "config"
-    TEMPORARY = "temporary"
-    FOREIGN = "foreign"
-    UNEXPLAINED = "unexplained"
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedFile:
-    """One file of a run with what explains it.
-
-    Attributes:
-        path: from the run's folder.
-        reason: why it stands there.
-        sessions: the numbers of the sessions that explain it, from 1; empty where none is known.
-        epoch: that it was written in, where it has one.
-        evidence: one line that says how all this is known.
-    """
-
-    path: str
-    reason: Reason
-    sessions: tuple[int, ...]
-    epoch: int | None
-    evidence: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedSession:
-    """One session of a run as its log shows it.
-
-    Attributes:
-        number: from 1, in the order of time.
-        first: the first epoch that it logged a reward for.
-        last: the last one.
-        starts: `fresh`, `resumed`, or both where the log leaves that open.
-        files: names of its event files, in sequence.
-        missing: saves that its log proves due, that nothing replaced, that no rule judges, and
-            that are not there, a phrase each.
-    """
-
-    number: int
-    first: int
-    last: int
-    starts: tuple[str, ...]
-    files: tuple[str, ...]
-    missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """All files of a run, explained as far as they can be."""
-
-    sessions: tuple[ExplainedSession, ...]
-    files: tuple[ExplainedFile, ...]
-
-    @property
-    def explained(self) -> int:
-        """How many of the files are explained."""
-        return sum(file.reason is not Reason.UNEXPLAINED for file in self.files)
 
 
 def explain(subject: Subject) -> Explanation:

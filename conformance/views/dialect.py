@@ -7,8 +7,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from conformance.checks import audit
-from conformance.checks.files import Readings
-from conformance.checks.subject import Options, Subject
 from conformance.convention.names import has_checkpoint_suffix, parse_name
 from conformance.convention.profile import (
     DEFAULT_PROFILE,
@@ -18,6 +16,8 @@ from conformance.convention.profile import (
     load_profile,
 )
 from conformance.convention.rules import RULES, Verdict
+from conformance.run.files import Readings
+from conformance.run.subject import Options, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,13 +9,13 @@ import pytest
 from played import Played
 
 from conformance.checks import audit
-from conformance.checks.history import Start, build_history
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Level, Verdict
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import EventFile, Reward
 from conformance.fixtures.events import event_file
 from conformance.mutants import defects
+from conformance.run.history import Start, build_history
 
 _FRESH, _RESUMED = (Start.FRESH,), (Start.RESUMED,)
 _EITHER = (Start.RESUMED, Start.FRESH)

@@ -6,13 +6,15 @@ from collections import OrderedDict
 
 import pytest
 
-from conformance.checks import Options, Subject, audit, weights
+from conformance.checks import audit
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.archive import floats
 from conformance.fixtures.play import Session, play
+from conformance.run import weights
+from conformance.run.subject import Options, Subject
 
 
 @pytest.fixture
