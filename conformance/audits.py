@@ -12,7 +12,8 @@ from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
 from conformance.report import Report
-from conformance.run.subject import Options, Subject, model_builder
+from conformance.run.settings import Options, model_builder
+from conformance.run.subject import Subject
 from conformance.views.dialect import AUTO, choose
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from conformance.checks.finding import (
     unobservable,
 )
 from conformance.convention.rules import RULES, Needs, Place, Rule, Verdict
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,9 +99,9 @@ def judge(
         failure of the trainer.
     """
     if watch is not None:
-        for number, file in enumerate(subject.checkpoints, start=1):
+        for number, file in enumerate(subject.files.checkpoints, start=1):
             _ = file.contents  # read now, kept for the checks
-            watch(number, len(subject.checkpoints))
+            watch(number, len(subject.files.checkpoints))
     findings = tuple(
         _finding(rule, subject) for rule in RULES if selected is None or rule.id in selected
     )
@@ -108,7 +109,7 @@ def judge(
         path=str(subject.folder.path),
         verdict=run_verdict(findings),
         sessions=subject.history.count,
-        checkpoints=len(subject.checkpoints),
+        checkpoints=len(subject.files.checkpoints),
         findings=findings,
         notes=(*subject.folder.problems, *subject.notes),
     )

@@ -45,6 +45,14 @@ class Outcome:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """The rule that evidence of the best checkpoint shows broken, and how."""
+
+    rule: str
+    message: str
+
+
 def passed(message: str, **evidence: object) -> Outcome:
     """The rule looked at something and found it kept."""
     return Outcome(Verdict.PASS, message, (), evidence)

@@ -334,7 +334,7 @@ def _whole(subject: Subject) -> list[CheckpointFile]:
     """The checkpoints for torch to read: not those whose damage is INTEGRITY-001's matter."""
     return [
         file
-        for file in subject.checkpoints
+        for file in subject.files.checkpoints
         if file.contents is not None and not _has_other_judge(file.contents)
     ]
 
@@ -352,7 +352,7 @@ def _parsed(subject: Subject) -> list[CheckpointFile]:
     """
     return [
         file
-        for file in subject.readable
+        for file in subject.files.readable
         if file.contents is not None
         and (file.contents.torch_loads or (file.model is not None and not _has_refusal(file)))
     ]
@@ -365,7 +365,7 @@ def _has_refusal(file: CheckpointFile) -> bool:
 
 
 def _nothing_read(subject: Subject) -> Outcome:
-    if not subject.checkpoints:
+    if not subject.files.checkpoints:
         return not_applicable("the run holds no checkpoint")
     if _parsed(subject):
         return not_applicable("no checkpoint holds a state_dict (LOAD-002 judges)")

@@ -58,7 +58,7 @@ def _saved_epochs(subject: Subject, session: DrivenSession) -> set[int]:
     """The epochs of the checkpoints that the session wrote, as far as its journal tells."""
     names = set(session.writes.names or ())
     found = set()
-    for file in subject.readable:
+    for file in subject.files.readable:
         if file.entry.name not in names or file.misplaced:
             continue
         epoch = file.epoch if file.name.kind is Kind.BEST else file.name.epoch

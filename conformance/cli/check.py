@@ -20,7 +20,7 @@ from conformance.cli.output import Outputs, Progress
 from conformance.cli.streams import complain
 from conformance.report import Report
 from conformance.report.formats import FORMATS
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.views.dialect import AUTO
 
 if TYPE_CHECKING:

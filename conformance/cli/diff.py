@@ -18,7 +18,8 @@ from conformance.report.comparison import (
     to_comparison_json,
     to_comparison_text,
 )
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.views.compare import compare
 from conformance.views.dialect import AUTO, choose
 
@@ -68,4 +69,6 @@ def _subject(path: str, profile: str, name: str | None) -> Subject:
 
 
 def _compared(subject: Subject) -> ComparedRun:
-    return ComparedRun(str(subject.folder.path), subject.profile.name, len(subject.checkpoints))
+    return ComparedRun(
+        str(subject.folder.path), subject.profile.name, len(subject.files.checkpoints)
+    )

@@ -13,7 +13,8 @@ from conformance.cli.streams import complain, emit
 from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
 from conformance.report.printable import printable
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.views.dialect import AUTO, choose
 from conformance.views.picks import picks
 
@@ -71,17 +72,17 @@ def _list(subject: Subject) -> _Listed:
         complain(f"{file.entry.path}: skipped: {why}")
     return _Listed(
         subject.folder.path,
-        subject.name,
+        subject.given.name,
         subject.profile,
         found.best,
         found.latest,
-        len(subject.checkpoints),
+        len(subject.files.checkpoints),
     )
 
 
 def _tell_passed_over(subject: Subject) -> None:
     """Say where a profile that was given spells no names as they stand there."""
-    names = [file.entry.name for file in subject.misspelled]
+    names = [file.entry.name for file in subject.files.misspelled]
     if names:
         complain(
             f"{subject.folder.path}: passed over: {len(names)} checkpoint name(s) are none of"

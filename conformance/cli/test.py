@@ -19,7 +19,7 @@ from conformance.convention.scenario import ScenarioError
 from conformance.report import Report
 from conformance.report.driven import Driven, told
 from conformance.report.printable import plural
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.suite.chains import chain_document, read_chain
 from conformance.suite.session import FAILURES, Fixed, InterruptedSuite, SuiteError, run_suite
 from conformance.trainers import TrainerSpecError

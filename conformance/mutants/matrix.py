@@ -16,7 +16,7 @@ from conformance.convention.rewards import reward_text
 from conformance.convention.rules import BY_ID, RULES, Level, Needs
 from conformance.convention.sessions import played
 from conformance.mutants import DEFECTS, ODDITIES
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.suite.probes import probes
 from conformance.suite.session import run_suite
 

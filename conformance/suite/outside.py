@@ -30,7 +30,8 @@ from conformance.evidence.checkpoint.errors import RefusalError
 from conformance.evidence.checkpoint.source import Source
 from conformance.evidence.journal import Action, JournalError, writes
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.suite.chains import ROOT
 from conformance.trainers import TrainerBroke, TrainerSpecError, UnsupportedScenario
 from conformance.trainers.command import CommandTrainer
@@ -339,7 +340,7 @@ class _Checkpoints:
         real_root = os.path.realpath(root)
         names: dict[str, str] = {}
         # The best comes last, and so overrides.
-        for file in sorted(subject.checkpoints, key=lambda file: file is subject.best):
+        for file in sorted(subject.files.checkpoints, key=lambda file: file is subject.best):
             name = file.entry.path.relative_to(root).as_posix()
             names[os.path.relpath(os.path.realpath(file.entry.path), real_root)] = name
             names.setdefault(name, name)
@@ -479,7 +480,7 @@ def _left(stage: Stage, root: Path, journal: Journal, broke: TrainerBroke | None
     if not runs:
         ended = "" if broke is None else f": {_told(broke)}"
         return unobservable(f"no run appeared in the folder that the ranks were given{ended}")
-    if broke is None and not stage.subject(runs[0]).checkpoints:
+    if broke is None and not stage.subject(runs[0]).files.checkpoints:
         return unobservable("the ranks wrote no checkpoint; let them train longer")
     return _counted(_written(stage, runs[0], journal, root), journal, broke)
 
@@ -549,19 +550,19 @@ def _written(stage: Stage, run: Path, journal: Journal, root: Path) -> _Written:
     subject = stage.subject(run)
     folder = f"{run.relative_to(root).as_posix()}/{stage.profile.checkpoints}"
     names = tuple(name for name in writes(journal, folder) if name.endswith(stage.profile.suffix))
-    parsed = {name: parse_name(stage.profile, subject.name, name) for name in names}
+    parsed = {name: parse_name(stage.profile, subject.given.name, name) for name in names}
     numbered = {
         name: parsed[name].epoch or 0
         for name in names
         if parsed[name].kind in (Kind.PERIODIC, Kind.FINAL)
     }
     best = next((name for name in names if parsed[name].kind is Kind.BEST), "")
-    sessions = subject.logged.sessions
+    sessions = subject.history.sessions
     improved = None
-    if len(sessions) == 1 and not subject.logged.problems:
+    if len(sessions) == 1 and not subject.history.problems:
         timeline = epochs(stage.profile, subject.settings, sessions[0].rewards)
         improved = sum(at.improved for at in timeline)
-    last = max([*numbered.values(), subject.logged.last_epoch or 0])
+    last = max([*numbered.values(), subject.history.last_epoch or 0])
     wanted = {*numbered, best}
     return _Written(
         folder,

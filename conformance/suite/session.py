@@ -18,7 +18,7 @@ from conformance.convention.rules import RULES, RunVerdict, Verdict
 from conformance.convention.scenario import ScenarioError
 from conformance.convention.sessions import played
 from conformance.evidence.journal import JournalError, Watcher
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.suite.chains import chain_document
 from conformance.suite.engine import Breakage, Counts, Engine, Failure, Result, by_weight
 from conformance.suite.examples import Examples

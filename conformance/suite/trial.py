@@ -16,7 +16,7 @@ from conformance.convention.rules import BY_ID, RULES, Level, Rule, Verdict
 from conformance.report import Report
 from conformance.report.driven import Driven, shrunken, told
 from conformance.report.printable import printable
-from conformance.run.subject import Options, model_builder
+from conformance.run.settings import Options, model_builder
 from conformance.suite.chains import chain_document, read_chain
 from conformance.suite.errors import ConformanceError, HarnessError, TrainerBrokeError
 from conformance.suite.session import DATABASE, FAILURES, run_suite

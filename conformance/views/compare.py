@@ -107,7 +107,7 @@ class _Side:
     def places(self) -> Mapping[_Place, CheckpointFile]:
         """The checkpoints that a consumer finds, by role and epoch; of equals the newest."""
         found: dict[_Place, CheckpointFile] = {}
-        for file in sorted(self.subject.checkpoints, key=lambda file: file.entry.modified):
+        for file in sorted(self.subject.files.checkpoints, key=lambda file: file.entry.modified):
             if file.name.kind is not None and not file.misplaced:
                 found[file.name.kind, file.name.epoch] = file
         best = self.subject.best
@@ -124,7 +124,7 @@ class _Side:
         """How the names of each role are spelled, with fields in the place of what varies."""
         found: dict[Kind, Counter[str]] = {}
         for (kind, _), file in self.places.items():
-            found.setdefault(kind, Counter())[_spelled(file, self.subject.name)] += 1
+            found.setdefault(kind, Counter())[_spelled(file, self.subject.given.name)] += 1
         return {kind: counted.most_common(1)[0][0] for kind, counted in found.items()}
 
 
@@ -164,8 +164,10 @@ def _names(a: _Side, b: _Side) -> Iterator[Difference]:
             f"checkpoints stand in {folders[0]!a} in A, in {folders[1]!a} in B",
             "what looks into the folder of A finds nothing",
         )
-    misspelled = [file.entry.name for file in b.subject.misspelled if file is not b.subject.best]
-    if misspelled and not a.subject.misspelled:
+    misspelled = [
+        file.entry.name for file in b.subject.files.misspelled if file is not b.subject.best
+    ]
+    if misspelled and not a.subject.files.misspelled:
         yield Difference(
             Severity.BREAKS,
             "names",
@@ -566,14 +568,14 @@ def _logs(a: _Side, b: _Side) -> Iterator[Difference]:
     more = sorted(theirs - ours)
     if more:
         yield Difference(Severity.HARMLESS, "logs", f"only B logs {_shown(more)}")
-    if ours and not b.subject.event_files:
+    if ours and not b.subject.logs.files:
         yield Difference(
             Severity.BREAKS, "logs", "A has event files, B none", "there is nothing to plot"
         )
 
 
 def _tags(subject: Subject) -> set[str]:
-    return {tag for file in subject.event_files for tag in file.tags}
+    return {tag for file in subject.logs.files for tag in file.tags}
 
 
 # --- words ------------------------------------------------------------------------------------

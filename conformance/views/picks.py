@@ -32,7 +32,7 @@ class Picks:
 
 def picks(subject: Subject) -> Picks:
     """Return what a consumer takes of the run."""
-    named = [f for f in subject.checkpoints if f.name.kind is not None and not f.misplaced]
+    named = [f for f in subject.files.checkpoints if f.name.kind is not None and not f.misplaced]
     told = [(file, not_loadable(file)) for file in named]
     loadable = [file for file, why in told if why is None]
     return Picks(

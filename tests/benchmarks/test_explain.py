@@ -13,7 +13,8 @@ from conformance.evidence.checkpoint import read_checkpoint
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_rewards
 from conformance.fixtures.play import Session, play
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.views.explain import explain as explain_files
 
 GROUP = "1,200 checkpoints and 100 event files, in one process"

@@ -10,7 +10,7 @@ from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
 from conformance.mutants import Trainer, defects
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 
 _FILE = "nn/last_Aep{}rew{}.pth"
 

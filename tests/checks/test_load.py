@@ -30,7 +30,7 @@ from conformance.fixtures.archive import (
 from conformance.fixtures.case import ordinary, trained
 from conformance.fixtures.play import Session, play, weights
 from conformance.run.files import is_temporary
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 
 OF_MODELS = {f"LOAD-00{number}" for number in (2, 5, 6, 7, 8, 9)}
 PASS, FAIL, NONE, UNKNOWN = (

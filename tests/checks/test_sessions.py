@@ -21,7 +21,7 @@ from conformance.evidence.runs import scan_run
 from conformance.fixtures.events import Scalar
 from conformance.fixtures.play import Session, play
 from conformance.run.explanation import Reason
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 
 PROFILE = load_profile()
 many = settings(deadline=None, max_examples=60)

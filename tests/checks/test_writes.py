@@ -17,7 +17,7 @@ from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.fixtures.play import Session, play
 from conformance.run.driven import DrivenSession, Writes
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 
 NAN, INF = math.nan, math.inf
 BEST = {f"BEST-00{number}" for number in range(1, 10)}

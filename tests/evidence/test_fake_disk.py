@@ -26,7 +26,8 @@ from conformance.evidence.runs import EntryKind, NoRunError, find_runs, scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.fixtures.archive import floats, zip_checkpoint
 from conformance.fixtures.play import Session, play
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 
 pytest_plugins = ["fake_disk"]
 

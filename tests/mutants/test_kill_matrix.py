@@ -25,7 +25,7 @@ from conformance.mutants.matrix import (
     row,
     told,
 )
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.suite.engine import Engine
 
 PAGE = Path(__file__).parents[2] / "docs" / "kill-matrix.md"

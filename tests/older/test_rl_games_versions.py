@@ -21,7 +21,7 @@ from conformance import Scenario
 from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.views.dialect import choose
 
 TRAINER = "python:conformance.trainers.rl_games:RlGames"

@@ -15,6 +15,7 @@ from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import EventFile, Reward
 from conformance.fixtures.events import event_file
 from conformance.mutants import defects
+from conformance.run.doubt import Gaps
 from conformance.run.history import Start, build_history
 
 _FRESH, _RESUMED = (Start.FRESH,), (Start.RESUMED,)
@@ -41,6 +42,10 @@ def log(steps, *, name="events.out.tfevents.1.host.7.0", at=1.0, first_epoch=Non
 
 def epochs(history):
     return [sorted(session.rewards) for session in history.sessions]
+
+
+def gaps(history):
+    return Gaps(history, None, None)
 
 
 def starts(history):
@@ -144,13 +149,13 @@ def test_how_a_session_may_have_started(earlier, steps, first_epoch, expected):
 def test_a_session_without_a_reward_counts_and_leaves_its_epochs_open():
     silent = log([], name="events.out.tfevents.2.host.8.0", at=0.5)
     history = build_history([log([1, 2]), silent])
-    assert (history.count, epochs(history)) == (2, [[1, 2]])
-    assert history.lags
-    assert not history.covers(1)
-    alone = build_history([log([1, 2])])
-    assert not alone.lags
-    assert [alone.covers(epoch) for epoch in (0, 1, 2, 3)] == [False, True, True, False]
-    assert not build_history([]).covers(1)
+    assert (history.count, history.silent, epochs(history)) == (2, 1, [[1, 2]])
+    assert gaps(history).between_sessions
+    assert not gaps(history).none_at(1)
+    alone = gaps(build_history([log([1, 2])]))
+    assert not alone.between_sessions
+    assert [alone.none_at(epoch) for epoch in (0, 1, 2, 3)] == [False, True, True, False]
+    assert not gaps(build_history([])).none_at(1)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +243,6 @@ def test_a_session_that_logged_nothing_may_have_saved_an_epoch_again(tmp_path):
 )
 def test_ten_rewards_that_are_all_unlike_tell_sessions_apart(rewards, tell):
     steps = [(step, float(reward)) for step, reward in enumerate(rewards, start=1)]
-    assert build_history([log(steps)]).rewards_tell == tell
+    assert gaps(build_history([log(steps)])).rewards_tell == tell
     silent = log([], name="events.out.tfevents.2.host.8.0", at=2.0)
-    assert not build_history([log(steps), silent]).rewards_tell
+    assert not gaps(build_history([log(steps), silent])).rewards_tell

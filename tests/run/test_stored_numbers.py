@@ -10,7 +10,7 @@ from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.archive import numpy_array, numpy_scalar
 from conformance.fixtures.play import Session, play
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 
 
 @pytest.mark.parametrize("stores", [float, numpy_scalar, numpy_array])

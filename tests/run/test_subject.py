@@ -15,7 +15,8 @@ from conformance.evidence.runs import scan_run
 from conformance.fixtures.events import event_file
 from conformance.fixtures.play import Session, play
 from conformance.mutants import defects
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 
 
 @pytest.fixture
@@ -46,9 +47,9 @@ def bare(files):
 
 def test_the_name_is_the_caller_s_else_the_config_s_else_the_folder_s(subject):
     files = trained()
-    assert subject(files, options=Options(name="Other")).run_name == ("Other", "--name")
-    assert subject(files).run_name == ("Ant", "config.yaml")
-    assert subject(bare(files)).run_name == ("Ant_01-02-03-04", "the folder's name")
+    assert subject(files, options=Options(name="Other")).given.run_name == ("Other", "--name")
+    assert subject(files).given.run_name == ("Ant", "config.yaml")
+    assert subject(bare(files)).given.run_name == ("Ant_01-02-03-04", "the folder's name")
 
 
 @pytest.mark.parametrize(
@@ -62,14 +63,14 @@ def test_the_name_is_the_caller_s_else_the_config_s_else_the_folder_s(subject):
 )
 def test_a_time_stamp_is_taken_off_where_a_best_bears_the_rest(subject, profile, experiment, name):
     found = subject(bare(trained()), profile=profile, experiment=experiment)
-    assert found.name == name
+    assert found.given.name == name
 
 
 def test_a_save_that_was_due_anyway_is_periodic_also_at_the_end_of_the_log(tmp_path):
     profile = load_profile("rl_games-sac-1.6")
     session = Session((1.0, 3.0, 2.0, 4.0), max_epochs=4)
     folder = play(Settings("A", 2, None, 1), [session], profile=profile).write(tmp_path)
-    periodic = Subject(scan_run(folder), profile, Options()).periodic
+    periodic = Subject(scan_run(folder), profile, Options()).files.periodic
     assert {file.name.epoch for file in periodic} == {2, 4}
 
 
@@ -99,7 +100,7 @@ def test_the_folder_of_the_event_files_tells_the_name_where_the_run_s_says_nothi
     source = (
         "the folder's name" if name == "workspace" else "the name of the folder of its event files"
     )
-    assert found.run_name == (name, source)
+    assert found.given.run_name == (name, source)
 
 
 def test_a_final_save_that_is_named_like_a_periodic_one_is_told_by_where_a_log_ends(tmp_path):
@@ -119,22 +120,22 @@ def test_a_final_save_that_is_named_like_a_periodic_one_is_told_by_where_a_log_e
         )
     ):
         folder = changed.write(tmp_path / str(number))
-        periodic = Subject(scan_run(folder), profile, Options()).periodic
+        periodic = Subject(scan_run(folder), profile, Options()).files.periodic
         assert {file.name.epoch for file in periodic} == expected
         for config in profile.config:
             (folder / config).unlink(missing_ok=True)
         # What is saved at the end is then no proof of another save_freq.
         unknown = Subject(scan_run(folder), profile, Options(name="A"))
-        assert {file.name.epoch for file in unknown.periodic} == expected
+        assert {file.name.epoch for file in unknown.files.periodic} == expected
 
 
 def test_where_the_dialect_keeps_its_runs_in_folders_of_dates_the_path_tells_the_name(subject):
     found = subject(
         bare(trained()), profile="rl_games-1.6+isaaclab", experiment="Ant/2024-01-02_10-11-12"
     )
-    assert found.run_name == ("Ant", "the path of the run's folder")
+    assert found.given.run_name == ("Ant", "the path of the run's folder")
     other = subject(bare(trained()), profile="rl_games-1.6+isaaclab", experiment="Ant/some_day")
-    assert other.name == "some_day"
+    assert other.given.name == "some_day"
 
 
 def test_save_freq_is_the_caller_s_else_the_config_s_else_inferred(subject):
@@ -223,7 +224,7 @@ def test_a_name_in_minus_inf_stands_for_no_episode_only_before_the_first_one(
         trainer.relog(logged.items())
         files |= {path: data for path, data in trainer.files.items() if "tfevents" in path}
     found = subject(files, profile=replace(load_profile(), unrewarded=(Kind.PERIODIC,)))
-    assert [file.path for file in found.unrewarded] == ([name] if lacks else [])
+    assert [file.path for file in found.files.unrewarded] == ([name] if lacks else [])
 
 
 def test_of_several_candidates_the_one_that_is_called_best_is_it(subject):
@@ -264,46 +265,46 @@ def restarted(*, first=3, size=6):
 
 def test_checkpoints_older_than_the_first_log_show_that_event_files_are_missing(subject):
     trainer, log = restarted()
-    assert not subject(trainer.files).starts_before_the_log
+    assert not subject(trainer.files).doubt.earlier_logs_are_lost
     rest = {path: data for path, data in trainer.files.items() if path != log}
-    assert subject(rest).starts_before_the_log
+    assert subject(rest).doubt.earlier_logs_are_lost
     for epoch in (1, 2):  # that of epoch 3 is enough
         del rest[f"nn/last_Antep{epoch}rew{epoch}.0.pth"]
-    assert subject(rest).starts_before_the_log
+    assert subject(rest).doubt.earlier_logs_are_lost
     del rest["nn/last_Antep3rew3.0.pth"]  # epoch 4 was logged
-    assert not subject(rest).starts_before_the_log
+    assert not subject(rest).doubt.earlier_logs_are_lost
 
 
 def test_so_does_one_of_the_first_epoch_alone(subject):
     trainer, log = restarted(first=1)
     del trainer.files[log]
-    assert subject(trainer.files).starts_before_the_log
+    assert subject(trainer.files).doubt.earlier_logs_are_lost
 
 
 def test_a_log_that_begins_late_lacks_nothing_where_nothing_was_saved_before(subject):
     trainer = Played("Ant", 1, 4)
     trainer.run([None, 1.0, 2.0, 3.0])
-    assert not subject(trainer.files).starts_before_the_log
+    assert not subject(trainer.files).doubt.earlier_logs_are_lost
 
 
 def test_a_checkpoint_of_the_last_epoch_tells_that_the_log_stops_short(subject):
     trainer, log = restarted()
-    assert subject(trainer.files).unlogged_end is None
+    assert subject(trainer.files).doubt.unlogged_end is None
     trainer.relog([(4, 4.0), (5, 5.0)])
     behind = subject(trainer.files)
-    assert behind.unlogged_end.epoch == 6
-    assert behind.sessions_are_unclear
+    assert behind.doubt.unlogged_end.epoch == 6
+    assert behind.doubt.sessions_are_unclear
     torn = {**trainer.files, log: trainer.files[log][:-3]}  # a kill may have cut the other one too
-    assert subject(torn).unlogged_end is None
-    assert not subject(torn).sessions_are_unclear
+    assert subject(torn).doubt.unlogged_end is None
+    assert not subject(torn).doubt.sessions_are_unclear
 
 
 def test_a_stored_epoch_that_the_name_contradicts_tells_nothing_of_the_log(subject):
     trainer = Played("Ant", 1, 4)
     trainer.run([1.0, 2.0, 3.0, 4.0])
     trainer.relog([(1, 1.0), (2, 2.0), (3, 3.0)])
-    assert subject(trainer.files).unlogged_end.epoch == 4
-    assert not subject(trainer.files).sessions_are_unclear  # there is one alone
+    assert subject(trainer.files).doubt.unlogged_end.epoch == 4
+    assert not subject(trainer.files).doubt.sessions_are_unclear  # there is one alone
     trainer.files["nn/last_Antep3rew3.0.pth"] = trainer.files.pop("nn/last_Antep4rew4.0.pth")
     del trainer.files["nn/Ant.pth"]
-    assert subject(trainer.files).unlogged_end is None
+    assert subject(trainer.files).doubt.unlogged_end is None

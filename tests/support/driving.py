@@ -15,7 +15,7 @@ from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.mutants.trainer import Trainer
 from conformance.run.driven import DrivenSession, Writes
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.suite.play import Player
 from conformance.trainers import open_object, open_trainer
 from conformance.trainers.workspace import Workspace

@@ -21,7 +21,8 @@ from conformance.convention.sessions import next_session, resume_point_after
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.play import Session, play
 from conformance.run.explanation import Reason
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.views.explain import explain
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.trainers import TrainerBroke, open_trainer
 from conformance.trainers.command import PLACEHOLDERS
 from conformance.trainers.forms import FORMS

@@ -27,7 +27,7 @@ from conformance.evidence.journal import Watcher, writes
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.run.files import CheckpointFile
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.trainers import UnsupportedScenario, open_trainer, rl_games
 from conformance.trainers.rl_games import RlGames, RlGamesError
 

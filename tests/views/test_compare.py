@@ -13,7 +13,8 @@ from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.archive import Call, Global, array, numpy_scalar
 from conformance.fixtures.play import Session, play
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.views.compare import Severity, compare
 
 REWARDS = (1.0, 3.0, 2.0, 4.0)

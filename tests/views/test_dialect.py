@@ -16,7 +16,7 @@ from conformance.evidence.runs import scan_run
 from conformance.fixtures.case import Side, ordinary
 from conformance.fixtures.cases import CASES
 from conformance.fixtures.play import Session, play
-from conformance.run.subject import Options
+from conformance.run.settings import Options
 from conformance.views.dialect import Certainty, choose
 
 LAYOUTS = ("", "+isaaclab")

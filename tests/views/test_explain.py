@@ -15,7 +15,8 @@ from conformance.evidence.runs import scan_run
 from conformance.fixtures.play import Session, play
 from conformance.fixtures.run import Link
 from conformance.run.explanation import Reason
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.views.explain import explain
 
 ONE = play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, 4.0))])

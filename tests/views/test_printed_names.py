@@ -15,7 +15,8 @@ from conformance.convention.profile import Ending, Kind, RewardForm, builtin_pro
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.play import FRAMES, Session, play
 from conformance.run.explanation import Reason
-from conformance.run.subject import Options, Subject
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.views.explain import explain
 
 REWARDS = (70.123456, 66.52648, 1234567.0, 12.000001, -0.25, 3.14159265)
