@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from conformance import __version__
 from conformance.checks import judge
 from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
@@ -14,6 +13,7 @@ from conformance.evidence.runs import NoRunError, find_runs, scan_run
 from conformance.report import Report
 from conformance.run.settings import Options, model_builder
 from conformance.run.subject import Subject
+from conformance.version import __version__
 from conformance.views.dialect import AUTO, choose
 
 if TYPE_CHECKING:

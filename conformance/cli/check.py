@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance import __version__
 from conformance.audits import audit_folder, held_against, list_run
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.options import (
@@ -21,6 +20,7 @@ from conformance.cli.streams import complain
 from conformance.report import Report
 from conformance.report.formats import FORMATS
 from conformance.run.settings import Options
+from conformance.version import __version__
 from conformance.views.dialect import AUTO
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance import __version__
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.output import write_report
@@ -20,6 +19,7 @@ from conformance.report.comparison import (
 )
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
+from conformance.version import __version__
 from conformance.views.compare import compare
 from conformance.views.dialect import AUTO, choose
 
