@@ -21,11 +21,13 @@ from conformance.checks.finding import (
     Finding,
     Outcome,
     RunReport,
+    harness_failed,
     not_applicable,
+    reported_under,
     run_verdict,
     unobservable,
 )
-from conformance.convention.rules import RULES, Needs, Place, Rule, Verdict
+from conformance.convention.rules import RULES, Needs, Place, Rule
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
 
@@ -124,10 +126,8 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
         import traceback  # noqa: PLC0415 - a run that needs it is slow anyway
 
         where = traceback.extract_tb(error.__traceback__)[-1]
-        outcome = Outcome(
-            Verdict.ERROR,
-            f"the harness failed: {type(error).__name__}: {error}"
-            f" ({where.name}, line {where.lineno})",
+        outcome = harness_failed(
+            f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
         )
     return outcome.of(rule)
 
@@ -136,7 +136,7 @@ def _outcome(rule: Rule, subject: Subject) -> Outcome:
     if rule.shown_otherwise or (rule.driven and not subject.driven):
         return not_applicable(rule.shown_by[0].value)
     if subject.driven and rule.id != "RESUME-001" and resume.went_elsewhere(subject):
-        return not_applicable("the deviation is reported under RESUME-001")
+        return reported_under("RESUME-001")
     hidden = _hidden(rule, subject)
     if hidden is not None:
         return unobservable(f"the folder {hidden or '.'!a} cannot be listed whole", [hidden])

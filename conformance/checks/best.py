@@ -6,11 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 from conformance.checks.diagnosis import diagnose, poisoned
-from conformance.checks.finding import Blame, Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.finding import (
+    Blame,
+    Outcome,
+    failed,
+    not_applicable,
+    passed,
+    reported_under,
+    unobservable,
+)
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import improves, same_reward
 from conformance.convention.rules import Verdict
-from conformance.run.history import Start
 from conformance.run.once import once
 
 if TYPE_CHECKING:
@@ -98,7 +105,7 @@ def _rule(rule: str, kept: Callable[[Subject, Holder], Outcome]) -> Callable[[Su
         if best is None:
             return not_applicable("there is no best checkpoint")
         if existence is Verdict.FAIL:
-            return not_applicable("the deviation is reported under BEST-001")
+            return reported_under("BEST-001")
         if diagnosis.unknown is not None:
             return unobservable(diagnosis.unknown, [best.path])
         if diagnosis.holder is None:
@@ -111,7 +118,7 @@ def _rule(rule: str, kept: Callable[[Subject, Holder], Outcome]) -> Callable[[Su
 
 def _blamed(rule: str, blame: Blame, best: CheckpointFile | None) -> Outcome:
     if blame.rule != rule:
-        return not_applicable(f"the deviation is reported under {blame.rule}")
+        return reported_under(blame.rule)
     if best is None:
         return failed(blame.message)
     return failed(
@@ -197,7 +204,7 @@ def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
     del holder
     if not subject.profile.resume_keeps_watermark:
         return not_applicable(f"profile {subject.profile.name} resets the watermark on resume")
-    resumed = [s for s in subject.history.sessions if Start.RESUMED in s.starts]
+    resumed = [s for s in subject.history.sessions if s.may_be_resumed]
     if not resumed:
         return not_applicable("no session was resumed")
     lost = lost_watermarks(subject)
@@ -213,7 +220,7 @@ def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
 def lost_watermarks(subject: Subject) -> tuple[CheckpointFile, ...]:
     """Periodic checkpoints whose watermark only a reset on resume explains (BEST-008)."""
     profile, history = subject.profile, subject.history
-    resumed = any(Start.RESUMED in session.starts for session in history.sessions)
+    resumed = any(session.may_be_resumed for session in history.sessions)
     if not profile.resume_keeps_watermark or not history.usable or not resumed:
         return ()
     kept = subject.expectation.timelines
@@ -249,7 +256,7 @@ def _explains(timelines: tuple[Timeline, ...], file: CheckpointFile) -> bool:
 
 def _not_replaced_by_fresh(subject: Subject, holder: Holder) -> Outcome:
     session = holder.timeline.session
-    fresh = [s for s in subject.history.sessions[1:] if Start.RESUMED not in s.starts]
+    fresh = [s for s in subject.history.sessions[1:] if not s.may_be_resumed]
     if not fresh:
         return not_applicable("no session was started afresh in a folder that held a best")
     reward = session.rewards[holder.epoch]

@@ -9,7 +9,6 @@ from conformance.checks.finding import Outcome, failed, not_applicable, passed, 
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import same_reward
 from conformance.run.files import CheckpointFile
-from conformance.run.history import Start
 
 if TYPE_CHECKING:
     from conformance.run.subject import Subject
@@ -188,7 +187,7 @@ def _by_epoch(subject: Subject) -> _Files:
 
 def _restarted_after(subject: Subject, timeline: Timeline) -> bool:
     later = subject.history.sessions[timeline.session.index + 1 :]
-    return any(Start.FRESH in session.starts for session in later)
+    return any(session.may_be_fresh for session in later)
 
 
 def none_with_zero(subject: Subject) -> Outcome:

@@ -15,12 +15,12 @@ from conformance.checks.writes import blamed
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import improves, is_float32, same_reward
 from conformance.run import weights
-from conformance.run.history import Session, Start
 from conformance.run.once import once
 
 if TYPE_CHECKING:
     from conformance.convention.oracle import Epoch
     from conformance.run.files import CheckpointFile
+    from conformance.run.history import Session
     from conformance.run.subject import Subject
     from conformance.run.timeline import Timeline
 
@@ -283,7 +283,7 @@ def _deviation(
         if best.watermark is not None and not is_float32(best.watermark):
             return None  # the trainer compares more finely than the logs can show
         return Blame("BEST-003", f"{held}, a reward equal to the watermark that it rewrote")
-    if Start.RESUMED in timeline.session.starts and _explained_by_reset(subject, at):
+    if timeline.session.may_be_resumed and _explained_by_reset(subject, at):
         return Blame("BEST-008", f"{held}: a resumed session replaced a best of {at.before!r}")
     return Blame("BEST-004", f"{held}, although {at.before!r} was reached before")
 
@@ -313,7 +313,7 @@ def _looks_only_at_periodic(subject: Subject, session: Session, at: Epoch) -> bo
     before it, and not the higher one in between.
     """
     freq = subject.save_freq.value or 0
-    if freq < 2 or at.epoch % freq or Start.RESUMED in session.starts:
+    if freq < 2 or at.epoch % freq or session.may_be_resumed:
         return False
     before = [
         reward

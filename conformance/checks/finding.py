@@ -96,6 +96,16 @@ def unobservable(message: str, paths: Iterable[str] = (), **evidence: object) ->
     return Outcome(Verdict.UNOBSERVABLE, message, tuple(paths), evidence)
 
 
+def reported_under(rule: str) -> Outcome:
+    """What was found is a deviation from another rule, which reports it."""
+    return not_applicable(f"the deviation is reported under {rule}")
+
+
+def harness_failed(why: str | None) -> Outcome:
+    """The harness failed, and not the trainer."""
+    return Outcome(Verdict.ERROR, f"the harness failed: {why}")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Finding(Brief):
     """One rule's outcome in a report."""

@@ -142,7 +142,7 @@ def rounded_rewards(subject: Subject) -> list[CheckpointFile]:
 
 def _differs_from_log(subject: Subject, file: CheckpointFile) -> bool:
     reward = file.name.reward
-    logged = _logged(subject, file)
+    logged = subject.history.rewards_at_any(file.epochs)
     return (
         reward is not None
         and Flaw.REWARD not in file.name.flaws
@@ -153,11 +153,10 @@ def _differs_from_log(subject: Subject, file: CheckpointFile) -> bool:
 
 
 def _is_rounded(subject: Subject, file: CheckpointFile) -> bool:
-    return any(is_rounding_of(file.name.reward_text, value) for value in _logged(subject, file))
-
-
-def _logged(subject: Subject, file: CheckpointFile) -> list[float]:
-    return [value for epoch in file.epochs for value in subject.history.rewards_at(epoch)]
+    return any(
+        is_rounding_of(file.name.reward_text, value)
+        for value in subject.history.rewards_at_any(file.epochs)
+    )
 
 
 def epoch_is_the_stored_one(subject: Subject) -> Outcome:

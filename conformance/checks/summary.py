@@ -181,7 +181,7 @@ def _agrees(subject: Subject) -> Outcome:
         problem = None if file in blamed else _name_disagrees(subject, file)
         if problem is not None:
             return failed(problem, _disagreeing(subject))
-        compared += bool(_logged(subject, file))
+        compared += bool(subject.history.rewards_at_any(file.epochs))
     causes = BY_ID["SUMMARY-002"].explained_by("watermark")
     best_is_blamed = any(BEST[rule](subject).verdict is Verdict.FAIL for rule in causes)
     lost = lost_watermarks(subject)
@@ -214,15 +214,11 @@ def _contradicted_log(subject: Subject) -> Outcome | None:
     )
 
 
-def _logged(subject: Subject, file: CheckpointFile) -> list[float]:
-    return [reward for epoch in file.epochs for reward in subject.history.rewards_at(epoch)]
-
-
 def _name_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
     reward = file.name.reward
     if reward is None or Flaw.REWARD in file.name.flaws or file.name.epoch is None:
         return None
-    logged = _logged(subject, file)
+    logged = subject.history.rewards_at_any(file.epochs)
     if not logged or any(same_reward(value, reward) for value in logged):
         return None
     if not subject.doubt.log_is_complete_at(file.name.epoch):
@@ -268,7 +264,7 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
                 allowed |= timeline.watermarks_at(epoch)
     if not allowed or any(same_reward(value, watermark) for value in allowed):
         return None
-    own = any(same_reward(value, reward) for value in _logged(subject, file))
+    own = any(same_reward(value, reward) for value in subject.history.rewards_at_any(file.epochs))
     doubt = subject.doubt
     if doubt.may_have_reached_more(watermark, allowed) or any(
         doubt.may_be_unlogged(Kind.PERIODIC, epoch, watermark, logged=own) for epoch in file.epochs

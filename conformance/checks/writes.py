@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Blame, Outcome, failed, not_applicable, passed, unobservable
+from conformance.checks.finding import (
+    Blame,
+    Outcome,
+    failed,
+    harness_failed,
+    not_applicable,
+    passed,
+    reported_under,
+    unobservable,
+)
 from conformance.convention.rewards import same_reward
-from conformance.convention.rules import Verdict
 from conformance.run.order import How
 
 if TYPE_CHECKING:
@@ -45,7 +53,7 @@ def periodic_before_best(subject: Subject) -> Outcome:
             epochs=list(found.reversed),
         )
     if found.unsorted is not None:
-        return not_applicable("the deviation is reported under CADENCE-004")
+        return reported_under("CADENCE-004")
     if subject.profile.legacy_guard:
         return not_applicable("a new best is saved without a periodic checkpoint (legacy guard)")
     if found.unknown is not None:
@@ -56,7 +64,7 @@ def periodic_before_best(subject: Subject) -> Outcome:
         return not_applicable("no epoch made both a periodic and the best checkpoint due")
     blame = blamed(found)
     if blame is not None:
-        return not_applicable(f"the deviation is reported under {blame.rule}")
+        return reported_under(blame.rule)
     return passed(
         f"in {len(found.both)} epoch(s) the periodic checkpoint was written before the best",
         epochs=list(found.both),
@@ -65,7 +73,7 @@ def periodic_before_best(subject: Subject) -> Outcome:
 
 def _unknown(found: Order) -> Outcome | None:
     if found.overflowed:
-        return Outcome(Verdict.ERROR, f"the harness failed: {found.unknown}")
+        return harness_failed(found.unknown)
     return None if found.unknown is None else unobservable(found.unknown)
 
 

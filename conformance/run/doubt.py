@@ -1,19 +1,24 @@
 """What the logs leave open: whether one that is lost or cut short excuses what was found.
 
 A log proves what it holds and never what it does not hold. This module alone thinks through what a
-session may have done without a log of it, and the judges ask here. So a new way in which a log
-holds less than what happened is added here and nowhere else. Those that are known:
+session may have done without a log of it; the judges ask, and put nothing together themselves.
 
-- lost: a session logged no reward (`History.silent`), or its event file is gone
-  (`Doubt.earlier_logs_are_lost`, `Doubt.best_is_unlogged`);
-- cut short: a session was killed, and its log ends some epochs before what it saved
-  (`Gaps.may_have_gone_on`), or between the log of an epoch and its save (`Gaps.may_lack_saves`);
-- lagging: the log of a session that is whole otherwise ends before its last save
-  (`Doubt.unlogged_end`, `Doubt.saved_behind_the_log`).
+`Gaps` says what sessions may have done, from the logs alone; the expectation is made with it.
+`Doubt` says what follows for a save: for one that is there (may no log show it?), for one that is
+missing (may it never have been written?), and for the logs as a whole.
 
-`Gaps` holds what follows for sessions from the logs alone, and the expectation is made with it;
-`Doubt` holds what follows for saves. Why each heuristic stands is told in docs/decisions.md under
-"Blame, where several readings are left".
+A new way in which a log holds less than what happened is added here:
+
+- a log that leaves out epochs, or ends early: `Gaps.may_have_trained` and `Gaps.none_at` say which
+  epochs a session may have trained and not logged. (Today `build_history` calls a log with a hole
+  a problem, so that nobody leans on it.)
+- one that is still being written: `Gaps.may_lack_saves` says whose last save may not be there yet.
+- one that is lost: `History.silent` counts the sessions that logged nothing;
+  `Doubt.earlier_logs_are_lost` and `Doubt.best_is_unlogged` tell of files that are gone.
+- two processes at once: `Gaps.may_have_gone_on` says which session is known to have ended where
+  its log does, because another one goes on from there.
+
+Why each heuristic stands is told in docs/decisions.md, "Blame, where several readings are left".
 """
 
 from __future__ import annotations
@@ -26,7 +31,6 @@ from typing import TYPE_CHECKING
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import improves, same_reward
 from conformance.evidence.summaries import EPOCH_COUNT
-from conformance.run.history import Start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,8 +69,12 @@ class Gaps:
             session.last == session.best_epoch or not self._is_continued(session)
         )
 
+    def may_have_trained(self, session: Session, epoch: int) -> bool:
+        """Whether a killed session may have trained the epoch without a log of it."""
+        return session.last < epoch and self.may_have_gone_on(session)
+
     def may_have_reached(self, epoch: int, sessions: Iterable[Session] | None = None) -> bool:
-        """Whether a killed session may have reached the epoch without a log of it.
+        """Whether some session may have trained the epoch without a log of it.
 
         Args:
             epoch: which one.
@@ -76,7 +84,7 @@ class Gaps:
             return True
         if sessions is None:
             return self._first_open_end < epoch
-        return any(session.last < epoch and self.may_have_gone_on(session) for session in sessions)
+        return any(self.may_have_trained(session, epoch) for session in sessions)
 
     @cached_property
     def _first_open_end(self) -> float:
@@ -121,7 +129,7 @@ class Gaps:
         if any(session.last in earlier.rewards for earlier in sessions[: session.index]):
             return False
         for later in sessions[session.index + 1 :]:
-            if later.first == session.last + 1 and Start.FRESH not in later.starts:
+            if later.first == session.last + 1 and not later.may_be_fresh:
                 return True
             if session.last in later.rewards:
                 return False
@@ -227,14 +235,14 @@ class Doubt:
             (
                 session.index
                 for session in self._history.sessions
-                if best and session.first <= epoch and Start.FRESH not in session.starts
+                if best and session.first <= epoch and not session.may_be_fresh
             ),
             default=0,
         )
         ends = (
             at.after
             for timeline in self.timelines[resumed:]
-            if timeline.session.last < epoch and self.gaps.may_have_gone_on(timeline.session)
+            if self.gaps.may_have_trained(timeline.session, epoch)
             for at in timeline.at(timeline.session.last)
         )
         return self._history.silent > 0 or any(
@@ -420,8 +428,7 @@ class Doubt:
             and self.log_is_complete_at(file.name.epoch)
             and not any(
                 same_reward(reward, file.name.reward)
-                for epoch in file.epochs
-                for reward in self._history.rewards_at(epoch)
+                for reward in self._history.rewards_at_any(file.epochs)
             )
             for file in self.files.periodic
         )

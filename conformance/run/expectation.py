@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from conformance.convention.oracle import first_best_epoch
 from conformance.convention.rewards import as_float32, improves
-from conformance.run.history import Start
 from conformance.run.timeline import Course, Timeline, Written
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def _known_before(
     earlier: list[Timeline],
     unlogged: tuple[tuple[int, float], ...],
 ) -> _Before:
-    if Start.RESUMED not in session.starts or session.known is not None:
+    if not session.may_be_resumed or session.known is not None:
         return _Before()
     epoch = session.first - 1
     logged = max((timeline.session.last for timeline in earlier), default=0)
@@ -175,17 +174,17 @@ def _watermarks(
     """The watermarks that the session may have started from, given the best file it found."""
     initial = profile.initial_watermarks
     if session.known is not None:
-        resumed = Start.RESUMED in session.starts
+        resumed = session.may_be_resumed
         if session.known.watermark is None or (resumed and resume_resets):
             yield from initial
         if session.known.watermark is not None:
             yield session.known.watermark
         return
-    if Start.FRESH in session.starts:
+    if session.may_be_fresh:
         yield from initial
         if state is not None:  # a fresh session that heeds BEST-009
             yield state.reward
-    if Start.RESUMED in session.starts:
+    if session.may_be_resumed:
         if resume_resets or not profile.resume_keeps_watermark:
             yield from initial
         yield from _kept(profile, session, before, state, unlogged)

@@ -59,6 +59,16 @@ class Session:
         """The last logged epoch."""
         return max(self.rewards)
 
+    @property
+    def may_be_fresh(self) -> bool:
+        """Whether it may have started afresh."""
+        return Start.FRESH in self.starts
+
+    @property
+    def may_be_resumed(self) -> bool:
+        """Whether it may have been resumed from a checkpoint."""
+        return Start.RESUMED in self.starts
+
     @cached_property
     def best_epoch(self) -> int | None:
         """The first logged epoch with the highest reward; None where all are NaN."""
@@ -106,6 +116,10 @@ class History:
     def rewards_at(self, epoch: int) -> tuple[float, ...]:
         """What the sessions logged for the epoch."""
         return self._logged.get(epoch, ())
+
+    def rewards_at_any(self, epochs: Iterable[int]) -> list[float]:
+        """What the sessions logged for any of the epochs."""
+        return [reward for epoch in epochs for reward in self.rewards_at(epoch)]
 
 
 @dataclass(frozen=True, slots=True)

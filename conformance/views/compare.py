@@ -265,7 +265,7 @@ def _numbered(kind: Kind, here: list[int], there: list[int]) -> Iterator[Differe
 
 def _apart(a: _Side, b: _Side) -> int | None:
     """The first epoch for which other rewards are logged: what follows from them differs too."""
-    ours, theirs = _logged(a.subject), _logged(b.subject)
+    ours, theirs = _rewards_by_epoch(a.subject), _rewards_by_epoch(b.subject)
     both = sorted({*ours} & {*theirs})
     return next((epoch for epoch in both if not _alike(ours[epoch], theirs[epoch])), None)
 
@@ -308,7 +308,7 @@ def _rewards(a: _Side, b: _Side, apart: int | None) -> Iterator[Difference]:
         )
 
 
-def _logged(subject: Subject) -> Mapping[int, tuple[float, ...]]:
+def _rewards_by_epoch(subject: Subject) -> Mapping[int, tuple[float, ...]]:
     """The rewards logged for each epoch, session by session."""
     epochs = sorted({epoch for session in subject.history.sessions for epoch in session.rewards})
     return {epoch: subject.history.rewards_at(epoch) for epoch in epochs}

@@ -112,7 +112,7 @@ def choose(folder: RunFolder, options: Options | None = None) -> Choice:
         reasons.append(f"{most} of {len(all_names)} name(s) are spelled so")
     fitting = _fitting_tags(left)
     if len(fitting) < len(left):
-        reasons.append(f"the event files log {_shown(_own_tags(fitting))}")
+        reasons.append(f"the event files log {_first_tags(_own_tags(fitting))}")
         left = fitting
     if len(left) == 1:
         (subject,) = left.values()
@@ -277,6 +277,6 @@ def _leniency(profile: Profile) -> tuple[bool, bool, bool]:
     )
 
 
-def _shown(texts: Iterable[str]) -> str:
+def _first_tags(texts: Iterable[str]) -> str:
     listed = list(texts)
     return ", ".join(listed[:_MOST_SHOWN]) + (", ..." if len(listed) > _MOST_SHOWN else "")

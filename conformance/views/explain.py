@@ -352,7 +352,7 @@ class _Explainer:
         if kind not in self._subject.profile.unrewarded:
             return None
         before = [s for s in self._subject.history.sessions if epoch < s.first]
-        fresh = tuple(s.index + 1 for s in before if Start.FRESH in s.starts)
+        fresh = tuple(s.index + 1 for s in before if s.may_be_fresh)
         return _Match(fresh, (), f"no episode had finished by epoch {epoch}") if fresh else None
 
     def _unlogged(self, epoch: int, *, logged: bool) -> _Match | None:
