@@ -49,8 +49,8 @@ def exists_iff_improved(subject: Subject) -> Outcome:
         return unobservable(f"whether a best checkpoint was due is not known: {why}")
     if due:
         return _early(subject) or passed(f"the best checkpoint exists, and {why}")
-    last = subject.history.last_epoch
-    if last is not None and best.epoch is not None and best.epoch > last:
+    if best.epoch is not None and subject.doubt.is_behind_the_log(best.epoch):
+        last = subject.history.last_epoch
         return unobservable(f"the best is of epoch {best.epoch}, and the log ends at {last}")
     initial = max(subject.profile.initial_watermarks)
     if best.epoch is not None and subject.doubt.may_be_first_best(

@@ -295,6 +295,11 @@ class Doubt:
             for session in history.sessions
         )
 
+    def is_behind_the_log(self, epoch: int) -> bool:
+        """Whether all logs end before the epoch, so that they say nothing of it."""
+        last = self._history.last_epoch
+        return last is not None and epoch > last
+
     def why_unlogged(self, epoch: int) -> str | None:
         """Why nobody logged a reward for the epoch; None where no gap in the logs explains it."""
         history, limit = self._history, self.gaps.max_epochs
