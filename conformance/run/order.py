@@ -2,8 +2,8 @@
 
 The journal tells names and order, not contents. Periodic checkpoints carry their epochs in their
 names, so that they divide the session's writes into slots; a rewrite of the best belongs to the
-epochs of its slot. Only what no epoch of a slot explains is a deviation (decisions.md: "The journal
-tells names and order, and that is enough").
+epochs of its slot. Only what no epoch of a slot explains is a deviation.
+(decisions.md: "The journal tells names and order, and that is enough".)
 """
 
 from __future__ import annotations
