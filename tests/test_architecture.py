@@ -39,7 +39,7 @@ ALLOWED = {
     "bench": {"convention", "trainers", "report"},
     "crash": {"convention", "evidence", "checks", "report", "trainers"},
     "suite": {"convention", "evidence", "run", "checks", "report", "trainers"}
-    | {"strategies", "version", "whole"},
+    | {"strategies", "version", "atomic"},
     "pytest_plugin": {"convention", "trainers", "suite"},
 }
 # These drive the mutants that stand beside them, as any trainer is driven.
@@ -140,7 +140,7 @@ def test_the_sources_are_found() -> None:
     for room in (*ALLOWED, "cli"):
         assert _in_room(room), room
     rooms = {_room(_module(path)) for path in SOURCES} - {None}
-    assert rooms - ALLOWED.keys() == {"cli", "__main__", "version", "whole"}
+    assert rooms - ALLOWED.keys() == {"cli", "__main__", "version", "atomic"}
     assert "conformance.evidence.runs" in set(_imports(ROOT / "conformance/cli/options.py"))
     assert "torch" in set(_imports(ROOT / TORCH_MODULE))
     assert len(SOURCES) > 50
