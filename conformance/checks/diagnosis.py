@@ -2,6 +2,7 @@
 
 One diagnosis serves all BEST rules: the deviation is blamed on the one rule whose cause the
 evidence shows, on BEST-002 where the cause cannot be told.
+(decisions.md: "One diagnosis for all BEST rules".)
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ def _held_epoch(subject: Subject, best: CheckpointFile) -> int | None:
         if not offsets or 0 in offsets:
             return best.epoch
         # Named and stored epochs never agree (NAME-006's matter): the logs say which are right.
+        # See decisions.md: "Values that are wrong everywhere have one cause"
         for epoch in (best.epoch, *(best.epoch - offset for offset in sorted(offsets))):
             if _is_expected(subject, epoch, best.watermark):
                 return epoch
@@ -338,6 +340,7 @@ def _looks_only_at_periodic(subject: Subject, session: Session, at: Epoch) -> bo
 
     The periodic checkpoint of the held epoch then stores the highest reward of the periodic epochs
     before it, and not the higher one in between.
+    (decisions.md: "A missing improvement that is periodic looks like a lower reward".)
     """
     freq = subject.save_freq.value or 0
     if freq < 2 or at.epoch % freq or session.may_be_resumed:

@@ -278,7 +278,10 @@ class Doubt:
         return improved and self.may_be_unlogged(Kind.BEST, epoch, watermark)
 
     def may_have_reached_more(self, watermark: float, known: Iterable[float]) -> bool:
-        """Whether a watermark above what is known may have been reached in epochs without a log."""
+        """Whether a watermark above what is known may have been reached in epochs without a log.
+
+        (decisions.md: "A log that may lag proves nothing against a checkpoint".)
+        """
         unlogged = self.gaps.between_sessions or bool(self.gaps.sparse)
         return unlogged and improves(watermark, min(known))
 

@@ -72,7 +72,10 @@ def step_shift(history: History, told: tuple[tuple[int, float], ...]) -> int:
 
 
 def infer_save_freq(epochs: set[int], last_epoch: int | None) -> int | None:
-    """The save_freq that leaves the fewest epochs unexplained; None without two epochs."""
+    """The save_freq that leaves the fewest epochs unexplained; None without two epochs.
+
+    (decisions.md: "save_freq that is not configured is inferred from the names".)
+    """
     if len(epochs) < 2:
         return None
     last = max(last_epoch or 0, *epochs)

@@ -342,6 +342,7 @@ def _starts(earlier: list[Session], segment: _Segment, *, unlogged: bool) -> tup
     A resumed session goes on at the epoch after its checkpoint's. A fresh one whose first episodes
     take long starts late too, now and then right behind a checkpoint: only a log of its epochs
     (`info/epochs`) tells it from a resumed one that does not go on where the last one ended.
+    (decisions.md: "Event files do not say how a session began".)
     """
     first, counted = segment.first, segment.file.first_epoch
     if first == 1 or counted == 1:

@@ -133,10 +133,12 @@ class Subject:
     @cached_property
     def order(self) -> Order:
         """What the journal of the last driven session says of the order of its writes."""
+        if not self.driven:
+            return Order(unknown="no trainer was driven")
         return order_of_writes(
             self.profile,
             self.settings,
-            self.driven,
+            self.driven[-1],
             self.history,
             self.expectation,
             lower=self.from_lower,
