@@ -41,6 +41,15 @@ def single(value: float) -> float:
     return rounded
 
 
+def half(value: float) -> float:
+    """Return the nearest float16; beyond its range, infinity."""
+    try:
+        rounded: float = struct.unpack("<e", struct.pack("<e", value))[0]
+    except OverflowError:
+        return math.copysign(math.inf, value)
+    return rounded
+
+
 class Trainer:
     """Keeps the convention.
 
