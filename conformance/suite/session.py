@@ -22,7 +22,8 @@ from conformance.evidence.journal import JournalError, Watcher
 from conformance.suite.chains import chain_document
 from conformance.suite.engine import Breakage, Counts, Engine, Failure, Result, by_weight
 from conformance.suite.examples import Examples
-from conformance.suite.outside import Outside, Seen, Stage, with_findings
+from conformance.suite.observer import Observer
+from conformance.suite.outside import Outside, Seen, with_findings
 from conformance.suite.play import Player
 from conformance.suite.saving import Saved, save_breakages, save_failure
 from conformance.trainers import TrainerBroke, open_object, open_trainer
@@ -241,12 +242,12 @@ def run_suite(
             result = session.generated(max_examples, seed, database)
         result = session.settled(result)
         result = replace(result, run=replace(result.run, driven=True))
-        stage = Stage(profile, workspace, watcher, unwatched, options or Options())
+        observer = Observer(profile, workspace, watcher, unwatched, options or Options())
         asked = replay is None or bool(outside)
         result = session.ended(
             result,
             save_failures,
-            lambda: outside.findings(opened, stage, selected) if asked else (),
+            lambda: outside.findings(opened, observer, selected) if asked else (),
         )
         found = SuiteResult(
             title=opened.title,

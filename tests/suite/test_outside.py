@@ -17,19 +17,16 @@ from driving import PROFILE
 from conformance.checks.finding import Finding, RunReport
 from conformance.convention.rules import Level, RunVerdict, Verdict
 from conformance.evidence.journal import Action, Event, Journal, Watcher
-from conformance.suite.outside import (
-    Stage,
+from conformance.suite.observer import Observer
+from conformance.suite.outside import with_findings
+from conformance.suite.policy import (
     _Checkpoints,
-    _counted,
     _judged,
     _Opened,
-    _Written,
     inference_finding,
     play_command,
-    ranks_command,
-    ranks_finding,
-    with_findings,
 )
+from conformance.suite.ranks import _counted, _Written, ranks_command, ranks_finding
 from conformance.trainers import TrainerBroke, TrainerSpecError, open_trainer
 from conformance.trainers.workspace import Workspace
 
@@ -38,10 +35,10 @@ _NUMBERS = itertools.count()
 
 
 @pytest.fixture
-def stage():
+def observer():
     with ExitStack() as stack:
         workspace = stack.enter_context(Workspace())
-        yield Stage(PROFILE, workspace, stack.enter_context(Watcher()))
+        yield Observer(PROFILE, workspace, stack.enter_context(Watcher()))
 
 
 @pytest.fixture
@@ -84,10 +81,10 @@ best, (last, *others) = nn / f"{experiment}.pth", sorted(nn.glob("last_*ep*"), r
 """
 
 
-def played(stage, script, body, trainer="python:conformance.mutants:Trainer"):
+def played(observer, script, body, trainer="python:conformance.mutants:Trainer"):
     template = script(_BEGINNING + body, "{experiment}", "{root}")
     with open_trainer(trainer) as opened, play_command(template, time_limit=20.0) as command:
-        return inference_finding(opened, stage, command)
+        return inference_finding(opened, observer, command)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +99,8 @@ def played(stage, script, body, trainer="python:conformance.mutants:Trainer"):
         ("best.read_bytes(); (nn / 'video.mp4').write_bytes(b'frames')", 0),
     ],
 )
-def test_inference_that_loads_the_best_passes(stage, script, body, others):
-    finding = played(stage, script, body)
+def test_inference_that_loads_the_best_passes(observer, script, body, others):
+    finding = played(observer, script, body)
     assert (finding.verdict, finding.fix) == (Verdict.PASS, "")
     assert "loaded the best checkpoint, 'Cartpole/nn/Cartpole.pth'" in finding.message
     assert ("looked into" in finding.message) == bool(others)
@@ -131,8 +128,8 @@ def test_inference_that_loads_the_best_passes(stage, script, body, others):
         ("sys.exit(3)", "inference failed: the command ended with exit code 3"),
     ],
 )
-def test_inference_that_does_anything_else_fails(stage, script, body, message):
-    finding = played(stage, script, body)
+def test_inference_that_does_anything_else_fails(observer, script, body, message):
+    finding = played(observer, script, body)
     assert (finding.rule, finding.level, finding.verdict) == (
         "RESUME-002",
         Level.MUST,
@@ -143,13 +140,13 @@ def test_inference_that_does_anything_else_fails(stage, script, body, message):
     assert finding.fix
 
 
-def test_the_trainers_output_is_in_the_evidence(stage, script):
-    finding = played(stage, script, "print('no such run'); sys.exit(1)")
+def test_the_trainers_output_is_in_the_evidence(observer, script):
+    finding = played(observer, script, "print('no such run'); sys.exit(1)")
     assert finding.evidence["output"] == "no such run"
     assert finding.evidence["read"] == []
 
 
-def test_a_best_that_is_a_link_is_known_by_its_target(stage, script, module):
+def test_a_best_that_is_a_link_is_known_by_its_target(observer, script, module):
     links = module("""
 import os
 from conformance.mutants import Trainer
@@ -162,18 +159,18 @@ class Made(Trainer):
         path.unlink(missing_ok=True)
         path.symlink_to(f"../store/{path.stem}")
 """)
-    assert played(stage, script, "best.read_bytes()", links).verdict is Verdict.PASS
-    wrong = played(stage, script, "last.read_bytes()", links)
+    assert played(observer, script, "best.read_bytes()", links).verdict is Verdict.PASS
+    wrong = played(observer, script, "last.read_bytes()", links)
     assert wrong.message.startswith("inference loaded 'Cartpole/nn/last_Cartpoleep3rew2.0.pth'")
 
 
-def test_a_command_that_comes_to_no_end_shows_nothing(stage, script):
+def test_a_command_that_comes_to_no_end_shows_nothing(observer, script):
     template = script("import time; time.sleep(60)", "{experiment}", "{root}")
     with (
         open_trainer("python:conformance.mutants:Trainer") as trainer,
         play_command(template, time_limit=0.3) as command,
     ):
-        finding = inference_finding(trainer, stage, command)
+        finding = inference_finding(trainer, observer, command)
     assert finding.verdict is Verdict.UNOBSERVABLE
     assert "did not end within 0.3 s" in finding.message
 
@@ -187,15 +184,15 @@ def test_a_command_that_comes_to_no_end_shows_nothing(stage, script):
         ("def best_name(self): return 'best'", "has no best checkpoint in its place"),
     ],
 )
-def test_without_a_run_to_play_nothing_is_shown(stage, script, module, source, why):
+def test_without_a_run_to_play_nothing_is_shown(observer, script, module, source, why):
     made = module(f"from conformance.mutants import Trainer\nclass Made(Trainer):\n    {source}\n")
-    finding = played(stage, script, "best.read_bytes()", made)
+    finding = played(observer, script, "best.read_bytes()", made)
     assert finding.verdict is Verdict.UNOBSERVABLE
     assert why in finding.message
 
 
-def test_without_a_journal_nothing_is_shown(stage, script):
-    unwatched = replace(stage, watcher=None, unwatched="no journal of writes on plan9")
+def test_without_a_journal_nothing_is_shown(observer, script):
+    unwatched = replace(observer, watcher=None, unwatched="no journal of writes on plan9")
     for finding in (
         played(unwatched, script, "best.read_bytes()"),
         trained(unwatched, script, "rank(0)"),
@@ -271,11 +268,11 @@ class Made(Trainer):
         ("raise NotImplementedError", None, ""),
     ],
 )
-def test_an_objects_own_play_is_watched(stage, module, body, verdict, message):
+def test_an_objects_own_play_is_watched(observer, module, body, verdict, message):
     made = module(f"{_PLAYER}        {body}\n")
     with open_trainer(made) as trainer:
         assert trainer.can_infer
-        finding = inference_finding(trainer, stage)
+        finding = inference_finding(trainer, observer)
     kept = getattr(sys.modules[made.split(":")[1]].Made, "kept", None)
     if kept is not None:
         kept.close()
@@ -283,10 +280,10 @@ def test_an_objects_own_play_is_watched(stage, module, body, verdict, message):
     assert finding is None or message in finding.message
 
 
-def test_where_nobody_plays_there_is_no_finding(stage):
+def test_where_nobody_plays_there_is_no_finding(observer):
     with open_trainer("python:conformance.mutants:Trainer") as trainer:
         assert not trainer.can_infer
-        assert inference_finding(trainer, stage) is None
+        assert inference_finding(trainer, observer) is None
 
 
 # --- several ranks --------------------------------------------------------------------------
@@ -326,9 +323,9 @@ class InPlace(Trainer):
 """
 
 
-def trained(stage, script, body):
+def trained(observer, script, body):
     with ranks_command(script(_RANKS + body, "{scenario}"), time_limit=30.0) as command:
-        return ranks_finding(command, stage)
+        return ranks_finding(command, observer)
 
 
 @pytest.mark.parametrize(
@@ -340,8 +337,8 @@ def trained(stage, script, body):
         "end(rank(0)); (scenario.root / 'wandb').mkdir(); (scenario.root / 'wandb/log').touch()",
     ],
 )
-def test_one_rank_that_writes_passes(stage, script, body):
-    finding = trained(stage, script, body)
+def test_one_rank_that_writes_passes(observer, script, body):
+    finding = trained(observer, script, body)
     assert finding.verdict is Verdict.PASS, finding.message
     assert finding.message.startswith("one run folder appeared; 5 checkpoints, none written more")
     assert finding.evidence == {"written": 8}  # the best, for each of four epochs
@@ -374,14 +371,14 @@ def test_one_rank_that_writes_passes(stage, script, body):
         ("end(rank(0)); sys.exit('rank 1: no such device')", "it said: rank 1: no such device"),
     ],
 )
-def test_ranks_that_write_beside_each_other_fail(stage, script, body, message):
-    finding = trained(stage, script, body)
+def test_ranks_that_write_beside_each_other_fail(observer, script, body, message):
+    finding = trained(observer, script, body)
     assert (finding.rule, finding.verdict) == ("RANK-001", Verdict.FAIL)
     assert message in finding.message
     assert finding.fix
 
 
-def test_two_ranks_in_step_are_caught_by_the_best_alone(stage, script):
+def test_two_ranks_in_step_are_caught_by_the_best_alone(observer, script):
     """The periodic checkpoints are the first rank's alone; the best was forgotten."""
     body = """
 class Second(Trainer):
@@ -406,7 +403,7 @@ there, back = os.pipe(), os.pipe()
 for child in [rank(0, First), rank(1, Follows)]:
     end(child)
 """
-    finding = trained(stage, script, body)
+    finding = trained(observer, script, body)
     assert finding.verdict is Verdict.FAIL
     # Eight times, if the journal began before the first; one rank alone would write it four times.
     assert re.match(r"'Cartpole.pth' was written [5-8] times", finding.message), finding.message
@@ -424,10 +421,10 @@ for child in [rank(0, First), rank(1, Follows)]:
         ("end(rank(0, save_freq=0, rewards=(4.0, 1.0, 1.0, 5.0)))", None),
     ],
 )
-def test_what_shows_nothing_is_neither_kept_nor_broken(stage, script, body, why):
+def test_what_shows_nothing_is_neither_kept_nor_broken(observer, script, body, why):
     limit = 1.0 if "sleep" in body else 30.0
     with ranks_command(script(_RANKS + body, "{scenario}"), time_limit=limit) as command:
-        finding = ranks_finding(command, stage)
+        finding = ranks_finding(command, observer)
     if why is None:  # the log tells how often the best was due
         assert finding.verdict is Verdict.PASS, finding.message
         return
@@ -467,8 +464,10 @@ class Late:
         ),
     ],
 )
-def test_a_journal_that_came_late_is_kept_again_in_prepared_folders(stage, script, body, verdict):
-    late = replace(stage, watcher=Late(stage.watcher))
+def test_a_journal_that_came_late_is_kept_again_in_prepared_folders(
+    observer, script, body, verdict
+):
+    late = replace(observer, watcher=Late(observer.watcher))
     assert trained(late, script, body).verdict is verdict
 
 
