@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.convention.scenario import Scenario, ScenarioError
 from conformance.convention.sessions import played
-from conformance.evidence.regular import NotRegularError, open_regular
+from conformance.evidence.regular_files import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from conformance.convention.profile import Profile

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.atomic import write_atomically
 from conformance.convention.scenario import ScenarioError
 from conformance.suite.chains import chain_to_json, read_chain
-from conformance.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,7 @@ class Examples:
         for name, chain in failing.items():
             if chain:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                write_whole(self.folder / f"{name}.json", chain_to_json(chain))
+                write_atomically(self.folder / f"{name}.json", chain_to_json(chain))
         for name in fixed:
             (self.folder / f"{name}.json").unlink(missing_ok=True)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.evidence.regular import NotRegularError, open_regular
+from conformance.atomic import write_atomically
+from conformance.evidence.regular_files import NotRegularError, open_regular
 from conformance.suite.chains import chain_to_json
-from conformance.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +57,7 @@ def save_failure(folder: Path, failure: Failure, player: Player | None) -> Saved
     """
     folder.mkdir(parents=True, exist_ok=True)
     file, target = folder / f"{failure.rule}.json", folder / failure.rule
-    write_whole(file, chain_to_json(failure.chain))
+    write_atomically(file, chain_to_json(failure.chain))
     room = Path(tempfile.mkdtemp(prefix=".conformance-", dir=folder))
     copies: list[_Copy] = []
 
@@ -92,9 +92,9 @@ def save_breakages(folder: Path, breakages: Iterable[Breakage]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"broke-{breakage.broke.code}"
         if breakage.chain:
-            write_whole(folder / f"{name}.json", chain_to_json(breakage.chain))
+            write_atomically(folder / f"{name}.json", chain_to_json(breakage.chain))
         told = (breakage.broke.message, breakage.broke.hint, "", breakage.broke.output)
-        write_whole(folder / f"{name}.txt", "\n".join(told).rstrip("\n") + "\n")
+        write_atomically(folder / f"{name}.txt", "\n".join(told).rstrip("\n") + "\n")
 
 
 @dataclass(slots=True)

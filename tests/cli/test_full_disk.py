@@ -23,7 +23,7 @@ from conformance.fixtures.cases import CASES
 from conformance.fixtures.play import Session, play
 from conformance.fixtures.publish import MANIFEST, publish, published
 from conformance.report.formats import FORMATS
-from conformance.suite.saving import save_failure, write_whole
+from conformance.suite.saving import save_failure, write_atomically
 
 pytest_plugins = ["fake_disk"]
 
@@ -259,5 +259,5 @@ def test_a_failure_in_a_read_only_folder_leaves_nothing(fake_disk, run, failure)
 def test_a_file_that_cannot_take_its_place_leaves_no_temporary_one(fake_disk):
     (fake_disk.folder / "there").mkdir()
     with pytest.raises(OSError, match="director"):
-        write_whole(fake_disk.folder / "there", "text")
+        write_atomically(fake_disk.folder / "there", "text")
     assert names(fake_disk.folder) == ["there"]

@@ -18,7 +18,7 @@ from conformance.checks import Options, Subject, audit
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
-from conformance.evidence import regular
+from conformance.evidence import regular_files
 from conformance.evidence.checkpoint import FaultKind, read_checkpoint, scan_non_finite
 from conformance.evidence.checkpoint.source import WHOLE
 from conformance.evidence.config import read_config
@@ -273,7 +273,7 @@ def failing_medium(monkeypatch):
             opened.append(open(*arguments, **options))  # noqa: PTH123, SIM115 - what it stands for
             return Failing(opened[-1], after, error)
 
-        monkeypatch.setattr(regular, "open", opening, raising=False)
+        monkeypatch.setattr(regular_files, "open", opening, raising=False)
         return opened
 
     return fails

@@ -1,4 +1,4 @@
-"""Writes a file whole or not at all."""
+"""Write a file atomically: whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 
-def write_whole(file: Path, text: str) -> None:
+def write_atomically(file: Path, text: str) -> None:
     """Put a file of this text in the place of what stands there, a link included.
 
     What UTF-8 cannot say is written as an escape.
