@@ -253,7 +253,7 @@ def _size(finding: Finding) -> int:
 def _wrong_finals(subject: Subject) -> int:
     """How many final saves stand where the profile has none, or lack where it has one."""
     profile, limit = subject.profile, subject.max_epochs.value
-    if limit is None or profile.final_at == "never":
+    if limit is None or not profile.saves_at_end:
         return 0
     due = profile.last_epoch(limit)
     named = [file.name for file in subject.checkpoints if not file.name.flaws]

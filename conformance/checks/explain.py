@@ -224,7 +224,7 @@ class _Explainer:
     def _final_due(self, session: Session) -> int | None:
         """The epoch in which the session reached its end, where the dialect saves then."""
         profile, limit = self._subject.profile, self._subject.max_epochs.value
-        if limit is None or profile.final_at == "never":
+        if limit is None or not profile.saves_at_end:
             return None
         due = profile.last_epoch(limit)
         return due if session.last >= due else None

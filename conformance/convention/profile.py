@@ -244,6 +244,11 @@ class Profile(Brief):
     required_keys: tuple[str, ...] = _key("contents", list, _texts)
 
     @property
+    def saves_at_end(self) -> bool:
+        """Whether the last epoch of a training has a save of its own."""
+        return self.final_at != _NEVER
+
+    @property
     def ends_late(self) -> bool:
         """Whether one epoch beyond `max_epochs` is trained, in which the final save is written."""
         return self.final_at == _LATE
@@ -378,7 +383,7 @@ def _check_whole(profile: Profile, where: str) -> None:
     spelled = {template.kind for template in profile.names}
     if profile.has_best != (Kind.BEST in spelled):
         raise ProfileError(f"{where}: behaviour.has_best and names.best disagree")
-    if profile.final_at != _NEVER and Kind.FINAL not in spelled:
+    if profile.saves_at_end and Kind.FINAL not in spelled:
         raise ProfileError(f"{where}: behaviour.final_at asks for a name in names.final")
     unordered = spelled - set(profile.order)
     if unordered:

@@ -31,7 +31,7 @@ ALIKE = {"rl_games-1.6": {"rl_games-2.0"}, "rl_games-2.0": {"rl_games-1.6"}}
 
 def told(profile, *sessions, **kept):
     """The run that the dialect leaves; with a config only where it keeps one."""
-    last = sessions[-1].span.stop - 1 - (profile.final_at == "epoch > max_epochs")
+    last = sessions[-1].span.stop - 1 - profile.ends_late
     configured = Settings("A", 2, last, save_best_after=0)
     return replace(play(configured, sessions, profile=profile), **kept)
 
@@ -42,7 +42,7 @@ def chosen(run, options=None):
 
 
 def whole(profile):
-    late = profile.final_at == "epoch > max_epochs"
+    late = profile.ends_late
     return Session(TELLING if late else TELLING[:-1])
 
 
@@ -142,7 +142,7 @@ def histories(draw, profile):
         rewards = (*(None,) * waiting, *draw(st.lists(REWARDS, min_size=2, max_size=6)))
         first = end + 1 if resumed else 1
         end = first + len(rewards) - 1
-        last = end - (profile.final_at == "epoch > max_epochs")
+        last = end - profile.ends_late
         sessions.append(Session(rewards, first=first, resumed=resumed, max_epochs=last))
     return sessions
 
@@ -168,7 +168,7 @@ def test_what_wrote_a_run_is_always_among_what_fits(name, data, save_freq):
 def test_a_run_in_which_no_episode_finished_is_not_blamed_for_its_log(tmp_path, name):
     """Its saves are due all the same, and nothing says that a reward was there to log."""
     profile = load_profile(name)
-    late = profile.final_at == "epoch > max_epochs"
+    late = profile.ends_late
     run = play(Settings("A", 2, 6, 0), [Session((None,) * (6 + late))], profile=profile)
     assert any(file.kind is not Kind.BEST for file in run.checkpoints.values())
     report = audit(scan_run(run.write(tmp_path)), profile)
@@ -193,7 +193,7 @@ def test_a_run_with_periodic_and_final_saves_and_settings_is_named_alone(layout,
     """Where the last epoch is the training's and both kinds of save are there, one fits alone."""
     name = data.draw(st.sampled_from(builtin_profiles()))
     profile = load_profile(name + layout)
-    late = profile.final_at == "epoch > max_epochs"
+    late = profile.ends_late
     # A first improvement, a fall below it at a multiple of save_freq, and any end.
     rewards = (None, 5.0, 7.0, 6.0, *data.draw(st.lists(REWARDS, min_size=3, max_size=5)))
     last = len(rewards) - late

@@ -217,7 +217,7 @@ AT_END = Options(None, 2, 6, 0)
 def ended(name, *kinds, sessions=1):
     """A run that trained to its end, and the same without these checkpoints of its last epoch."""
     profile = load_profile(name)
-    late = profile.final_at == "epoch > max_epochs"
+    late = profile.ends_late
     rewards = (1.0, 2.0, 3.0, 2.5, 2.0, 1.5, *((1.25,) if late else ()))
     whole = play(
         Settings("A", 2, 6, save_best_after=0), [Session(rewards)] * sessions, profile=profile
@@ -233,7 +233,7 @@ def lacks(run, root, name, options=AT_END):
 @pytest.mark.parametrize("name", ENDING)
 def test_a_final_save_that_is_due_and_not_there_is_told(tmp_path, name):
     whole, cut = ended(name, Kind.FINAL)
-    epoch = 7 if load_profile(name).final_at == "epoch > max_epochs" else 6
+    epoch = 7 if load_profile(name).ends_late else 6
     assert lacks(whole, tmp_path / "whole", name) == [()]
     assert lacks(cut, tmp_path / "cut", name) == [(f"the final save of epoch {epoch}",)]
 
@@ -287,7 +287,7 @@ def test_settings_of_another_layout_are_config(tmp_path):
 
 @pytest.mark.parametrize("name", ["amp", "ase", "rl_games-sac"])
 def test_saves_before_any_reward_is_logged_are_explained(tmp_path, name):
-    late = load_profile(name).final_at == "epoch > max_epochs"
+    late = load_profile(name).ends_late
     rewards = (None, None, None, 1.0, 2.0, 3.0, *((2.5,) if late else ()))
     run = play(Settings("A", 2, 6, 0), [Session(rewards)], profile=load_profile(name))
     told = explained(run, tmp_path, name, AT_END)

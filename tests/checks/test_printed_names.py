@@ -41,7 +41,7 @@ def judged(run, profile, root, max_epochs=LAST):
 
 
 def played(profile, rewards=REWARDS, **ends):
-    late = profile.final_at == "epoch > max_epochs" and not ends
+    late = profile.ends_late and not ends
     return play(
         settings_of(**ends), [Session((*rewards, 2.5) if late else rewards)], profile=profile
     )
@@ -96,7 +96,7 @@ def test_a_training_may_end_for_its_epochs_and_its_frames_at_once(tmp_path, name
 @pytest.mark.parametrize("name", [name for name in WITH[Ending.EPOCHS] if name != "ase"])
 def test_the_periodic_and_the_final_save_of_the_last_epoch_stand_side_by_side(tmp_path, name):
     profile = load_profile(name)
-    if profile.final_at == "epoch > max_epochs":
+    if profile.ends_late:
         run = play(settings_of(max_epochs=5), [Session(REWARDS)], profile=profile)
         limit = 5
     else:
@@ -146,7 +146,7 @@ PRINTING = [
 
 def as_printed(run, profile, *others, **options):
     """The run with its arrays as NumPy prints them, with the rewards of other heads."""
-    late = profile.final_at == "epoch > max_epochs"
+    late = profile.ends_late
     rewards = (*REWARDS, 2.5) if late else REWARDS
     for file in tuple(run.checkpoints.values()):
         forms = {form for template in profile.templates(file.kind) for form in template.rewards}

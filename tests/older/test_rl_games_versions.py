@@ -90,7 +90,7 @@ def played(installed, tmp_path_factory):
     def play(version):
         here = tmp_path_factory.mktemp("here")
         rewards = (1.5, -2.0, 3.0, 3.25, 2.5, 4.0, 3.5)
-        late = load_profile(DIALECTS[version]).final_at == "epoch > max_epochs"
+        late = load_profile(DIALECTS[version]).ends_late
         scenario = Scenario("Ant", here, 2, 6, rewards if late else rewards[:-1])
         options = ["--profile", DIALECTS[version], "--max-examples", "25", "--seed", "1"]
         formats = ["--format", "text", "--output", "-", "--format", "json"]

@@ -146,7 +146,7 @@ def trainings(draw, profile, *, killed):
 def whole(draw, profile):
     """Sessions that all reached their end, of rewards all different; some ten or more."""
     save_freq, end = draw(st.integers(1, 3)), draw(st.integers(10, 12))
-    late = profile.final_at == "epoch > max_epochs"
+    late = profile.ends_late
     values = draw(st.permutations([round(-9.75 + 1.5 * step, 2) for step in range(42)]))
     played, sessions = (), []
     for number in range(draw(st.integers(1, 3))):
