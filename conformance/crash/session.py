@@ -131,21 +131,23 @@ def run_crash(
     with Workspace() as workspace:
         check_tracing(workspace.base)
         with open_stage(trainer, time_limit=limit) as stage:
-            session = _Session(stage, profile, workspace.base, name or _EXPERIMENT, durable)
-            session.settings(save_freq, max_epochs)
-            session.record()
+            test = _CrashTest(stage, profile, workspace.base, name or _EXPERIMENT, durable)
+            test.settings(save_freq, max_epochs)
+            test.record()
             form = trainer.partition(":")[0]
             # A worker that numbers its temporary files goes on counting from session to session.
-            if points(session.recording, session.again)[1] and stage.start_anew():
+            if points(test.recording, test.again)[1] and stage.start_anew():
                 form = "command"  # as slow
-                session.notes.clear()
-                session.record()
+                test.notes.clear()
+                test.record()
             most = max_points or FORMS[form].max_points
-            return session.result(trainer, most, progress)
+            return test.result(trainer, most, progress)
 
 
 @dataclass
-class _Session:
+class _CrashTest:
+    """One trainer, recorded and then broken at each point."""
+
     stage: Stage
     profile: Profile
     base: Path
@@ -174,7 +176,7 @@ class _Session:
         self.scratch = self.base / "replayed.pth"
 
     def record(self) -> None:
-        """Play twice undisturbed: what differs is no point to compare by."""
+        """Train twice undisturbed: what differs is no point to compare by."""
         self._clear()
         self.stage.warm(self.scenario)
         try:
@@ -204,7 +206,7 @@ class _Session:
 
     def _recorded(self) -> tuple[Ending, Recording, Left]:
         self._clear()
-        ending = self.stage.play(self.scenario, Tracing(self.log, whole=True))
+        ending = self.stage.train(self.scenario, Tracing(self.log, whole=True))
         if ending.how != "done":
             raise TrainerBroke(
                 ending.how,
@@ -346,7 +348,7 @@ class _Session:
                 point.cut_at,
                 recorded_by=self.recording.process,
             )
-            ending = self.stage.play(self.scenario, tracing)
+            ending = self.stage.train(self.scenario, tracing)
             if self._reached(point):
                 return self._judged(point, number, ending)
         return Tried(
