@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.convention.profile import Profile
-    from conformance.suite.play import Chain
+    from conformance.suite.driver import Chain
 
 _OURS = re.compile(r"([A-Z]+-\d{3}|broke-[a-z-]+)\.json", re.ASCII)
 _MOST_ENTRIES = 200

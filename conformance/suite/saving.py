@@ -17,8 +17,8 @@ from conformance.suite.chains import chain_to_json
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from conformance.suite.driver import Driver
     from conformance.suite.engine import Breakage, Failure
-    from conformance.suite.play import Player
 
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_ENTRIES = 10_000
@@ -44,13 +44,13 @@ class Saved:
     missing: tuple[str, ...]
 
 
-def save_failure(folder: Path, failure: Failure, player: Player | None) -> Saved:
+def save_failure(folder: Path, failure: Failure, driver: Driver | None) -> Saved:
     """Write `RULE.json` and, played once more, the tree `RULE/`; each is whole or not there.
 
     Args:
         folder: where to; made if it is not there.
         failure: what to save.
-        player: plays the failure's chain; None: there is no time for it, and no tree then.
+        driver: repeats the failure's chain; None: there is no time for it, and no tree then.
 
     Raises:
         OSError: the folder cannot be written.
@@ -72,10 +72,10 @@ def save_failure(folder: Path, failure: Failure, player: Player | None) -> Saved
             target.unlink()
         elif target.exists():
             target.rename(room / "old")
-        if player is None:
+        if driver is None:
             return Saved(file, None, (), ())
-        player.play(failure.chain, keep=keep)
-        # A play that failed may have been repeated; the last one counts.
+        driver.drive(failure.chain, keep=keep)
+        # An attempt that failed may have been repeated; the last one counts.
         copies[-1].top.rename(target)
     finally:
         shutil.rmtree(room, ignore_errors=True)

@@ -59,7 +59,7 @@ def shrink(
     fails: Callable[[Chain], bool],
     *,
     profile: Profile,
-    most_plays: int,
+    most_attempts: int,
 ) -> Chain:
     """Return the smallest chain found that still fails.
 
@@ -67,7 +67,7 @@ def shrink(
         chain: a chain that fails.
         fails: plays a chain and tells whether it fails in the same way.
         profile: the dialect: only chains that a conforming trainer could play are tried.
-        most_plays: after so many calls of `fails` the best so far is returned.
+        most_attempts: after so many calls of `fails` the best so far is returned.
     """
     tried = {identity(chain)}
     smallest = chain
@@ -84,7 +84,7 @@ def shrink(
                 continue
             if not _is_playable(profile, candidate):
                 continue
-            if len(tried) > most_plays:
+            if len(tried) > most_attempts:
                 return smallest
             tried.add(identity(candidate))
             if fails(candidate):

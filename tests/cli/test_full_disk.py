@@ -201,13 +201,13 @@ def test_fixtures_in_a_read_only_folder_are_told(fake_disk, capsys):
 # --- failures that are kept -----------------------------------------------------------------
 
 
-class Player:
+class Driver:
     """Leaves a run where it is asked to play."""
 
     def __init__(self, root):
         self._root = root
 
-    def play(self, chain, *, keep):
+    def drive(self, chain, *, keep):
         """Let `keep` have the run."""
         del chain
         keep(self._root)
@@ -222,15 +222,15 @@ def failure():
 
 def test_a_failure_that_does_not_fit_leaves_the_earlier_one(fake_disk, run, failure):
     folder = fake_disk.folder / "failures"
-    player = Player(run.parent)
-    save_failure(folder, failure, player)
+    driver = Driver(run.parent)
+    save_failure(folder, failure, driver)
     kept = names(folder)
     assert "BEST-003.json" in kept
     assert "BEST-003/A/nn/A.pth" in kept
     before = (folder / "BEST-003.json").read_bytes()
     fake_disk.leave(10)
     with pytest.raises(OSError, match="No space left"):
-        save_failure(folder, failure, player)
+        save_failure(folder, failure, driver)
     assert names(folder) == kept
     assert (folder / "BEST-003.json").read_bytes() == before
 
@@ -238,7 +238,7 @@ def test_a_failure_that_does_not_fit_leaves_the_earlier_one(fake_disk, run, fail
 def test_a_failure_whose_run_does_not_fit_says_what_is_missing(fake_disk, run, failure):
     folder = fake_disk.folder / "failures"
     fake_disk.leave(4_000)
-    kept = save_failure(folder, failure, Player(run.parent))
+    kept = save_failure(folder, failure, Driver(run.parent))
     assert (folder / "BEST-003.json").exists()
     assert not [name for name in names(folder) if name.startswith(".")]
     for path in (folder / "BEST-003").rglob("*.pth"):
@@ -252,7 +252,7 @@ def test_a_failure_in_a_read_only_folder_leaves_nothing(fake_disk, run, failure)
     fake_disk.fs.chmod(folder, 0o555)
     fake_disk.become_nobody()
     with pytest.raises(PermissionError):
-        save_failure(folder, failure, Player(run.parent))
+        save_failure(folder, failure, Driver(run.parent))
     assert names(folder) == []
 
 

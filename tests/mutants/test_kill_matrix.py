@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from driving import player
+from driving import driver
 
 from conformance import mutants
 from conformance.checks.subject import Options
@@ -82,7 +82,7 @@ def test_a_defect_is_killed_without_probes_within_its_examples(defect):
     """The bound has room for the draws of other releases of Hypothesis; today a few do for each."""
     options = Options(model=model) if asks_for_a_model(defect) else None
     for count in sorted({min(FEW, defect.examples), defect.examples}):
-        with player(f"python:conformance.mutants:{defect.__name__}", options=options) as one:
+        with driver(f"python:conformance.mutants:{defect.__name__}", options=options) as one:
             result = Engine(one).run(max_examples=count, seed=0, probing=False)
         assert result.counts.scenarios == {"generate": count}
         if own_failure(defect, result) is not None:
@@ -97,7 +97,7 @@ def test_an_oddity_conforms_as_the_page_says(oddity):
     assert deviations(oddity, result) == ()
     if oddity is not Trainer:
         assert set(row(oddity, result).others) == set(ROWS[oddity.__name__].others)
-    with player(f"python:conformance.mutants:{oddity.__name__}") as one:
+    with driver(f"python:conformance.mutants:{oddity.__name__}") as one:
         generated = Engine(one).run(max_examples=40, seed=0, probing=False)
     assert deviations(oddity, generated) == ()
 
@@ -105,7 +105,7 @@ def test_an_oddity_conforms_as_the_page_says(oddity):
 @pytest.mark.slow  # it imports torch
 def test_without_its_defect_the_given_model_is_accepted():
     """RenamesALayer is killed for its names, not because a model is given."""
-    with player("python:conformance.mutants:Trainer", options=Options(model=model)) as one:
+    with driver("python:conformance.mutants:Trainer", options=Options(model=model)) as one:
         result = Engine(one).run(max_examples=PROBES, seed=0)
     assert result.failures == ()
     assert result.evaluations["LOAD-004"] > 0
@@ -166,7 +166,7 @@ def test_an_oddity_that_fails_is_told():
 
 
 def test_a_trainer_that_breaks_is_told():
-    with player("python:odd_trainers:AlwaysRaises") as one:
+    with driver("python:odd_trainers:AlwaysRaises") as one:
         result = Engine(one).run(max_examples=PROBES, seed=0)
     broke, verdict = deviations(Trainer, result)
     assert broke.startswith("Trainer: it broke: ")

@@ -1,4 +1,4 @@
-"""Plays a chain of scenarios with a trainer, watches what it writes, and judges each session."""
+"""Drives a trainer through a chain of scenarios: watches what it writes, judges each session."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Chain = tuple["Scenario", ...]
 
-# Worst first: what a rule says of a play is the worst that it said of one of its sessions.
+# Worst first: what a rule says of an attempt is the worst that it said of one of its sessions.
 _WORST_FIRST = (
     Verdict.FAIL,
     Verdict.ERROR,
@@ -42,7 +42,7 @@ _WORST_FIRST = (
     Verdict.UNOBSERVABLE,
     Verdict.NOT_APPLICABLE,
 )
-# One play in so many finds no folder prepared, so that the trainer makes its own.
+# One attempt in so many finds no folder prepared, so that the trainer makes its own.
 _UNPREPARED_EVERY = 8
 # A journal that came too late is worth another try, and a third.
 _TRIES = 3
@@ -51,7 +51,7 @@ _MOST_ENTRIES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
+class Attempt:
     """What came of one chain.
 
     Attributes:
@@ -59,7 +59,7 @@ class Play:
         reports: of each session that was played to its end, in order. Nothing is played behind a
             session that broke a MUST rule.
         broke: how the trainer broke, where it did.
-        unsupported: why the trainer would not play a session of it.
+        unsupported: why the trainer would not train a session of it.
         epochs: how many epochs the judged sessions had.
         saves: how many checkpoints they were due to write.
     """
@@ -110,8 +110,8 @@ def _rank(finding: Finding) -> int:
     return _WORST_FIRST.index(finding.verdict)
 
 
-class Player:
-    """Plays chains with one trainer, each in a folder of its own.
+class Driver:
+    """Drives one trainer through chains, each in a folder of its own.
 
     Args:
         trainer: an open trainer.
@@ -141,39 +141,39 @@ class Player:
         self._unwatched = unwatched
         self._options = options or Options()
         self.selected = selected
-        self._plays = 0
+        self._attempts = 0
         # A folder that a trainer in this process makes is watched before it gets it back.
         self._in_process = FORMS[trainer.form].in_process
         self._may_prepare = not self._in_process
         self._late = False  # whether the last journal began after the first write
         self._eager = False  # whether the next one watches for new folders without a pause
 
-    def play(self, chain: Chain, *, keep: Callable[[Path], None] | None = None) -> Play:
-        """Play a chain and judge it.
+    def drive(self, chain: Chain, *, keep: Callable[[Path], None] | None = None) -> Attempt:
+        """Drive the trainer through a chain and judge it.
 
         The folders of a run are mostly prepared for the trainer, so that its first write is seen
-        too. A play that fails so is repeated without, and only what fails then counts.
+        too. An attempt that fails so is repeated without, and only what fails then counts.
 
         Args:
             chain: the sessions; their `root` is replaced by a folder of our own.
             keep: given the folder of runs before it is cleared away.
         """
-        self._plays += 1
-        prepared = self._may_prepare and self._plays % _UNPREPARED_EVERY != 1
+        self._attempts += 1
+        prepared = self._may_prepare and self._attempts % _UNPREPARED_EVERY != 1
         if not prepared:
             return self._seen(chain, keep)
-        play = self._once(chain, keep, prepared=True)
-        if play.is_sound:
-            return play
+        attempt = self._once(chain, keep, prepared=True)
+        if attempt.is_sound:
+            return attempt
         bare = self._seen(chain, keep)
         if not bare.is_sound:
             return bare
         if self._once(chain, keep, prepared=True).is_sound:
-            return play  # it fails now and then, whatever the folder
+            return attempt  # it fails now and then, whatever the folder
         self._may_prepare = False  # the trainer minds: a folder that is there is another run's
         return bare
 
-    def _seen(self, chain: Chain, keep: Callable[[Path], None] | None) -> Play:
+    def _seen(self, chain: Chain, keep: Callable[[Path], None] | None) -> Attempt:
         """Play without prepared folders, again where the journal came too late.
 
         Again also where something was written elsewhere: only what comes back is the trainer's, and
@@ -182,64 +182,66 @@ class Player:
         self._eager = False
         for _ in range(_TRIES):
             self._late = False
-            play = self._once(chain, keep, prepared=False)
-            strayed = play.broke is not None and play.broke.code == "strays"
+            attempt = self._once(chain, keep, prepared=False)
+            strayed = attempt.broke is not None and attempt.broke.code == "strays"
             if not self._late and not strayed:
                 break
             self._eager |= self._late
-        return play
+        return attempt
 
-    def _once(self, chain: Chain, keep: Callable[[Path], None] | None, *, prepared: bool) -> Play:
+    def _once(
+        self, chain: Chain, keep: Callable[[Path], None] | None, *, prepared: bool
+    ) -> Attempt:
         root = self._workspace.fresh()
         try:
             if prepared:
                 for folder in (self.profile.checkpoints, self.profile.summaries):
                     (root / chain[0].experiment / folder).mkdir(parents=True)
-            play = self._sessions(tuple(replace(s, root=root) for s in chain), prepared=prepared)
+            attempt = self._sessions(tuple(replace(s, root=root) for s in chain), prepared=prepared)
             strays = self._workspace.strays(root)
-            if strays and play.broke is None:
-                play = replace(play, broke=_strayed(strays))
+            if strays and attempt.broke is None:
+                attempt = replace(attempt, broke=_strayed(strays))
             if keep is not None:
                 keep(root)
         finally:
             self._workspace.clear(root)
-        return replace(play, chain=chain)
+        return replace(attempt, chain=chain)
 
-    def _sessions(self, chain: Chain, *, prepared: bool) -> Play:
-        whole = Play(chain)
+    def _sessions(self, chain: Chain, *, prepared: bool) -> Attempt:
+        whole = Attempt(chain)
         run = _Run(prepared=prepared)
         for scenario in chain:
             narrow = _still_telling(whole) if whole.reports else None
             if narrow is not None and not narrow:
                 break
-            play = self._next(run, scenario, narrow)
+            attempt = self._next(run, scenario, narrow)
             whole = replace(
-                play,
+                attempt,
                 chain=chain,
-                reports=(*whole.reports, *play.reports),
-                epochs=whole.epochs + play.epochs,
-                saves=whole.saves + play.saves,
+                reports=(*whole.reports, *attempt.reports),
+                epochs=whole.epochs + attempt.epochs,
+                saves=whole.saves + attempt.saves,
             )
-            if not play.reports:
+            if not attempt.reports:
                 # Behind a broken session there may be nothing to resume: that says nothing.
                 return whole if narrow is None else replace(whole, unsupported=None)
         return whole
 
     @contextlib.contextmanager
-    def run(self) -> Iterator[Callable[[Scenario], Play]]:
+    def run(self) -> Iterator[Callable[[Scenario], Attempt]]:
         """A run of its own that is played and judged session by session.
 
         Its folder is not prepared: there is no second try without. What the journal misses is
         unobservable.
 
         Yields:
-            plays the next session, and returns what came of that one alone; the scenario's `root`
+            trains the next session, and returns what came of that one alone; the scenario's `root`
             is replaced.
         """
         root = self._workspace.fresh()
         run = _Run(prepared=False)
 
-        def play(scenario: Scenario) -> Play:
+        def train(scenario: Scenario) -> Attempt:
             self._late = False
             found = self._next(run, replace(scenario, root=root))
             strays = self._workspace.strays(root)
@@ -248,16 +250,16 @@ class Player:
             return replace(found, chain=(scenario,))
 
         try:
-            yield play
+            yield train
         finally:
             self._workspace.clear(root)
 
-    def _next(self, run: _Run, scenario: Scenario, narrow: frozenset[str] | None = None) -> Play:
+    def _next(self, run: _Run, scenario: Scenario, narrow: frozenset[str] | None = None) -> Attempt:
         """Play and judge the run's next session.
 
         Args:
             run: the sessions so far.
-            scenario: what to play.
+            scenario: what to train.
             narrow: the rules to judge behind a session that broke one; None: all. The session then
                 starts from what the files at hand hold, not from what they should.
         """
@@ -268,9 +270,9 @@ class Player:
         try:
             driven = self._session(scenario, session, run.driven, prepared=run.prepared)
         except TrainerBroke as broke:
-            return Play((scenario,), broke=broke)
+            return Attempt((scenario,), broke=broke)
         except UnsupportedScenario as error:
-            return Play((scenario,), unsupported=str(error))
+            return Attempt((scenario,), unsupported=str(error))
         run.driven = (*run.driven, driven)
         run.prepared = True  # by now the folders are there
         folder, _ = self._find(scenario)
@@ -281,7 +283,7 @@ class Player:
             driven=run.driven,
             selected=self.selected if narrow is None else narrow & (self.selected or narrow),
         )
-        return Play(
+        return Attempt(
             (scenario,),
             reports=(report,),
             epochs=len(driven.logged_rewards if session is None else session.rewards),
@@ -422,13 +424,13 @@ def _given(scenario: Scenario, first: int) -> dict[int, float]:
     }
 
 
-def _still_telling(play: Play) -> frozenset[str] | None:
+def _still_telling(attempt: Attempt) -> frozenset[str] | None:
     """The rules worth judging in the next session; None: all, where every MUST rule was kept.
 
     What broke in an earlier session would show again in its files. Whether the trainer resumes is
     another question, and whether it keeps the watermark, where the best was as it should be.
     """
-    broken = {rule for rule, found in play.failing.items() if found.level is Level.MUST}
+    broken = {rule for rule, found in attempt.failing.items() if found.level is Level.MUST}
     return frozenset.intersection(*(BY_ID[rule].leaves for rule in broken)) if broken else None
 
 
