@@ -210,8 +210,8 @@ def bench_saves(
         raise NoSaveError(f"{spec}: only the object of a python: trainer can be asked to save")
     with open_trainer(spec) as trainer:
         # open_trainer returns a PythonTrainer for this form.
-        player = cast("Any", trainer).player
-        if not _takes_state_and_path(getattr(player, "save", None)):
+        saver = cast("Any", trainer).wrapped
+        if not _takes_state_and_path(getattr(saver, "save", None)):
             raise NoSaveError(f"{trainer.title} has no save(state, path)")
         try:
             from conformance.bench import peers  # noqa: PLC0415 - imports torch
@@ -225,7 +225,7 @@ def bench_saves(
             with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as here:
                 results.append(
                     _bench_size(
-                        name, size, player, peers, here=Path(here), rounds=rounds, steps=steps
+                        name, size, saver, peers, here=Path(here), rounds=rounds, steps=steps
                     )
                 )
         return tuple(results)
@@ -266,7 +266,7 @@ def _own(call: Callable[..., object], doing: str) -> Callable[..., None]:
 def _bench_size(
     name: str,
     size: int,
-    player: Saves,
+    saver: Saves,
     peers: ModuleType,
     *,
     here: Path,
@@ -274,10 +274,10 @@ def _bench_size(
     steps: bool,
 ) -> SizeResult:
     state = peers.state_of(size)
-    wait, before_update = (getattr(player, name, None) for name in ("wait", "before_update"))
+    wait, before_update = (getattr(saver, name, None) for name in ("wait", "before_update"))
     own = _Way(
         "trainer",
-        _own(player.save, "save()"),
+        _own(saver.save, "save()"),
         _own(wait, "wait()") if callable(wait) else _nothing,
         _own(before_update, "before_update()") if callable(before_update) else _nothing,
         rolls_out=callable(before_update),

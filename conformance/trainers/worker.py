@@ -118,7 +118,7 @@ class WorkerTrainer(Trainer):
         """
         return self._started().process
 
-    def _play(self, scenario: Scenario) -> None:
+    def _train(self, scenario: Scenario) -> None:
         try:
             child = self._started()
         except OSError as error:
