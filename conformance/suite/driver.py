@@ -13,7 +13,7 @@ from conformance.checks import DrivenSession, Writes, audit
 from conformance.checks.subject import Options, Subject
 from conformance.convention.profile import Kind
 from conformance.convention.rules import BY_ID, Level, Verdict
-from conformance.convention.sessions import PlayedSession, next_session
+from conformance.convention.sessions import ExpectedSession, next_session
 from conformance.evidence.journal import JournalError, writes
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import is_event_file_name, read_rewards
@@ -102,7 +102,7 @@ class _Run:
     """The sessions of a run so far."""
 
     prepared: bool
-    played: tuple[PlayedSession, ...] = ()
+    expected: tuple[ExpectedSession, ...] = ()
     driven: tuple[DrivenSession, ...] = ()
 
 
@@ -265,8 +265,8 @@ class Driver:
         """
         session = None
         if self.trainer.plays_rewards and narrow is None:
-            session = next_session(self.profile, run.played, scenario)
-            run.played = (*run.played, session)
+            session = next_session(self.profile, run.expected, scenario)
+            run.expected = (*run.expected, session)
         try:
             driven = self._session(scenario, session, run.driven, prepared=run.prepared)
         except TrainerBroke as broke:
@@ -301,7 +301,7 @@ class Driver:
     def _session(
         self,
         scenario: Scenario,
-        session: PlayedSession | None,
+        session: ExpectedSession | None,
         earlier: tuple[DrivenSession, ...],
         *,
         prepared: bool,
@@ -326,7 +326,7 @@ class Driver:
             others=others,
         )
 
-    def _start(self, scenario: Scenario, session: PlayedSession | None) -> DrivenSession:
+    def _start(self, scenario: Scenario, session: ExpectedSession | None) -> DrivenSession:
         """What the session starts from: as the oracle has it, or as the files at hand say."""
         if session is None:
             return self._start_from_files(scenario)

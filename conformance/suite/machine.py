@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-    from conformance.convention.sessions import PlayedSession
+    from conformance.convention.sessions import ExpectedSession
     from conformance.suite.driver import Attempt
 
 _RUNS = Path("runs")
@@ -123,7 +123,7 @@ class _TrainerMachine(RuleBasedStateMachine):
         super().__init__()
         self.driver = self.open_driver()
         self.profile = self.driver.profile
-        self.sessions: tuple[PlayedSession, ...] = ()
+        self.sessions: tuple[ExpectedSession, ...] = ()
         self.save_freq = 0
         self.latest: Attempt | None = None
         self._stack = ExitStack()

@@ -29,7 +29,7 @@ class Played:
         start, self._resumed_from = self._resumed_from, None
         kept = self.kept
 
-        class Session(self.trainer):
+        class Killed(self.trainer):
             def goes_on(self):
                 return super().goes_on() and (last is None or self.epoch < last)
 
@@ -50,7 +50,7 @@ class Played:
                 tuple(rewards),
                 resume="last" if start else None,
             )
-            Session().train(scenario)
+            Killed().train(scenario)
             earlier = set(self.files)
             self.files = {
                 path.relative_to(folder).as_posix(): path.read_bytes()
