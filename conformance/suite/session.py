@@ -81,7 +81,7 @@ class Fixed:
         return self != Fixed()
 
     def applied(self, chain: Chain, profile: Profile) -> Chain:
-        """The chain with these settings, as far as its sessions can then be played."""
+        """Return the chain with these settings, as far as its sessions can then be played."""
         sessions: Chain = ()
         for scenario in chain:
             changed = scenario
@@ -356,7 +356,7 @@ class _Drive:
                 self.notes.extend(f"{str(kept.tree)!a}: {line}" for line in kept.missing)
 
     def _stopped(self, result: Result) -> Result:
-        """The result with how the trainer ended, where that was not well."""
+        """Return the result with how the trainer ended, where that was not well."""
         try:
             self._trainer.stop()
         except TrainerBroke as broke:
@@ -389,7 +389,7 @@ def _watcher() -> Iterator[tuple[Watcher | None, str]]:
 
 
 def _with_seen(result: Result, seen: tuple[Seen, ...]) -> Result:
-    """The result with what was seen beside the scenarios."""
+    """Return the result with what was seen beside the scenarios."""
     found = tuple(each.finding for each in seen)
     judged = Counter(each.rule for each in found if each.verdict in (Verdict.PASS, Verdict.FAIL))
     evaluations = {rule: times + judged[rule] for rule, times in result.evaluations.items()}
@@ -414,7 +414,7 @@ def _failing(result: Result) -> dict[str, Chain]:
 
 
 def _fixed(result: Result, examples: Examples, selected: frozenset[str] | None) -> frozenset[str]:
-    """The entries that were played and judged, and do not fail any more."""
+    """Return the entries that were played and judged, and do not fail any more."""
     if not result.counts.total:
         return frozenset()
     judged = (
@@ -439,7 +439,7 @@ def _unstarted(
     selected: frozenset[str] | None,
     folder: Path | None,
 ) -> SuiteResult:
-    """What there is to say of a trainer that could not be started."""
+    """Return what there is to say of a trainer that could not be started."""
     why = f"the trainer broke: {broke.message}"
     findings = tuple(
         unobservable(why).of(rule) for rule in RULES if selected is None or rule.id in selected
