@@ -24,7 +24,7 @@ from conformance.suite.driver import Driver
 from conformance.suite.engine import Breakage, Counts, Engine, Failure, Result, by_weight
 from conformance.suite.examples import Examples
 from conformance.suite.observer import Observer
-from conformance.suite.outside import Outside, Seen, with_findings
+from conformance.suite.outside import Outside, OutsideFinding, with_findings
 from conformance.suite.saving import Saved, save_breakages, save_failure
 from conformance.trainers import TrainerBroke, open_object, open_trainer
 from conformance.trainers.forms import FORMS
@@ -289,7 +289,7 @@ class _Drive:
         self.engine = Engine(driver) if progress is None else Engine(driver, progress=progress)
         self.notes: list[str] = []
         self.saved: dict[str, Saved] = {}
-        self.seen: tuple[Seen, ...] = ()
+        self.seen: tuple[OutsideFinding, ...] = ()
 
     def generated(self, max_examples: int, seed: int, database: Path | None) -> Result:
         """Play earlier failures, probes and generated scenarios; keep the database."""
@@ -322,7 +322,7 @@ class _Drive:
         )
 
     def ended(
-        self, result: Result, folder: Path | None, beside: Callable[[], tuple[Seen, ...]]
+        self, result: Result, folder: Path | None, beside: Callable[[], tuple[OutsideFinding, ...]]
     ) -> Result:
         """Keep what failed, look at what scenarios do not show, and stop the trainer.
 
@@ -388,7 +388,7 @@ def _watcher() -> Iterator[tuple[Watcher | None, str]]:
         yield watcher, ""
 
 
-def _with_seen(result: Result, seen: tuple[Seen, ...]) -> Result:
+def _with_seen(result: Result, seen: tuple[OutsideFinding, ...]) -> Result:
     """Return the result with what was seen beside the scenarios."""
     found = tuple(each.finding for each in seen)
     judged = Counter(each.rule for each in found if each.verdict in (Verdict.PASS, Verdict.FAIL))
