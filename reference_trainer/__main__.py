@@ -8,8 +8,9 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from reference_trainer import __version__
-from reference_trainer.config import Settings, SettingsError, TrainerError, from_command_line
+from reference_trainer.config import Settings, SettingsError, TrainerError
 from reference_trainer.console import Console, Interruption
+from reference_trainer.overrides import from_command_line
 
 if TYPE_CHECKING:
     from reference_trainer.train import EpochReport
