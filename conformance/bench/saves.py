@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from conformance.bench.ways import BUFFERED, DURABLE, LIMIT
 from conformance.trainers import TrainerBroke, open_trainer
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 _ROLLOUT_S, _ROLLOUT_COPIES = 0.01, 2.0  # a rollout: so long, and so many times as a copy takes
 _STEPS, _STEPS_BEFORE = 40, 5
-LIMIT = "raw write, direct"
-BUFFERED = "raw write, buffered"
-DURABLE = "torch.save, durable"
 
 
 class NoSaveError(Exception):

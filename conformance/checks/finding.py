@@ -12,8 +12,8 @@ from conformance.convention.rules import Level, RunVerdict, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
 
-    from conformance.checks.explain import Explanation
     from conformance.convention.rules import Rule
+    from conformance.run.explanation import Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,14 @@ class Outcome:
             evidence=self.evidence,
             fix=rule.fix if self.verdict is Verdict.FAIL else "",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """The rule that evidence of the best checkpoint shows broken, and how."""
+
+    rule: str
+    message: str
 
 
 def passed(message: str, **evidence: object) -> Outcome:
@@ -86,6 +94,16 @@ def not_applicable(message: str, **evidence: object) -> Outcome:
 def unobservable(message: str, paths: Iterable[str] = (), **evidence: object) -> Outcome:
     """The evidence that the rule needs is absent."""
     return Outcome(Verdict.UNOBSERVABLE, message, tuple(paths), evidence)
+
+
+def reported_under(rule: str) -> Outcome:
+    """What was found is a deviation from another rule, which reports it."""
+    return not_applicable(f"the deviation is reported under {rule}")
+
+
+def harness_failed(why: str | None) -> Outcome:
+    """The harness failed, and not the trainer."""
+    return Outcome(Verdict.ERROR, f"the harness failed: {why}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

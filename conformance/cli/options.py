@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conformance.checks import RunReport
-    from conformance.checks.dialect import Choice
+    from conformance.views.dialect import Choice
     from conformance.waivers import Waiver
 
 

@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from conformance.checks.subject import Options
 from conformance.convention.profile import load_profile
 from conformance.convention.rewards import reward_text
 from conformance.convention.rules import BY_ID, RULES, Level, Needs
 from conformance.convention.sessions import played
 from conformance.mutants import DEFECTS, ODDITIES
+from conformance.run.settings import Options
 from conformance.suite.probes import probes
 from conformance.suite.session import run_suite
 

@@ -9,14 +9,16 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from conformance.checks import DrivenSession, Writes, audit
-from conformance.checks.subject import Options, Subject
+from conformance.checks import audit
 from conformance.convention.profile import Kind
 from conformance.convention.rules import BY_ID, Level, Verdict
 from conformance.convention.sessions import ExpectedSession, next_session
 from conformance.evidence.journal import JournalError, writes
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import is_event_file_name, read_rewards
+from conformance.run.driven import DrivenSession, Writes
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.trainers import TrainerBroke, UnsupportedScenario
 from conformance.trainers.forms import FORMS
 
@@ -348,7 +350,7 @@ class Driver:
             return fresh
         run = scan_run(self._find(scenario)[0])
         subject = Subject(run, self.profile, self._known(scenario))
-        stored = [file for file in subject.readable if file.epoch is not None]
+        stored = [file for file in subject.files.readable if file.epoch is not None]
         if scenario.resume == "best":
             stored = [file for file in stored if file.name.kind is Kind.BEST]
         if not stored:

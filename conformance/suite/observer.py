@@ -6,10 +6,11 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conformance.checks.subject import Options, Subject
 from conformance.convention.rules import BY_ID
 from conformance.convention.scenario import Scenario
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 from conformance.trainers import TrainerSpecError
 from conformance.trainers.command import CommandTrainer
 from conformance.trainers.errors import one_line

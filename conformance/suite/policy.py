@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.checks.finding import Finding
-    from conformance.checks.subject import Subject
     from conformance.evidence.journal import Journal
+    from conformance.run.subject import Subject
     from conformance.suite.observer import Observer
     from conformance.trainers import Trainer
     from conformance.trainers.command import CommandTrainer
@@ -151,7 +151,7 @@ class _Checkpoints:
         real_root = os.path.realpath(root)
         names: dict[str, str] = {}
         # The best comes last, and so overrides.
-        for file in sorted(subject.checkpoints, key=lambda file: file is subject.best):
+        for file in sorted(subject.files.checkpoints, key=lambda file: file is subject.best):
             name = file.entry.path.relative_to(root).as_posix()
             names[os.path.relpath(os.path.realpath(file.entry.path), real_root)] = name
             names.setdefault(name, name)

@@ -110,7 +110,7 @@ def _left(observer: Observer, root: Path, journal: Journal, broke: TrainerBroke 
     if not runs:
         ended = "" if broke is None else f": {how_it_broke(broke)}"
         return unobservable(f"no run appeared in the folder that the ranks were given{ended}")
-    if broke is None and not observer.subject(runs[0]).checkpoints:
+    if broke is None and not observer.subject(runs[0]).files.checkpoints:
         return unobservable("the ranks wrote no checkpoint; let them train longer")
     return _counted(_written(observer, runs[0], journal, root), journal, broke)
 
@@ -182,19 +182,19 @@ def _written(observer: Observer, run: Path, journal: Journal, root: Path) -> _Wr
     names = tuple(
         name for name in writes(journal, folder) if name.endswith(observer.profile.suffix)
     )
-    parsed = {name: parse_name(observer.profile, subject.name, name) for name in names}
+    parsed = {name: parse_name(observer.profile, subject.given.name, name) for name in names}
     numbered = {
         name: parsed[name].epoch or 0
         for name in names
         if parsed[name].kind in (Kind.PERIODIC, Kind.FINAL)
     }
     best = next((name for name in names if parsed[name].kind is Kind.BEST), "")
-    sessions = subject.logged.sessions
+    sessions = subject.history.sessions
     improved = None
-    if len(sessions) == 1 and not subject.logged.problems:
+    if len(sessions) == 1 and not subject.history.problems:
         timeline = epochs(observer.profile, subject.settings, sessions[0].rewards)
         improved = sum(at.improved for at in timeline)
-    last = max([*numbered.values(), subject.logged.last_epoch or 0])
+    last = max([*numbered.values(), subject.history.last_epoch or 0])
     wanted = {*numbered, best}
     return _Written(
         folder,

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.checks.finding import RunReport, unobservable
-from conformance.checks.subject import Options
 from conformance.convention.rules import RULES, RunVerdict, Verdict
 from conformance.convention.scenario import ScenarioError
 from conformance.convention.sessions import played
 from conformance.evidence.journal import JournalError, Watcher
+from conformance.run.settings import Options
 from conformance.suite.chains import chain_document
 from conformance.suite.driver import Driver
 from conformance.suite.engine import Breakage, Counts, Engine, Failure, Result, by_weight

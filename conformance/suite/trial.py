@@ -9,17 +9,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypedDict
 
-from conformance import __version__
-from conformance.checks.subject import Options, model_builder
 from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
 from conformance.convention.rules import BY_ID, RULES, Level, Rule, Verdict
-from conformance.report import Report
-from conformance.report.driven import Driven, shrunken, told
+from conformance.report import Driven, Report
+from conformance.report.driven import shrunken, told
 from conformance.report.printable import printable
+from conformance.run.settings import Options, model_builder
 from conformance.suite.chains import chain_document, read_chain
 from conformance.suite.errors import ConformanceError, HarnessError, TrainerBrokeError
 from conformance.suite.session import DATABASE, FAILURES, run_suite
+from conformance.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -122,10 +122,10 @@ def test_a_folder_that_becomes_a_file_before_the_report_is_written(
     def audited(*arguments, **options):
         fake_disk.fs.remove_object(str(out))
         fake_disk.fs.create_file(str(out), contents="a file")
-        return audit(*arguments, **options)
+        return judge(*arguments, **options)
 
-    audit = audits.audit
-    monkeypatch.setattr(audits, "audit", audited)
+    judge = audits.judge
+    monkeypatch.setattr(audits, "judge", audited)
     assert main(["check", str(run), "--format", "json", "--output", str(report)]) == 2
     _, lines = told(capsys)
     (line,) = lines

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fake_disk import EscapedWriteError, guarded
 
-from conformance.checks import Options, Subject, audit
+from conformance.checks import audit
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
@@ -26,6 +26,8 @@ from conformance.evidence.runs import EntryKind, NoRunError, find_runs, scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.fixtures.archive import floats, zip_checkpoint
 from conformance.fixtures.play import Session, play
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 
 pytest_plugins = ["fake_disk"]
 

@@ -9,7 +9,6 @@ import pytest
 from driving import driver
 
 from conformance import mutants
-from conformance.checks.subject import Options
 from conformance.convention.rules import RULES
 from conformance.mutants import DEFECTS, ODDITIES, Trainer
 from conformance.mutants.__main__ import main
@@ -26,12 +25,13 @@ from conformance.mutants.matrix import (
     row,
     told,
 )
+from conformance.run.settings import Options
 from conformance.suite.engine import Engine
 
 PAGE = Path(__file__).parents[2] / "docs" / "kill-matrix.md"
 COMMITTED = PAGE.read_text("utf-8")
 ROWS = read_rows(COMMITTED)
-FEW = 50  # generated scenarios, tried before as many as a defect may need
+FEW = (20, 50)  # generated scenarios, tried before as many as a defect may need
 # One for each group of rules, and for each kind of evidence: names, contents, order, logs, resume.
 CHOSEN = (
     mutants.RewritesOnTie,
@@ -81,7 +81,7 @@ def test_a_defect_is_killed_by_its_own_rule_as_the_page_says(defect):
 def test_a_defect_is_killed_without_probes_within_its_examples(defect):
     """The bound has room for the draws of other releases of Hypothesis; today a few do for each."""
     options = Options(model=model) if asks_for_a_model(defect) else None
-    for count in sorted({min(FEW, defect.examples), defect.examples}):
+    for count in sorted({*(min(few, defect.examples) for few in FEW), defect.examples}):
         with driver(f"python:conformance.mutants:{defect.__name__}", options=options) as one:
             result = Engine(one).run(max_examples=count, seed=0, probing=False)
         assert result.counts.scenarios == {"generate": count}

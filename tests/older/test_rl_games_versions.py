@@ -18,10 +18,11 @@ import pytest
 
 import conformance
 from conformance import Scenario
-from conformance.checks import Options, audit
-from conformance.checks.dialect import choose
+from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
+from conformance.run.settings import Options
+from conformance.views.dialect import choose
 
 TRAINER = "python:conformance.trainers.rl_games:RlGames"
 # The version that the other tests play, 1.6.5, is the one that is installed.

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from conformance.checks import DrivenSession, Options, Writes, audit
+from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.scenario import Scenario
 from conformance.convention.sessions import played
@@ -14,6 +14,8 @@ from conformance.evidence.journal import Watcher
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.mutants.trainer import Trainer
+from conformance.run.driven import DrivenSession, Writes
+from conformance.run.settings import Options
 from conformance.suite.driver import Driver
 from conformance.trainers import open_object, open_trainer
 from conformance.trainers.workspace import Workspace

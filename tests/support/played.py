@@ -85,3 +85,15 @@ class Played:
             target.write_bytes(data)
         (folder / "nn").mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def trained(save_freq=2, size=4):
+    """The files of a run that improves in each epoch."""
+    trainer = Played("Ant", save_freq, size)
+    trainer.run([float(epoch) for epoch in range(1, size + 1)])
+    return trainer.files
+
+
+def bare(files):
+    """The same files without the config."""
+    return {path: data for path, data in files.items() if path != "config.yaml"}

@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
-from played import Played
+from event_logs import log
 
-from conformance.checks import audit
-from conformance.checks.history import Start, build_history
-from conformance.convention.profile import load_profile
-from conformance.convention.rules import Level, Verdict
-from conformance.evidence.runs import scan_run
-from conformance.evidence.summaries import EventFile, Reward
-from conformance.fixtures.events import event_file
-from conformance.mutants import defects
+from conformance.run.history import Start, build_history
 
 _FRESH, _RESUMED = (Start.FRESH,), (Start.RESUMED,)
 _EITHER = (Start.RESUMED, Start.FRESH)
-
-
-def log(steps, *, name="events.out.tfevents.1.host.7.0", at=1.0, first_epoch=None, **other):
-    """An event file that logs each step as its own reward; other rewards as pairs."""
-    pairs = [step if isinstance(step, tuple) else (step, float(step)) for step in steps]
-    fields = {
-        "path": Path("summaries") / name,
-        "size": 100,
-        "records": len(pairs) + 1,
-        "first_wall_time": at,
-        "last_wall_time": at,
-        "rewards": tuple(Reward(step, value, at) for step, value in pairs),
-        "tags": frozenset({"rewards/iter"}),
-        "first_epoch": first_epoch,
-        "torn": False,
-        "problem": None,
-    }
-    return EventFile(**{**fields, **other})
 
 
 def epochs(history):
@@ -141,16 +115,10 @@ def test_how_a_session_may_have_started(earlier, steps, first_epoch, expected):
     assert starts(build_history(files))[-1] == expected
 
 
-def test_a_session_without_a_reward_counts_and_leaves_its_epochs_open():
+def test_a_session_without_a_reward_counts():
     silent = log([], name="events.out.tfevents.2.host.8.0", at=0.5)
     history = build_history([log([1, 2]), silent])
-    assert (history.count, epochs(history)) == (2, [[1, 2]])
-    assert history.lags
-    assert not history.covers(1)
-    alone = build_history([log([1, 2])])
-    assert not alone.lags
-    assert [alone.covers(epoch) for epoch in (0, 1, 2, 3)] == [False, True, True, False]
-    assert not build_history([]).covers(1)
+    assert (history.count, history.silent, epochs(history)) == (2, 1, [[1, 2]])
 
 
 @pytest.mark.parametrize(
@@ -166,78 +134,3 @@ def test_a_session_without_a_reward_counts_and_leaves_its_epochs_open():
 def test_only_what_no_kill_explains_is_a_problem(fields, unreadable):
     history = build_history([log([], first_wall_time=None, **fields)])
     assert bool(history.problems) == unreadable
-
-
-# --- whole runs -----------------------------------------------------------------------------
-
-
-def broken(trainer, root):
-    found = audit(scan_run(trainer.write(root)), load_profile())
-    return {
-        finding.rule
-        for finding in found.findings
-        if finding.level is Level.MUST and finding.verdict in (Verdict.FAIL, Verdict.ERROR)
-    }
-
-
-def killed(trainer, rewards, last, *, logged):
-    """Train to `last` and lose what was logged behind `logged`."""
-    trainer.run(rewards, last=last)
-    trainer.relog(list(enumerate(rewards[:logged], start=1)))
-
-
-@pytest.mark.parametrize(
-    ("rewards", "logged", "save_freq"),
-    [
-        ([1.0, 2.0, 0.0, 0.0], 0, 3),  # its log was never flushed; the best is older than all logs
-        ([1.0, 2.0, 0.0, 0.0], 1, 3),
-        ([1.0, 2.0, 3.0, 0.0], 0, 3),  # a stored watermark that no log shows
-        ([1.0, 2.0, 3.0, 0.0], 1, 3),
-        ([1.0, 2.0, math.nan, math.nan], 0, 3),  # no logged reward improves on anything
-        ([-math.inf, 2.0, math.nan, math.nan], 1, 3),
-    ],
-)
-def test_what_a_killed_session_did_not_log_is_held_against_nobody(
-    tmp_path, rewards, logged, save_freq
-):
-    trainer = Played("A", save_freq, 4)
-    killed(trainer, rewards, 2, logged=logged)
-    trainer.resume("A")
-    trainer.run(rewards)
-    assert broken(trainer, tmp_path) == set()
-
-
-def test_a_best_of_an_epoch_that_no_session_can_have_reached_is_wrong(tmp_path):
-    trainer = Played("A", 0, 4, trainer=defects.StoresFrames)
-    killed(trainer, [1.0, 2.0, 3.0, 0.0], 2, logged=1)
-    trainer.resume("A")
-    trainer.run([1.0, 2.0, 3.0, 0.0])
-    assert broken(trainer, tmp_path) == {"BEST-002"}
-
-
-def test_a_session_that_logged_nothing_may_have_saved_an_epoch_again(tmp_path):
-    for count, rules in ((1, set()), (2, {"NAME-007"})):
-        trainer = Played("A", 2, 4)
-        trainer.run([1.0, 2.0, 3.0, 4.0])
-        trainer.files["summaries/events.out.tfevents.1.host.9.0"] = event_file((), started=2e9)
-        saved = trainer.files["nn/last_Aep2rew2.0.pth"]
-        for number in range(count):
-            trainer.files[f"nn/last_Aep2rew{number}.5.pth"] = saved
-        assert broken(trainer, tmp_path / str(count)) == rules
-
-
-@pytest.mark.parametrize(
-    ("rewards", "tell"),
-    [
-        ([*range(10)], True),
-        ([*range(9)], False),  # so few may be unlike by chance
-        ([*range(10), 3], False),
-        ([*range(9), math.nan], True),
-        ([*range(9), math.nan, math.nan], False),  # two of them are the same to a reader
-    ],
-)
-def test_ten_rewards_that_are_all_unlike_tell_sessions_apart(rewards, tell):
-    steps = [(step, float(reward)) for step, reward in enumerate(rewards, start=1)]
-    assert build_history([log(steps)]).rewards_tell == tell
-    silent = log([], name="events.out.tfevents.2.host.8.0", at=2.0)
-    assert not build_history([log(steps), silent]).rewards_tell

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING
 
-from conformance.checks import weights
 from conformance.checks.best import exists_iff_improved
-from conformance.checks.cadence import strays
 from conformance.checks.diagnosis import diagnose
-from conformance.checks.files import is_temporary
-from conformance.checks.history import Start, is_unreadable
 from conformance.convention.oracle import is_periodic
 from conformance.convention.profile import (
     DEFAULT_PROFILE,
@@ -26,94 +21,27 @@ from conformance.convention.profile import (
     builtin_layouts,
     load_profile,
 )
-from conformance.convention.rewards import improves, is_rounding_of, reward_text, same_reward
+from conformance.convention.rewards import is_rounding_of, reward_text, same_reward
 from conformance.convention.rules import Verdict
 from conformance.evidence.checkpoint import MISSING, FaultKind
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
+from conformance.run import weights
+from conformance.run.explanation import ExplainedFile, ExplainedSession, Explanation, Reason
+from conformance.run.files import is_temporary
+from conformance.run.history import Start, is_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.history import Session
-    from conformance.checks.subject import Subject
     from conformance.convention.oracle import Epoch
     from conformance.evidence.runs import Entry
     from conformance.evidence.summaries import EventFile
+    from conformance.run.files import CheckpointFile
+    from conformance.run.history import Session
+    from conformance.run.subject import Subject
 
 _MOST_AGAINST = 3
-
-
-class Reason(str, Enum):
-    """Why a file stands in a run."""
-
-    PERIODIC = "periodic"
-    BEST = "best"
-    FINAL = "final"
-    WIN = "win"
-    LATEST = "latest"
-    DUPLICATE = "duplicate"
-    TORN = "torn"
-    EVENT_LOG = "event log"
-    CONFIG = "config"
-    TEMPORARY = "temporary"
-    FOREIGN = "foreign"
-    UNEXPLAINED = "unexplained"
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedFile:
-    """One file of a run with what explains it.
-
-    Attributes:
-        path: from the run's folder.
-        reason: why it stands there.
-        sessions: the numbers of the sessions that explain it, from 1; empty where none is known.
-        epoch: that it was written in, where it has one.
-        evidence: one line that says how all this is known.
-    """
-
-    path: str
-    reason: Reason
-    sessions: tuple[int, ...]
-    epoch: int | None
-    evidence: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedSession:
-    """One session of a run as its log shows it.
-
-    Attributes:
-        number: from 1, in the order of time.
-        first: the first epoch that it logged a reward for.
-        last: the last one.
-        starts: `fresh`, `resumed`, or both where the log leaves that open.
-        files: names of its event files, in sequence.
-        missing: saves that its log proves due, that nothing replaced, that no rule judges, and
-            that are not there, a phrase each.
-    """
-
-    number: int
-    first: int
-    last: int
-    starts: tuple[str, ...]
-    files: tuple[str, ...]
-    missing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """All files of a run, explained as far as they can be."""
-
-    sessions: tuple[ExplainedSession, ...]
-    files: tuple[ExplainedFile, ...]
-
-    @property
-    def explained(self) -> int:
-        """How many of the files are explained."""
-        return sum(file.reason is not Reason.UNEXPLAINED for file in self.files)
 
 
 def explain(subject: Subject) -> Explanation:
@@ -166,20 +94,21 @@ class _Explainer:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._timelines = subject.expectation.timelines if subject.history.usable else ()
-        after = subject.save_best_after
-        self._guard_is_known = not subject.profile.has_save_best_after or (
-            after.source.startswith("--") or after.source == subject.config_name
+        self._guard_is_known = (
+            not subject.profile.has_save_best_after
+            or subject.given.save_best_after.value is not None
         )
         freq = subject.save_freq.value
-        self._strays = set(strays(subject, freq)) if freq and subject.history.usable else set()
+        usable = subject.history.usable
+        self._strays = set(subject.save_freq.strays(freq)) if freq and usable else set()
 
     def files(self) -> Iterator[ExplainedFile]:
         subject = self._subject
         logs = {
             entry.relative: file
-            for entry, file in zip(subject.event_entries, subject.event_files, strict=True)
+            for entry, file in zip(subject.logs.entries, subject.logs.files, strict=True)
         }
-        checkpoints = {file.path: file for file in subject.checkpoints}
+        checkpoints = {file.path: file for file in subject.files.checkpoints}
         explained = {path: self._checkpoint(file) for path, file in checkpoints.items()}
         surplus = self._surplus(checkpoints, explained)
         for path, told in explained.items():
@@ -192,7 +121,7 @@ class _Explainer:
                 continue
             if entry.relative in logs:
                 yield self._log(entry, logs[entry.relative])
-            elif entry.relative == subject.config_name:
+            elif entry.relative == subject.given.config_name:
                 yield ExplainedFile(entry.relative, Reason.CONFIG, (), None, "the run's settings")
             else:
                 yield _other(entry)
@@ -204,26 +133,26 @@ class _Explainer:
         """
         subject, history = self._subject, self._subject.history
         last = history.usable and session is history.sessions[-1]
-        if not last or history.may_be_interrupted(session, subject.max_epochs.value):
+        if not last or subject.doubt.may_be_unsaved(session):
             return
         due = self._final_due(session)
-        written = [file for file in subject.checkpoints if due in file.epochs]
+        written = [file for file in subject.files.checkpoints if due in file.epochs]
         kinds = {file.name.kind for file in written}
         spelled = {template.template for template in subject.profile.templates(Kind.FINAL)}
         alike = spelled & {template.template for template in subject.profile.templates(Kind.LATEST)}
         # Some dialects spell it like the latest one, or like the periodic one of that epoch.
-        shared = alike or (Kind.PERIODIC in kinds and subject.spells_finals_like_periodic)
+        shared = alike or (Kind.PERIODIC in kinds and subject.files.spells_finals_like_periodic)
         if due is not None and Kind.FINAL not in kinds and not shared:
             yield f"the final save of epoch {due}"
         latest = self._latest_due(session)
         if latest is not None and not any(
-            file.name.kind is Kind.LATEST for file in subject.checkpoints
+            file.name.kind is Kind.LATEST for file in subject.files.checkpoints
         ):
             yield f"the latest save, of epoch {latest}"
 
     def _final_due(self, session: Session) -> int | None:
         """The epoch in which the session reached its end, where the dialect saves then."""
-        profile, limit = self._subject.profile, self._subject.max_epochs.value
+        profile, limit = self._subject.profile, self._subject.max_epochs
         if limit is None or not profile.saves_at_end:
             return None
         due = profile.last_epoch(limit)
@@ -269,7 +198,7 @@ class _Explainer:
             told = self._best(file)
         elif file.name.kind is None:
             told = _unexplained(file, epoch, "its name is none of the profile's")
-        elif file in self._subject.unrewarded:
+        elif file in self._subject.files.unrewarded:
             told = self._unrewarded(file)
         else:
             told = self._numbered(file, file.name.kind, epoch)
@@ -305,7 +234,7 @@ class _Explainer:
         twin = next(
             (
                 other
-                for other in subject.periodic
+                for other in subject.files.periodic
                 if other.epochs == {epoch} and weights.same(file, other)
             ),
             None,
@@ -337,7 +266,11 @@ class _Explainer:
                 file.path, reason, (), epoch, f"{why}; no rewards are logged to tell its session"
             )
         match = self._match(file, kind, epoch)
-        if match.against and kind is Kind.PERIODIC and self._subject.spells_finals_like_periodic:
+        if (
+            match.against
+            and kind is Kind.PERIODIC
+            and self._subject.files.spells_finals_like_periodic
+        ):
             final = self._match(file, Kind.FINAL, epoch)
             if not final.against:
                 match, reason = final, Reason.FINAL
@@ -359,8 +292,8 @@ class _Explainer:
             return _Match(numbers, (), _told(file, epoch, found[-1]))
         own = any(_says(file, kind, timeline.session.rewards[epoch]) for timeline in reached)
         hidden = self._unrewarded_by(kind, epoch)
-        if hidden is None and not (own and self._subject.history.rewards_tell):
-            hidden = self._unlogged(epoch)
+        if hidden is None:
+            hidden = self._unlogged(epoch, logged=own)
         if hidden is not None:
             return hidden
         against = [
@@ -394,8 +327,8 @@ class _Explainer:
         watermark = file.watermark
         stored = {value for reading in readings for value in (reading.before, reading.after)}
         if watermark is not None and not any(same_reward(value, watermark) for value in stored):
-            if self._subject.history.lags and improves(watermark, min(stored)):
-                return None  # reached by a killed session that did not log it any more
+            if self._subject.doubt.may_have_reached_more(watermark, stored):
+                return None
             return (
                 f"had the watermark {reward_text(at.before)} in epoch {at.epoch}, and the file"
                 f" stores {reward_text(watermark)}"
@@ -404,14 +337,13 @@ class _Explainer:
 
     def _saved_over(self, session: Session, epoch: int) -> str | None:
         """Who saved the latest checkpoint again after this epoch of the session; None: nobody."""
-        history, limit = self._subject.history, self._subject.max_epochs.value
+        history, doubt = self._subject.history, self._subject.doubt
         latest = self._latest_due(session)
-        lost = latest == session.last and history.may_be_interrupted(session, limit)
-        if latest is not None and epoch < latest and not lost:
+        if latest is not None and epoch < latest and not doubt.may_be_unsaved(session, latest):
             return f"saved epoch {latest} over it"
         for other in history.sessions[session.index + 1 :]:
             later = self._latest_due(other)
-            if later is not None and not history.may_be_interrupted(other, limit):
+            if later is not None and not doubt.may_be_unsaved(other):
                 return f"wrote it before session {other.index + 1} saved epoch {later} over it"
         return None
 
@@ -420,17 +352,16 @@ class _Explainer:
         if kind not in self._subject.profile.unrewarded:
             return None
         before = [s for s in self._subject.history.sessions if epoch < s.first]
-        fresh = tuple(s.index + 1 for s in before if Start.FRESH in s.starts)
+        fresh = tuple(s.index + 1 for s in before if s.may_be_fresh)
         return _Match(fresh, (), f"no episode had finished by epoch {epoch}") if fresh else None
 
-    def _unlogged(self, epoch: int) -> _Match | None:
+    def _unlogged(self, epoch: int, *, logged: bool) -> _Match | None:
         """The sessions that may have reached the epoch without a log of it."""
-        history = self._subject.history
-        behind = tuple(session for session in history.sessions if session.last < epoch)
-        if history.played or (not behind and history.count == len(history.sessions)):
+        behind = self._subject.doubt.unlogged_at(epoch, logged=logged)
+        if behind is None:
             return None
         numbers = tuple(session.index + 1 for session in behind)
-        if history.count > len(history.sessions):
+        if self._subject.history.silent:
             how = "a session that logged no reward wrote it"
             if behind:
                 how += f", or one whose log ends before epoch {epoch}"
@@ -474,7 +405,7 @@ class _Explainer:
         """The file as a duplicate of another one that is explained, where it holds the same."""
         if file.epoch is None or file.digest is None:
             return None
-        for other in self._subject.readable:
+        for other in self._subject.files.readable:
             told = explained[other.path]
             if (
                 other is not file

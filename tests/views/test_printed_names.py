@@ -8,14 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conformance.checks import Options, audit
-from conformance.checks.explain import Reason, explain
-from conformance.checks.subject import Subject
+from conformance.checks import audit
 from conformance.convention.names import parse_name
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Ending, Kind, RewardForm, builtin_profiles, load_profile
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.play import FRAMES, Session, play
+from conformance.run.explanation import Reason
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
+from conformance.views.explain import explain
 
 REWARDS = (70.123456, 66.52648, 1234567.0, 12.000001, -0.25, 3.14159265)
 SAVE_FREQ, LAST = 2, 6

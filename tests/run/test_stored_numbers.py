@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.checks import Options, audit
+from conformance.checks import audit
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.archive import numpy_array, numpy_scalar
 from conformance.fixtures.play import Session, play
+from conformance.run.settings import Options
 
 
 @pytest.mark.parametrize("stores", [float, numpy_scalar, numpy_array])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 
 def same(first: CheckpointFile, second: CheckpointFile) -> bool:
@@ -18,7 +18,7 @@ def same(first: CheckpointFile, second: CheckpointFile) -> bool:
 def twin(subject: Subject, best: CheckpointFile) -> CheckpointFile | None:
     """The one periodic checkpoint with the best's weights, where the weights tell them apart."""
     own = best.digest
-    digests = [(file.digest, file) for file in subject.periodic if not file.damaged]
+    digests = [(file.digest, file) for file in subject.files.periodic if not file.damaged]
     known = [found for found, _ in digests if found is not None]
     if own is None or len(known) < 2 or len(set(known)) != len(known):
         return None
@@ -33,10 +33,12 @@ def contradiction(subject: Subject, best: CheckpointFile, epoch: int) -> Checkpo
     weights.
     """
     own, history = best.digest, subject.history
-    if own is None or len(history.sessions) != 1 or history.count != 1:
+    if own is None or history.silent or len(history.sessions) != 1:
         return None
     same_epoch = [
-        file for file in subject.periodic if file.epochs == {epoch} and file.digest is not None
+        file
+        for file in subject.files.periodic
+        if file.epochs == {epoch} and file.digest is not None
     ]
     if same_epoch:
         differs = len(same_epoch) == 1 and same_epoch[0].digest != own

@@ -6,13 +6,16 @@ from collections import OrderedDict
 
 import pytest
 
-from conformance.checks import Options, Subject, audit, weights
+from conformance.checks import audit
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.archive import floats
 from conformance.fixtures.play import Session, play
+from conformance.run import weights
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 
 
 @pytest.fixture
@@ -25,14 +28,14 @@ def test_files_without_a_state_dict_do_not_hold_the_same_weights(tmp_path, run):
     bare = run.each(lambda run, file: run.holding(file, {"epoch": file.epoch}))
     first, second, *_ = Subject(
         scan_run(bare.write(tmp_path)), load_profile(), Options()
-    ).checkpoints
+    ).files.checkpoints
     assert not weights.same(first, first)
     assert not weights.same(first, second)
 
 
 def test_the_best_and_the_periodic_checkpoint_of_its_epoch_hold_the_same(tmp_path, run):
     subject = Subject(scan_run(run.write(tmp_path)), load_profile(), Options())
-    same = {file.epoch for file in subject.periodic if weights.same(file, subject.best)}
+    same = {file.epoch for file in subject.files.periodic if weights.same(file, subject.best)}
     assert same == {2}
 
 

@@ -7,8 +7,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from conformance.checks import audit
-from conformance.checks.files import Readings
-from conformance.checks.subject import Options, Subject
 from conformance.convention.names import has_checkpoint_suffix, parse_name
 from conformance.convention.profile import (
     DEFAULT_PROFILE,
@@ -18,6 +16,9 @@ from conformance.convention.profile import (
     load_profile,
 )
 from conformance.convention.rules import RULES, Verdict
+from conformance.run.files import Readings
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -111,7 +112,7 @@ def choose(folder: RunFolder, options: Options | None = None) -> Choice:
         reasons.append(f"{most} of {len(all_names)} name(s) are spelled so")
     fitting = _fitting_tags(left)
     if len(fitting) < len(left):
-        reasons.append(f"the event files log {_shown(_own_tags(fitting))}")
+        reasons.append(f"the event files log {_first_tags(_own_tags(fitting))}")
         left = fitting
     if len(left) == 1:
         (subject,) = left.values()
@@ -172,7 +173,7 @@ def _checkpoint_names(subject: Subject) -> frozenset[str]:
 def _spelled(subject: Subject) -> frozenset[str]:
     """The names of checkpoints that are the profile's, without a flaw."""
     parsed = (
-        parse_name(subject.profile, subject.name, name) for name in _checkpoint_names(subject)
+        parse_name(subject.profile, subject.given.name, name) for name in _checkpoint_names(subject)
     )
     return frozenset(name.text for name in parsed if name.kind is not None and not name.flaws)
 
@@ -207,7 +208,7 @@ def _own_tags(subjects: Mapping[str, Subject]) -> list[str]:
 
 def _fitting_tags(left: Mapping[str, Subject]) -> Mapping[str, Subject]:
     """The profiles whose tags, and no other profile's, are logged; all where none is so."""
-    logged = {tag for subject in left.values() for file in subject.event_files for tag in file.tags}
+    logged = {tag for subject in left.values() for file in subject.logs.files for tag in file.tags}
     telling = frozenset[str]().union(*(_tags_of(load_profile(name)) for name in builtin_profiles()))
     fitting = {
         name: subject
@@ -233,7 +234,7 @@ def _against(subject: Subject, readings: Readings) -> dict[str, int]:
     }
     stored = sum(
         key in (file.values or {})
-        for file in subject.readable
+        for file in subject.files.readable
         for key in subject.profile.absent_keys
     )
     if stored:
@@ -252,14 +253,14 @@ def _size(finding: Finding) -> int:
 
 def _wrong_finals(subject: Subject) -> int:
     """How many final saves stand where the profile has none, or lack where it has one."""
-    profile, limit = subject.profile, subject.max_epochs.value
+    profile, limit = subject.profile, subject.max_epochs
     if limit is None or not profile.saves_at_end:
         return 0
     due = profile.last_epoch(limit)
-    named = [file.name for file in subject.checkpoints if not file.name.flaws]
+    named = [file.name for file in subject.files.checkpoints if not file.name.flaws]
     finals = {name.epoch for name in named if name.kind is Kind.FINAL} - {None}
     wrong = int(bool(finals) and due not in finals)
-    last = max((file.rewards[-1].step for file in subject.event_files if file.rewards), default=0)
+    last = max((file.rewards[-1].step for file in subject.logs.files if file.rewards), default=0)
     tells = any("{epoch}" in template.template for template in profile.templates(Kind.FINAL))
     # A dialect that spells both alike has written one file for two saves.
     if tells and last >= due and due not in {name.epoch for name in named}:
@@ -276,6 +277,6 @@ def _leniency(profile: Profile) -> tuple[bool, bool, bool]:
     )
 
 
-def _shown(texts: Iterable[str]) -> str:
+def _first_tags(texts: Iterable[str]) -> str:
     listed = list(texts)
     return ", ".join(listed[:_MOST_SHOWN]) + (", ..." if len(listed) > _MOST_SHOWN else "")

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.checks import Options, audit
-from conformance.checks.dialect import Certainty, choose
+from conformance.checks import audit
 from conformance.convention.names import parse_name
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import DEFAULT_PROFILE, Kind, builtin_profiles, load_profile
@@ -17,6 +16,8 @@ from conformance.evidence.runs import scan_run
 from conformance.fixtures.case import Side, ordinary
 from conformance.fixtures.cases import CASES
 from conformance.fixtures.play import Session, play
+from conformance.run.settings import Options
+from conformance.views.dialect import Certainty, choose
 
 LAYOUTS = ("", "+isaaclab")
 NAMES = [profile + layout for profile in builtin_profiles() for layout in LAYOUTS]

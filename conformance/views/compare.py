@@ -23,8 +23,8 @@ from conformance.evidence.checkpoint import MISSING, Opaque, Scalar, Storage, Te
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 _MOST_SHOWN = 4
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -107,7 +107,7 @@ class _Side:
     def places(self) -> Mapping[_Place, CheckpointFile]:
         """The checkpoints that a consumer finds, by role and epoch; of equals the newest."""
         found: dict[_Place, CheckpointFile] = {}
-        for file in sorted(self.subject.checkpoints, key=lambda file: file.entry.modified):
+        for file in sorted(self.subject.files.checkpoints, key=lambda file: file.entry.modified):
             if file.name.kind is not None and not file.misplaced:
                 found[file.name.kind, file.name.epoch] = file
         best = self.subject.best
@@ -124,7 +124,7 @@ class _Side:
         """How the names of each role are spelled, with fields in the place of what varies."""
         found: dict[Kind, Counter[str]] = {}
         for (kind, _), file in self.places.items():
-            found.setdefault(kind, Counter())[_spelled(file, self.subject.name)] += 1
+            found.setdefault(kind, Counter())[_spelled(file, self.subject.given.name)] += 1
         return {kind: counted.most_common(1)[0][0] for kind, counted in found.items()}
 
 
@@ -164,8 +164,10 @@ def _names(a: _Side, b: _Side) -> Iterator[Difference]:
             f"checkpoints stand in {folders[0]!a} in A, in {folders[1]!a} in B",
             "what looks into the folder of A finds nothing",
         )
-    misspelled = [file.entry.name for file in b.subject.misspelled if file is not b.subject.best]
-    if misspelled and not a.subject.misspelled:
+    misspelled = [
+        file.entry.name for file in b.subject.files.misspelled if file is not b.subject.best
+    ]
+    if misspelled and not a.subject.files.misspelled:
         yield Difference(
             Severity.BREAKS,
             "names",
@@ -263,7 +265,7 @@ def _numbered(kind: Kind, here: list[int], there: list[int]) -> Iterator[Differe
 
 def _apart(a: _Side, b: _Side) -> int | None:
     """The first epoch for which other rewards are logged: what follows from them differs too."""
-    ours, theirs = _logged(a.subject), _logged(b.subject)
+    ours, theirs = _rewards_by_epoch(a.subject), _rewards_by_epoch(b.subject)
     both = sorted({*ours} & {*theirs})
     return next((epoch for epoch in both if not _alike(ours[epoch], theirs[epoch])), None)
 
@@ -306,7 +308,7 @@ def _rewards(a: _Side, b: _Side, apart: int | None) -> Iterator[Difference]:
         )
 
 
-def _logged(subject: Subject) -> Mapping[int, tuple[float, ...]]:
+def _rewards_by_epoch(subject: Subject) -> Mapping[int, tuple[float, ...]]:
     """The rewards logged for each epoch, session by session."""
     epochs = sorted({epoch for session in subject.history.sessions for epoch in session.rewards})
     return {epoch: subject.history.rewards_at(epoch) for epoch in epochs}
@@ -566,14 +568,14 @@ def _logs(a: _Side, b: _Side) -> Iterator[Difference]:
     more = sorted(theirs - ours)
     if more:
         yield Difference(Severity.HARMLESS, "logs", f"only B logs {_shown(more)}")
-    if ours and not b.subject.event_files:
+    if ours and not b.subject.logs.files:
         yield Difference(
             Severity.BREAKS, "logs", "A has event files, B none", "there is nothing to plot"
         )
 
 
 def _tags(subject: Subject) -> set[str]:
-    return {tag for file in subject.event_files for tag in file.tags}
+    return {tag for file in subject.logs.files for tag in file.tags}
 
 
 # --- words ------------------------------------------------------------------------------------

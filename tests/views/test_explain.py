@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.checks.explain import Reason, explain
-from conformance.checks.subject import Options, Subject
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, builtin_profiles, load_profile
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.play import Session, play
 from conformance.fixtures.run import Link
+from conformance.run.explanation import Reason
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
+from conformance.views.explain import explain
 
 ONE = play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, 4.0))])
 TWO = play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, 2.5)), Session((1.0, 7.0, 5.0, 6.0))])

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.checks.history import build_history
-from conformance.checks.inference import infer_save_freq, step_shift
 from conformance.evidence.summaries import EventFile, Reward
+from conformance.run.guesses import infer_save_freq, step_shift
+from conformance.run.history import build_history
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from conformance.checks.compare import Severity, compare
-from conformance.checks.subject import Options, Subject
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.archive import Call, Global, array, numpy_scalar
 from conformance.fixtures.play import Session, play
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
+from conformance.views.compare import Severity, compare
 
 REWARDS = (1.0, 3.0, 2.0, 4.0)
 UPSTREAM = play(Settings("A", 2, 4), [Session(REWARDS)])

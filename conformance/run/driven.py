@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conformance.checks.history import (
+from conformance.convention.rewards import as_float32, same_reward
+from conformance.run.history import (
     History,
-    Known,
+    Played,
     Session,
     Start,
     build_history,
 )
-from conformance.convention.rewards import as_float32, same_reward
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from conformance.checks.files import CheckpointFile
     from conformance.evidence.summaries import EventFile
+    from conformance.run.files import CheckpointFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def played_history(driven: Iterable[DrivenSession], files: Iterable[CheckpointFi
                 files=tuple(file.path.name for file in session.logs),
                 rewards=rewards,
                 starts=(Start.FRESH if session.resumed_from is None else Start.RESUMED,),
-                known=Known(
+                known=Played(
                     watermark=session.watermark,
                     save_freq=session.save_freq,
                     current=number == len(driven) - 1,

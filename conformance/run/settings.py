@@ -1,0 +1,154 @@
+"""A run's settings as they were given: by the caller, else by the run's config file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from conformance.convention.names import parse_name, run_name_of, summarised_name
+from conformance.evidence.config import RunConfig, read_config
+from conformance.evidence.summaries import is_event_file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conformance.convention.profile import Profile
+    from conformance.evidence.runs import Entry, RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller said of the run; None where the run's own evidence decides."""
+
+    name: str | None = None
+    save_freq: int | None = None
+    max_epochs: int | None = None
+    save_best_after: int | None = None
+    model: Callable[[], Any] | None = None
+
+
+def model_builder(model: Any) -> Callable[[], Any] | None:  # noqa: ANN401 - a torch.nn.Module
+    """Return what makes the model that was given: a module is callable too, and makes none.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if model is None:
+        return None
+    if hasattr(model, "load_state_dict") and not isinstance(model, type):
+        return lambda: model
+    if not callable(model):
+        raise TypeError(
+            f"model: a torch.nn.Module, or a callable that returns one, not {type(model).__name__}"
+        )
+    made: Callable[[], Any] = model
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting with where it comes from; `value` None: not known."""
+
+    value: int | None
+    source: str
+
+
+class Given:
+    """The settings that were given; nothing here is guessed from the files that are judged.
+
+    Args:
+        folder: the run.
+        profile: its dialect.
+        options: what the caller said.
+        played: whether the harness had the run played: the caller then quotes the scenario.
+    """
+
+    def __init__(
+        self, folder: RunFolder, profile: Profile, options: Options, *, played: bool
+    ) -> None:
+        self._folder = folder
+        self._profile = profile
+        self._options = options
+        self._played = played
+
+    @cached_property
+    def config(self) -> RunConfig | None:
+        """The run's config file, where it has one."""
+        return None if self._config_entry is None else read_config(self._config_entry.path)
+
+    @property
+    def config_name(self) -> str:
+        """The path of the config file inside the run; empty where it has none."""
+        return "" if self._config_entry is None else self._config_entry.relative
+
+    @cached_property
+    def _config_entry(self) -> Entry | None:
+        entries = {entry.relative: entry for entry in self._folder.entries}
+        return next((entries[path] for path in self._profile.config if path in entries), None)
+
+    # --- the run's name ---------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The run's name, as its checkpoints should carry it."""
+        return self.run_name[0]
+
+    @cached_property
+    def run_name(self) -> tuple[str, str]:
+        """The run's name and where it comes from."""
+        if self._options.name is not None:
+            return self._options.name, "--name"
+        if self.config is not None and self.config.name is not None:
+            return self.config.name, self.config_name
+        experiment = self._folder.experiment
+        told = run_name_of(self._profile, self._folder.path.as_posix())
+        if told is not None and told != experiment:
+            if "{name}" not in self._profile.experiments:
+                return told, "the path of the run's folder"
+            if self._writes_under(told):
+                return told, "the folder's name without its time stamp"
+        summarised = {
+            summarised_name(self._profile, entry.folder)
+            for entry in self._folder.entries
+            if is_event_file_name(entry.name)
+        } - {None}
+        for name in sorted(filter(None, summarised)):
+            if len(summarised) == 1 or self._writes_under(name):
+                return name, "the name of the folder of its event files"
+        return experiment, "the folder's name"
+
+    def _writes_under(self, name: str) -> bool:
+        """Whether a checkpoint's name is the profile's for a run that is called so."""
+        return any(
+            parsed.kind is not None and not parsed.flaws
+            for entry in self._folder.at(self._profile.checkpoints)
+            for parsed in (parse_name(self._profile, name, entry.name),)
+        )
+
+    # --- numbers ----------------------------------------------------------------------------
+
+    @cached_property
+    def save_freq(self) -> Setting:
+        """`save_freq`, as it was given; `SaveFreq` knows more."""
+        return self._setting("save_freq")
+
+    @cached_property
+    def max_epochs(self) -> Setting:
+        """`max_epochs`."""
+        return self._setting("max_epochs")
+
+    @cached_property
+    def save_best_after(self) -> Setting:
+        """`save_best_after`."""
+        return self._setting("save_best_after")
+
+    def _setting(self, key: str) -> Setting:
+        option = getattr(self._options, key)
+        if option is not None:
+            source = "the scenario" if self._played else "--" + key.replace("_", "-")
+            return Setting(option, source)
+        configured = None if self.config is None else getattr(self.config, key)
+        if configured is not None:
+            return Setting(configured, self.config_name)
+        return Setting(None, "not known")
