@@ -151,6 +151,16 @@ def _nothing_logged(subject: Subject) -> Outcome:
             "no event file logs more than its start, and no checkpoint is of the last epoch: a"
             " session that is killed early loses its log"
         )
+    profile = subject.profile
+    if profile.logs_at_intervals and profile.epoch_tag and profile.reward_tag in tags:
+        return unobservable(
+            f"{profile.reward_tag} is logged at frames whose epoch is left out: the dialect's"
+            " writer logs each tag at intervals"
+        )
+    if profile.logs_at_intervals and subject.doubt.ended_before_its_log:
+        return unobservable(
+            "the dialect's writer waits some seconds before it logs, and the event files end before"
+        )
     if numbered or any(tag.startswith("rewards") for tag in tags):
         others = f"; what is logged: {', '.join(ascii(tag) for tag in tags[:5])}" if tags else ""
         return failed(

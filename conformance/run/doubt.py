@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from conformance.run.roles import Roles
     from conformance.run.timeline import Timeline, Written
 
+_FIRST_WAIT = 5.0  # seconds
 _FEWEST_TELLING = 10  # rewards that are all different; fewer may be so by chance
 
 
@@ -410,6 +411,19 @@ class Doubt:
         return max(saved, default=0) < limit and not one_logged_on
 
     @cached_property
+    def ended_before_its_log(self) -> bool:
+        """Whether each event file ends before a writer that logs at intervals writes a first time.
+
+        rl_games' IntervalSummaryWriter logs nothing in its first 5 s.
+        """
+        return not self._history.played and all(
+            file.first_wall_time is None
+            or file.last_wall_time is None
+            or file.last_wall_time - file.first_wall_time < _FIRST_WAIT
+            for file in self.logs.files
+        )
+
+    @cached_property
     def earlier_logs_are_lost(self) -> bool:
         """Whether checkpoints are older than the first log: event files are missing."""
         if self._history.played:
@@ -427,7 +441,7 @@ class Doubt:
         limit, last = self.gaps.max_epochs, self._history.last_epoch or 0
         if limit is None or last >= limit or self._history.played:
             return None
-        if any(file.torn for file in self.logs.files):
+        if any(session.last == last for session in self.gaps.at_intervals):
             return None
         return next(
             (
