@@ -14,6 +14,7 @@ from conformance.checks import (
     names,
     resume,
     safety,
+    sessions,
     summary,
     writes,
 )
@@ -54,6 +55,7 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
             integrity,
             safety,
             summary,
+            sessions,
             resume,
         )
     )
@@ -140,7 +142,10 @@ def _outcome(rule: Rule, subject: Subject) -> Outcome:
     hidden = _hidden(rule, subject)
     if hidden is not None:
         return unobservable(f"the folder {hidden or '.'!a} cannot be listed whole", [hidden])
-    return CHECKS[rule.id](subject)
+    outcome = CHECKS[rule.id](subject)
+    if rule.one_at_a_time and not subject.driven and subject.history.concurrent is not None:
+        return outcome.in_doubt("two processes trained at once (SESSION-001 judges)")
+    return outcome
 
 
 def _hidden(rule: Rule, subject: Subject) -> str | None:

@@ -126,6 +126,7 @@ def rounded_rewards(subject: Subject) -> list[CheckpointFile]:
 
     None where some name disagrees with the log altogether, or the best's watermark does too: then
     it is no matter of digits (SUMMARY-002).
+    (decisions.md: "Values that are wrong everywhere have one cause".)
     """
     if not subject.history.usable:
         return []

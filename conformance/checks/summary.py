@@ -56,16 +56,22 @@ def logs_each_epoch(subject: Subject) -> Outcome:
         return _nothing_logged(subject)
     behind = subject.doubt.unlogged_end
     if behind is not None:
-        return failed(
+        return unobservable(
             f"the log ends at epoch {history.last_epoch}, and {behind.entry.name!a} was saved at"
-            f" epoch {behind.epoch}, the end of the training",
+            f" epoch {behind.epoch}, the end of the training: whether the writer was closed too"
+            " early or never told, the files do not say",
             [subject.profile.summaries],
+            last=history.last_epoch,
+            epoch=behind.epoch,
         )
     epochs = sum(len(session.rewards) for session in history.sessions)
     torn = [file.path.name for file in subject.logs.files if file.torn]
     note = f"; the last record of {len(torn)} file(s) is torn, as a kill leaves it" if torn else ""
+    each = "each of "
+    if any(session.sparse for session in history.sessions):
+        each, note = "", f", at intervals, as the dialect's writer does{note}"
     return passed(
-        f"{len(history.sessions)} session(s) log a reward for each of {epochs} epochs{note}",
+        f"{len(history.sessions)} session(s) log a reward for {each}{epochs} epochs{note}",
         epochs=epochs,
         torn=torn,
     )

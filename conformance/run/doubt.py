@@ -70,7 +70,12 @@ class Gaps:
         )
 
     def may_have_trained(self, session: Session, epoch: int) -> bool:
-        """Whether a killed session may have trained the epoch without a log of it."""
+        """Whether a session may have trained the epoch without a log of it.
+
+        It was killed before it logged it, or its writer logs at intervals and left it out.
+        """
+        if session.leaves_out(epoch):
+            return True
         return session.last < epoch and self.may_have_gone_on(session)
 
     def may_have_reached(self, epoch: int, sessions: Iterable[Session] | None = None) -> bool:
@@ -83,8 +88,14 @@ class Gaps:
         if self.history.silent:
             return True
         if sessions is None:
-            return self._first_open_end < epoch
+            left_out = any(session.leaves_out(epoch) for session in self.sparse)
+            return left_out or self._first_open_end < epoch
         return any(self.may_have_trained(session, epoch) for session in sessions)
+
+    @cached_property
+    def sparse(self) -> tuple[Session, ...]:
+        """The sessions whose writer logs at intervals."""
+        return tuple(session for session in self.history.sessions if session.sparse)
 
     @cached_property
     def _first_open_end(self) -> float:
@@ -150,7 +161,11 @@ class Gaps:
     def none_at(self, epoch: int) -> bool:
         """Whether no session can have reached the epoch without a log of it: each logged it."""
         first, last = self._common
-        return self.history.played or (not self.history.silent and first <= epoch <= last)
+        return self.history.played or (
+            not self.history.silent
+            and first <= epoch <= last
+            and not any(session.leaves_out(epoch) for session in self.sparse)
+        )
 
     @cached_property
     def _common(self) -> tuple[float, float]:
@@ -240,10 +255,10 @@ class Doubt:
             default=0,
         )
         ends = (
-            at.after
+            end
             for timeline in self.timelines[resumed:]
             if self.gaps.may_have_trained(timeline.session, epoch)
-            for at in timeline.at(timeline.session.last)
+            for end in timeline.watermarks_before(epoch)
         )
         return self._history.silent > 0 or any(
             improves(watermark, end) or (not best and same_reward(watermark, end)) for end in ends
@@ -263,11 +278,15 @@ class Doubt:
         return improved and self.may_be_unlogged(Kind.BEST, epoch, watermark)
 
     def may_have_reached_more(self, watermark: float, known: Iterable[float]) -> bool:
-        """Whether a watermark above what is known may have been reached in epochs without a log."""
-        return self.gaps.between_sessions and improves(watermark, min(known))
+        """Whether a watermark above what is known may have been reached in epochs without a log.
+
+        (decisions.md: "A log that may lag proves nothing against a checkpoint".)
+        """
+        unlogged = self.gaps.between_sessions or bool(self.gaps.sparse)
+        return unlogged and improves(watermark, min(known))
 
     def unlogged_at(self, epoch: int, *, logged: bool = False) -> tuple[Session, ...] | None:
-        """The sessions whose logs end before the epoch, each of which may have saved at it.
+        """The sessions whose logs end before the epoch or leave it out: each may have saved at it.
 
         Args:
             epoch: which one.
@@ -278,11 +297,16 @@ class Doubt:
         """
         if self._history.played or (logged and self.gaps.rewards_tell):
             return None
-        behind = self._ended_before(epoch)
+        behind = self._did_not_log(epoch)
         return behind if behind or self._history.silent else None
 
-    def _ended_before(self, epoch: int) -> tuple[Session, ...]:
-        return tuple(session for session in self._history.sessions if session.last < epoch)
+    def _did_not_log(self, epoch: int) -> tuple[Session, ...]:
+        """The sessions whose logs end before the epoch, or leave it out."""
+        return tuple(
+            session
+            for session in self._history.sessions
+            if session.last < epoch or session.leaves_out(epoch)
+        )
 
     def most_saves_at(self, epoch: int) -> int:
         """How many sessions may have saved at the epoch: each that reached it, logged or not.
@@ -308,7 +332,9 @@ class Doubt:
             return f"the log ends at epoch {last}"
         if history.sessions and epoch < history.sessions[0].first and self.earlier_logs_are_lost:
             return "earlier event files are missing"
-        if 1 <= epoch <= last and (history.silent or self._ended_before(epoch)):
+        if any(session.leaves_out(epoch) for session in self.gaps.sparse):
+            return "its writer logs at intervals"
+        if 1 <= epoch <= last and (history.silent or self._did_not_log(epoch)):
             return "a killed session's log ends before"
         return None
 

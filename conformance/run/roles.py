@@ -64,7 +64,10 @@ class Roles:
 
     @cached_property
     def readable(self) -> tuple[CheckpointFile, ...]:
-        """The checkpoints whose bytes can be believed."""
+        """The checkpoints whose bytes can be believed.
+
+        (decisions.md: "Damage silences everything else".)
+        """
         return tuple(
             file for file in self.checkpoints if file.contents is not None and not file.damaged
         )
@@ -224,6 +227,7 @@ class Roles:
 def _is_checkpoint(entry: Entry, name: CheckpointName) -> bool:
     if name.kind is not None or has_checkpoint_suffix(entry.name):
         return True
+    # See decisions.md: "A temporary name is LAYOUT-003 even if the file holds a whole checkpoint"
     if entry.kind is not EntryKind.FILE or is_temporary(entry.name):
         return False
     return looks_like_checkpoint(entry.path)

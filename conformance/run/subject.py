@@ -133,10 +133,12 @@ class Subject:
     @cached_property
     def order(self) -> Order:
         """What the journal of the last driven session says of the order of its writes."""
+        if not self.driven:
+            return Order(unknown="no trainer was driven")
         return order_of_writes(
             self.profile,
             self.settings,
-            self.driven,
+            self.driven[-1],
             self.history,
             self.expectation,
             lower=self.from_lower,
@@ -155,6 +157,16 @@ class Subject:
     def if_reset(self) -> Expectation:
         """The same, had each resumed session lost the watermark."""
         return expect(self.profile, self.settings, self._gaps, resume_resets=True)
+
+    @cached_property
+    def if_resumed(self) -> Expectation | None:
+        """The same, had each session that may have been resumed been so; None: that is settled."""
+        history = self.history.had_all_been_resumed
+        if history == self.history:
+            return None
+        gaps = Gaps(history, self.given.save_freq.value, self.max_epochs)
+        stored = stored_watermarks(self.profile, self.settings, self.files)
+        return expect(self.profile, self.settings, gaps, stored=stored)
 
     @cached_property
     def from_lower(self) -> Timeline | None:

@@ -366,6 +366,10 @@ class _Explainer:
             if behind:
                 how += f", or one whose log ends before epoch {epoch}"
             return _Match(numbers, (), how)
+        skipping = [str(session.index + 1) for session in behind if session.leaves_out(epoch)]
+        if skipping:
+            how = f"a writer that logs at intervals left epoch {epoch} out: session"
+            return _Match(numbers, (), f"{how} {', '.join(skipping)}")
         ends = ", ".join(f"{session.index + 1} at epoch {session.last}" for session in behind)
         return _Match(
             numbers,
