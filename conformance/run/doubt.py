@@ -88,12 +88,12 @@ class Gaps:
         if self.history.silent:
             return True
         if sessions is None:
-            left_out = any(session.leaves_out(epoch) for session in self.sparse)
+            left_out = any(session.leaves_out(epoch) for session in self.at_intervals)
             return left_out or self._first_open_end < epoch
         return any(self.may_have_trained(session, epoch) for session in sessions)
 
     @cached_property
-    def sparse(self) -> tuple[Session, ...]:
+    def at_intervals(self) -> tuple[Session, ...]:
         """The sessions whose writer logs at intervals."""
         return tuple(session for session in self.history.sessions if session.sparse)
 
@@ -164,7 +164,7 @@ class Gaps:
         return self.history.played or (
             not self.history.silent
             and first <= epoch <= last
-            and not any(session.leaves_out(epoch) for session in self.sparse)
+            and not any(session.leaves_out(epoch) for session in self.at_intervals)
         )
 
     @cached_property
@@ -282,7 +282,7 @@ class Doubt:
 
         (decisions.md: "A log that may lag proves nothing against a checkpoint".)
         """
-        unlogged = self.gaps.between_sessions or bool(self.gaps.sparse)
+        unlogged = self.gaps.between_sessions or bool(self.gaps.at_intervals)
         return unlogged and improves(watermark, min(known))
 
     def unlogged_at(self, epoch: int, *, logged: bool = False) -> tuple[Session, ...] | None:
@@ -332,7 +332,7 @@ class Doubt:
             return f"the log ends at epoch {last}"
         if history.sessions and epoch < history.sessions[0].first and self.earlier_logs_are_lost:
             return "earlier event files are missing"
-        if any(session.leaves_out(epoch) for session in self.gaps.sparse):
+        if any(session.leaves_out(epoch) for session in self.gaps.at_intervals):
             return "its writer logs at intervals"
         if 1 <= epoch <= last and (history.silent or self._did_not_log(epoch)):
             return "a killed session's log ends before"
