@@ -268,7 +268,7 @@ class _CrashTest:
             if index in steps:
                 known = self._known(disk, known)
                 yield known[1]
-            disk.play(call)
+            disk.replay(call)
         yield self._known(disk, known)[1]
 
     def _known(self, disk: Disk, known: tuple[bytes | None, Held]) -> tuple[bytes | None, Held]:
