@@ -128,7 +128,7 @@ def _blamed(rule: str, blame: Blame, best: CheckpointFile | None) -> Outcome:
 
 def _holds_the_maximum(subject: Subject, holder: Holder) -> Outcome:
     reward = holder.rewards[holder.epoch]
-    if holder.timeline.session.sparse:
+    if holder.timeline.session.has_holes:
         return _left_out(subject)
     return passed(
         f"it holds epoch {holder.epoch}, the first to reach {reward!r}",
@@ -188,7 +188,7 @@ def _saved_at_once(subject: Subject, holder: Holder) -> Outcome:
             f"{subject.order.improved} improvement(s) were each seen written to the best",
             epoch=holder.epoch,
         )
-    if holder.timeline.session.sparse:
+    if holder.timeline.session.has_holes:
         return _left_out(subject)
     return passed(
         f"the last improvement, in epoch {holder.epoch}, is in the best", epoch=holder.epoch

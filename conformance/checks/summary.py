@@ -68,7 +68,7 @@ def logs_each_epoch(subject: Subject) -> Outcome:
     torn = [file.path.name for file in subject.logs.files if file.torn]
     note = f"; the last record of {len(torn)} file(s) is torn, as a kill leaves it" if torn else ""
     each = "each of "
-    if any(session.sparse for session in history.sessions):
+    if any(session.has_holes for session in history.sessions):
         each, note = "", f", at intervals, as the dialect's writer does{note}"
     return passed(
         f"{len(history.sessions)} session(s) log a reward for {each}{epochs} epochs{note}",

@@ -52,12 +52,12 @@ class Gaps:
     Attributes:
         history: the sessions.
         save_freq: as it was given; None where it was not.
-        max_epochs: the same.
+        last_epoch: the training's last one, by its `max_epochs`; None where that was not given.
     """
 
     history: History
     save_freq: int | None
-    max_epochs: int | None
+    last_epoch: int | None
 
     def may_have_gone_on(self, session: Session) -> bool:
         """Whether a killed session may have reached epochs behind the end of its log.
@@ -110,7 +110,7 @@ class Gaps:
         The last session of a run that logged the training's last epoch went on to the end.
         (decisions.md: "The last logged epoch of an interrupted session".)
         """
-        history, limit = self.history, self.max_epochs
+        history, limit = self.history, self.last_epoch
         if history.played or self._is_continued(session):
             return False
         if session.index < len(history.sessions) - 1 or history.silent:
@@ -286,6 +286,10 @@ class Doubt:
         unlogged = self.gaps.between_sessions or bool(self.gaps.at_intervals)
         return unlogged and improves(watermark, min(known))
 
+    def may_have_improved_before(self, session: Session, epoch: int) -> bool:
+        """Whether an epoch that the session's log leaves out may have improved before this one."""
+        return session.sparse and any(map(session.leaves_out, range(1, epoch)))
+
     def unlogged_at(self, epoch: int, *, logged: bool = False) -> tuple[Session, ...] | None:
         """The sessions whose logs end before the epoch or leave it out: each may have saved at it.
 
@@ -327,7 +331,7 @@ class Doubt:
 
     def why_unlogged(self, epoch: int) -> str | None:
         """Why nobody logged a reward for the epoch; None where no gap in the logs explains it."""
-        history, limit = self._history, self.gaps.max_epochs
+        history, limit = self._history, self.gaps.last_epoch
         last = history.last_epoch or 0
         if epoch > last and (limit is None or epoch <= limit):
             return f"the log ends at epoch {last}"
@@ -349,7 +353,7 @@ class Doubt:
         best, history = self.best, self._history
         if history.played or best is None or best.epoch is None or best.watermark is None:
             return False
-        epoch, watermark, limit = best.epoch, best.watermark, self.gaps.max_epochs
+        epoch, watermark, limit = best.epoch, best.watermark, self.gaps.last_epoch
         due = [written for written in self.bests if written is not None and written.epoch == epoch]
         hidden = self.may_be_unlogged(Kind.BEST, epoch, watermark)
         if hidden and (limit is None or epoch <= limit):
@@ -380,7 +384,7 @@ class Doubt:
         They lie before the last checkpoint. Only the one session of a run is known to have written
         that.
         """
-        last, limit = session.last, self.gaps.max_epochs
+        last, limit = session.last, self.gaps.last_epoch
         reached = max(
             (file.epoch for file in self.files.readable if file.epoch is not None), default=last
         )
@@ -399,7 +403,7 @@ class Doubt:
         flushed without what followed it. And a log may count epochs before the first episode has
         finished; behind a checkpoint it would hold that one's reward.
         """
-        limit, files = self.gaps.max_epochs, self.logs.files
+        limit, files = self.gaps.last_epoch, self.logs.files
         if self._history.played or limit is None or not files:
             return False
         # The first record names the format; each other one, where it alone is logged, an epoch.
@@ -438,7 +442,7 @@ class Doubt:
 
         A killed session's log lags; one that reached its last epoch and saved it was not killed.
         """
-        limit, last = self.gaps.max_epochs, self._history.last_epoch or 0
+        limit, last = self.gaps.last_epoch, self._history.last_epoch or 0
         if limit is None or last >= limit or self._history.played:
             return None
         if any(session.last == last for session in self.gaps.at_intervals):

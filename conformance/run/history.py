@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MOST_OVERLAPS = 10_000  # pairs of sessions whose times overlap; more are as good as interleaved
 _LONGEST_COUNT = 9  # digits
+_TOO_FEW = 2  # rewards of a session, to tell whether its writer logs at intervals
 _SHORTEST_WAIT = 4.5  # seconds between two records of a tag, where a writer waits 5
 
 
@@ -87,9 +88,14 @@ class Session:
         """Whether it may have been resumed from a checkpoint."""
         return Start.RESUMED in self.starts
 
+    @property
+    def has_holes(self) -> bool:
+        """Whether its log leaves out epochs between those that it holds."""
+        return len(self.rewards) < self.last - self.first + 1
+
     def leaves_out(self, epoch: int) -> bool:
         """Whether it may have trained the epoch and left it out of its log, which goes on."""
-        return self.sparse and epoch < self.last and epoch not in self.rewards
+        return self.sparse and 0 < epoch < self.last and epoch not in self.rewards
 
     @cached_property
     def best_epoch(self) -> int | None:
@@ -295,14 +301,14 @@ def is_unreadable(file: EventFile) -> bool:
 def _segments(file: EventFile, problems: list[str], *, at_intervals: bool) -> Iterator[_Segment]:
     name = file.path.name
     current: list[Reward] = []
-    sparse, may_be_sparse = False, at_intervals and _is_spaced(file.rewards)
+    may_be_sparse = at_intervals and _is_spaced(file.rewards)
     for entry in file.rewards:
         if entry.step < 1:
             problems.append(f"{name!a} logs a reward at step {entry.step}; epochs count from 1")
             return
         if current and entry.step < current[-1].step:
-            yield _Segment(file, tuple(current), sparse)
-            current, sparse = [], False
+            yield _Segment(file, tuple(current), may_be_sparse and _is_sparse(current))
+            current = []
         elif current and entry.step == current[-1].step:
             if not same_reward(current[-1].value, entry.value):
                 problems.append(
@@ -311,17 +317,19 @@ def _segments(file: EventFile, problems: list[str], *, at_intervals: bool) -> It
                 )
                 return
             continue
-        elif current and entry.step > current[-1].step + 1:
-            if not may_be_sparse:
-                problems.append(
-                    f"{name!a} logs no reward between the epochs {current[-1].step} and"
-                    f" {entry.step}"
-                )
-                return
-            sparse = True
+        elif current and entry.step > current[-1].step + 1 and not may_be_sparse:
+            problems.append(
+                f"{name!a} logs no reward between the epochs {current[-1].step} and {entry.step}"
+            )
+            return
         current.append(entry)
     if current:
-        yield _Segment(file, tuple(current), sparse)
+        yield _Segment(file, tuple(current), may_be_sparse and _is_sparse(current))
+
+
+def _is_sparse(entries: list[Reward]) -> bool:
+    """Whether entries leave epochs out, or are too few to tell that they leave none out."""
+    return len(entries) <= _TOO_FEW or len(entries) < entries[-1].step - entries[0].step + 1
 
 
 def _is_spaced(rewards: tuple[Reward, ...]) -> bool:

@@ -179,7 +179,15 @@ class Roles:
         epoch, freq = file.name.epoch, self._given.save_freq.value
         if epoch is None or file.name.flaws or not self.spells_finals_like_periodic:
             return False
-        return bool(freq is None or freq == 0 or epoch % freq) and epoch in self._ends
+        if freq and epoch % freq == 0:
+            return False
+        return epoch in self._ends or (self._profile.logs_at_intervals and epoch > self._lag)
+
+    @cached_property
+    def _lag(self) -> float:
+        """The first epoch with which a log ends; a writer that logs at intervals ends before."""
+        ends = (file.rewards[-1].step for file in self._logs.files if file.rewards)
+        return min(ends, default=math.inf)
 
     @cached_property
     def _ends(self) -> frozenset[int]:

@@ -164,7 +164,7 @@ class Subject:
         history = self.history.had_all_been_resumed
         if history == self.history:
             return None
-        gaps = Gaps(history, self.given.save_freq.value, self.max_epochs)
+        gaps = self._gaps_of(history)
         stored = stored_watermarks(self.profile, self.settings, self.files)
         return expect(self.profile, self.settings, gaps, stored=stored)
 
@@ -185,7 +185,12 @@ class Subject:
 
     @cached_property
     def _gaps(self) -> Gaps:
-        return Gaps(self.history, self.given.save_freq.value, self.max_epochs)
+        return self._gaps_of(self.history)
+
+    def _gaps_of(self, history: History) -> Gaps:
+        limit = self.max_epochs
+        last = None if limit is None else self.profile.last_epoch(limit)
+        return Gaps(history, self.given.save_freq.value, last)
 
     @cached_property
     def doubt(self) -> Doubt:

@@ -316,8 +316,10 @@ class _Explainer:
             if file in self._strays:
                 return f"saves at multiples of {self._subject.save_freq.value}"
             # What the cadence is was settled above; every epoch divides by 1.
-            if self._guard_is_known and not any(
-                is_periodic(self._subject.profile, 1, reading) for reading in readings
+            if (
+                self._guard_is_known
+                and not self._subject.doubt.may_have_improved_before(session, at.epoch)
+                and not any(is_periodic(self._subject.profile, 1, reading) for reading in readings)
             ):
                 return f"reached a new best in epoch {at.epoch}: no periodic checkpoint is due"
         if kind is Kind.FINAL and at.epoch != session.last:

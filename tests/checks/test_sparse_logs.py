@@ -1,4 +1,4 @@
-"""A writer that logs at intervals leaves epochs out: what it logs is held, the rest is not blamed."""
+"""Logs at intervals leave epochs out: what they hold is held, the rest is not blamed."""
 
 from __future__ import annotations
 
