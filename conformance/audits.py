@@ -11,7 +11,7 @@ from conformance.checks.dialect import AUTO, choose
 from conformance.checks.subject import Options, model_builder
 from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
-from conformance.evidence.runs import NoRunError, find_runs, scan_run
+from conformance.evidence.runs import NoRunError, discover, scan_run
 from conformance.report import Report
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from conformance.checks import RunReport
     from conformance.checks.dialect import Choice
-    from conformance.evidence.runs import RunFolder
+    from conformance.evidence.runs import Discovery, Found, RunFolder
 
 
 class AuditOptions(TypedDict, total=False):
@@ -57,7 +57,7 @@ def check_run(path: str | PathLike[str], **options: Unpack[AuditOptions]) -> Run
     """Audit one run, from its files alone. Nothing in them is executed.
 
     Args:
-        path: the run's folder, or its `nn/` folder.
+        path: the run's folder, or a folder in it.
         **options: see `AuditOptions`; each may be left out.
 
     Returns:
@@ -79,7 +79,7 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
     """Audit all runs under the paths, from their files alone. Nothing in them is executed.
 
     Args:
-        *paths: runs, their `nn/` folders, or roots that hold many runs.
+        *paths: runs, folders in them, or roots that hold many runs.
         **options: see `AuditOptions`; each may be left out.
 
     Returns:
@@ -103,12 +103,12 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
         model=model_builder(options.get("model")),
     )
     selected = rules.chosen(options.get("select"), options.get("ignore", ()))
-    found: dict[Path, None] = {}
+    found: dict[Path, Found] = {}
     for path in paths:
-        found.update(dict.fromkeys(runs_under(Path(path), profile)))
+        found.update({run.path: run for run in runs_under(Path(path), profile).runs})
     reports: list[RunReport] = []
     choices = {}
-    for run in found:
+    for path, run in found.items():
         judged, choice = audit_folder(
             list_run(run, profile),
             profile,
@@ -118,25 +118,30 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
         )
         reports.append(judged.sharing(reports[-1]) if reports else judged)
         if choice is not None:
-            choices[run] = choice
+            choices[path] = choice
     name, chosen = held_against(profile, choices)
     return Report(__version__, name, tuple(reports), chosen=chosen)
 
 
-def runs_under(path: Path, profile: Profile | None) -> tuple[Path, ...]:
+def runs_under(path: Path, profile: Profile | None, *, files: bool = False) -> Discovery:
     """Return the runs that a path means, by the folders of a profile; None: of the default one.
+
+    Args:
+        path: see `discover`.
+        profile: whose folders.
+        files: whether a checkpoint by itself is of use.
 
     Raises:
         NoRunError: there is none.
     """
     folders = profile or load_profile()
-    return find_runs(path, checkpoints=folders.checkpoints, summaries=folders.summaries)
+    return discover(path, checkpoints=folders.checkpoints, summaries=folders.summaries, files=files)
 
 
-def list_run(path: Path, profile: Profile | None) -> RunFolder:
+def list_run(run: Path | Found, profile: Profile | None) -> RunFolder:
     """List a run, its folders that are links followed, by a profile; None: by the default one."""
     folders = profile or load_profile()
-    return scan_run(path, follow=(folders.checkpoints, folders.summaries))
+    return scan_run(run, follow=(folders.checkpoints, folders.summaries))
 
 
 def audit_folder(

@@ -57,8 +57,8 @@ def check(options: argparse.Namespace) -> int:
     progress = Progress(len(runs))
     reports: list[RunReport] = []
     choices: dict[Path, Choice] = {}
-    for path in runs:
-        folder = list_run(path, profile)
+    for found in runs:
+        folder = list_run(found, profile)
         unusable |= "" in folder.unlisted
         progress.starts(folder.experiment)
         run, choice = audit_folder(
@@ -66,7 +66,7 @@ def check(options: argparse.Namespace) -> int:
         )
         reports.append(run.sharing(reports[-1]) if reports else run)
         if choice is not None:
-            choices[path] = choice
+            choices[found.path] = choice
     progress.ends()
     judged = waived(reports, waivers)
     name, how = held_against(profile, choices)
