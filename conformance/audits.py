@@ -57,7 +57,8 @@ def check_run(path: str | PathLike[str], **options: Unpack[AuditOptions]) -> Run
     """Audit one run, from its files alone. Nothing in them is executed.
 
     Args:
-        path: the run's folder, or a folder in it.
+        path: the run's folder, or a folder in it; or a checkpoint by itself, which is held against
+            the rules that need no run.
         **options: see `AuditOptions`; each may be left out.
 
     Returns:
@@ -79,7 +80,7 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
     """Audit all runs under the paths, from their files alone. Nothing in them is executed.
 
     Args:
-        *paths: runs, folders in them, or roots that hold many runs.
+        *paths: runs, folders in them, roots that hold many runs, or checkpoints by themselves.
         **options: see `AuditOptions`; each may be left out.
 
     Returns:
@@ -123,7 +124,7 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
     return Report(__version__, name, tuple(reports), chosen=chosen)
 
 
-def runs_under(path: Path, profile: Profile | None, *, files: bool = False) -> Discovery:
+def runs_under(path: Path, profile: Profile | None, *, files: bool = True) -> Discovery:
     """Return the runs that a path means, by the folders of a profile; None: of the default one.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,10 @@ from conformance.checks.finding import (
     unobservable,
 )
 from conformance.checks.subject import Options, Subject
-from conformance.convention.rules import RULES, Needs, Place, Rule, Verdict
+from conformance.convention.rules import BY_ID, RULES, Needs, Place, Rule, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from conformance.checks.explain import Explanation
     from conformance.checks.files import Readings
@@ -65,6 +66,10 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
         )
     )
 )
+
+
+# The groups of rules that a run breaks by what it does not hold.
+_OF_WHAT_WAS_LEFT = ("LAYOUT", "CADENCE", "BEST")
 
 
 def audit(
@@ -102,6 +107,10 @@ def audit(
     findings = tuple(
         _finding(rule, subject) for rule in RULES if selected is None or rule.id in selected
     )
+    if subject.left_nothing:
+        findings = tuple(_told_once(subject.left_nothing, findings))
+    if folder.is_file:  # the report's path is the file's own
+        findings = tuple(replace(finding, paths=()) for finding in findings)
     return RunReport(
         path=str(folder.path),
         verdict=run_verdict(findings),
@@ -109,7 +118,7 @@ def audit(
         checkpoints=len(subject.checkpoints),
         findings=findings,
         notes=(*folder.problems, *subject.notes),
-        explanation=_explanation(subject) if explaining else None,
+        explanation=_explanation(subject) if explaining and not folder.is_file else None,
     )
 
 
@@ -117,6 +126,24 @@ def _explanation(subject: Subject) -> Explanation:
     from conformance.checks.explain import explain  # noqa: PLC0415 - only who asks pays for it
 
     return explain(subject)
+
+
+def _told_once(what: str, findings: tuple[Finding, ...]) -> Iterator[Finding]:
+    """The findings on a run that left nothing: that is told once, and no rule blames it.
+
+    What its logs and its name say for themselves stands.
+    """
+    teller = ""
+    for finding in findings:
+        rule = BY_ID[finding.rule]
+        lacks = finding.verdict is Verdict.FAIL and rule.group in _OF_WHAT_WAS_LEFT
+        if not lacks and finding.verdict is not Verdict.UNOBSERVABLE:
+            yield finding
+        elif teller:
+            yield not_applicable(f"the run left nothing ({teller} says so)").of(rule)
+        else:
+            teller = rule.id
+            yield unobservable(what).of(rule)
 
 
 def _finding(rule: Rule, subject: Subject) -> Finding:
@@ -139,6 +166,8 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
 def _judge(rule: Rule, subject: Subject) -> Outcome:
     if rule.shown_otherwise or (rule.driven and not subject.driven):
         return not_applicable(rule.shown_by[0].value)
+    if subject.folder.is_file and not rule.of_one_file:
+        return not_applicable("it needs the run: this is a checkpoint by itself")
     if subject.driven and rule.id != "RESUME-001" and resume.went_elsewhere(subject):
         return not_applicable("the deviation is reported under RESUME-001")
     hidden = _hidden(rule, subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from conformance.convention.names import (
     Flaw,
     has_checkpoint_suffix,
     holds_event_files,
+    named_run,
     parse_name,
     run_name_of,
     summarised_name,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.checks.driven import DrivenSession
+
+
+_MOST_NAMES = 3  # under which a run's checkpoints may all have been written
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,33 @@ class Subject:
         )
         return (*(f"{self.config_name}: {problem}" for problem in config), *unread, *logs, *links)
 
+    @cached_property
+    def left_nothing(self) -> str:
+        """How a run left no checkpoint at all; empty where it left one, or made place for some.
+
+        Where it logged, and has an empty folder for checkpoints, it saved none: it may have failed
+        to.
+        """
+        folder = self.folder
+        if self.driven or folder.is_file or folder.unlisted or self.checkpoints or self.foreign:
+            return ""
+        names = [entry.name for entry in folder.entries if entry.kind is not EntryKind.FOLDER]
+        logs = any(map(is_event_file_name, names))
+        if any(map(has_checkpoint_suffix, names)) or (logs and self._has_place_for_checkpoints):
+            return ""
+        if folder.twin:
+            return (
+                "the run left nothing: another rank of the training in"
+                f" {folder.twin!a} made its empty folder"
+            )
+        left = ["event files"] if logs else []
+        left += [] if self._config_entry is None else [self.config_name]
+        return " but ".join(["the run left nothing", *filter(None, [" and ".join(left)])])
+
+    @property
+    def _has_place_for_checkpoints(self) -> bool:
+        return any(entry.relative == self.profile.checkpoints for entry in self.folder.entries)
+
     # --- settings ---------------------------------------------------------------------------
 
     @cached_property
@@ -141,6 +173,16 @@ class Subject:
             return self.options.name, "--name"
         if self.config is not None and self.config.name is not None:
             return self.config.name, self.config_name
+        if self.folder.is_file:
+            return self._name_by_itself, "its own name"
+        name, source = self._folder_name
+        if self.driven or self._agreed_name in (None, name):
+            return name, source
+        return self._agreed_name or name, "the names of the checkpoints"
+
+    @property
+    def _folder_name(self) -> tuple[str, str]:
+        """The run's name as its folders tell it."""
         experiment = self.folder.experiment
         told = run_name_of(self.profile, self.folder.path.as_posix())
         if told is not None and told != experiment:
@@ -148,23 +190,76 @@ class Subject:
                 return told, "the path of the run's folder"
             if self._writes_under(told):
                 return told, "the folder's name without its time stamp"
-        summarised = {
+        for name in sorted(self._summarised):
+            if len(self._summarised) == 1 or self._writes_under(name):
+                return name, "the name of the folder of its event files"
+        return experiment, "the folder's name"
+
+    @cached_property
+    def _summarised(self) -> frozenset[str]:
+        """The names that the folders of the event files tell, where the profile's do."""
+        told = (
             summarised_name(self.profile, entry.folder)
             for entry in self.folder.entries
             if is_event_file_name(entry.name)
-        } - {None}
-        for name in sorted(filter(None, summarised)):
-            if len(summarised) == 1 or self._writes_under(name):
-                return name, "the name of the folder of its event files"
-        return experiment, "the folder's name"
+        )
+        return frozenset(filter(None, told))
 
     def _writes_under(self, name: str) -> bool:
         """Whether a checkpoint's name is the profile's for a run that is called so."""
         return any(
-            parsed.kind is not None and not parsed.flaws
-            for entry in self.folder.at(self.profile.checkpoints)
-            for parsed in (parse_name(self.profile, name, entry.name),)
+            self._is_of(name, entry.name) for entry in self.folder.at(self.profile.checkpoints)
         )
+
+    def _is_of(self, name: str, text: str) -> bool:
+        """Whether a file's name is the profile's, without a flaw, for a run that is called so."""
+        parsed = parse_name(self.profile, name, text)
+        return parsed.kind is not None and not parsed.flaws
+
+    @cached_property
+    def _agreed_name(self) -> str | None:
+        """The one name under which all checkpoints' names are the profile's, if not the folder's.
+
+        None as well where any is the profile's under the folder's name. A best alone tells it,
+        unless it may be one that is called wrongly, or event files tell another name.
+        """
+        texts = [
+            entry.name
+            for entry in self.folder.at(self.profile.checkpoints)
+            if has_checkpoint_suffix(entry.name) and not is_temporary(entry.name)
+        ]
+        if self._writes_under(self._folder_name[0]):
+            return None
+        told = Counter(filter(None, (named_run(self.profile, text) for text in texts)))
+        names = {name for name, _ in told.most_common(_MOST_NAMES)}
+        if len(texts) == 1 and not (names or self._summarised) and self.profile.has_best:
+            stem = texts[0].removesuffix(self.profile.suffix)
+            names = set() if _may_be_misnamed(stem, self._folder_name[0]) else {stem}
+        agreed = [name for name in names if all(self._is_of(name, text) for text in texts)]
+        return agreed[0] if len(agreed) == 1 else None
+
+    @property
+    def renamed_from(self) -> str | None:
+        """The run's name, where all names inside agree on it and its folder has another one.
+
+        Where any folder will do for the profile, or a link of another name leads to the folder,
+        nothing was renamed.
+        """
+        if self.run_name[1] != "the names of the checkpoints" or "*" in self.profile.experiments:
+            return None
+        target = self.folder.target
+        if self.name in (target, run_name_of(self.profile, target)):
+            return None
+        return self.name
+
+    @property
+    def _name_by_itself(self) -> str:
+        """The name of the run that a checkpoint by itself is of, as its own name tells it."""
+        text = next((entry.name for entry in self.folder.entries), "")
+        stem = text.removesuffix(self.profile.suffix)
+        told = named_run(self.profile, text)
+        # A best may be called anything, but what begins like a periodic one is none.
+        return told or ("" if stem.startswith("last_") else stem)
 
     @property
     def name(self) -> str:
@@ -238,7 +333,7 @@ class Subject:
         """The run's checkpoints, and the entries in `nn/` that are none."""
         checkpoints, foreign = [], []
         for entry in self.folder.entries:
-            direct = entry.folder == self.profile.checkpoints
+            direct = self.folder.is_file or entry.folder == self.profile.checkpoints
             if not direct and not self._is_misplaced(entry):
                 continue
             name = self._unrounded(parse_name(self.profile, self.name, entry.name))
@@ -271,7 +366,7 @@ class Subject:
         return entry.kind is not EntryKind.FOLDER and entry.name.endswith(self.profile.suffix)
 
     def _is_checkpoint(self, entry: Entry, name: CheckpointName) -> bool:
-        if name.kind is not None or has_checkpoint_suffix(entry.name):
+        if name.kind is not None or has_checkpoint_suffix(entry.name) or self.folder.is_file:
             return True
         if entry.kind is not EntryKind.FILE or is_temporary(entry.name):
             return False
@@ -625,6 +720,12 @@ class Subject:
     def expectation_if_reset(self) -> Expectation:
         """The same, had each resumed session lost the watermark."""
         return expect(self.profile, self.settings, self.history, resume_resets=True)
+
+
+def _may_be_misnamed(stem: str, name: str) -> bool:
+    """Whether a lone checkpoint may be the best of a run called so, under a wrong name."""
+    lowered = stem.casefold()
+    return "best" in lowered or lowered.startswith("last") or lowered == name.casefold()
 
 
 def _may_lack_episodes(logs: list[dict[int, float]], epoch: int) -> bool:

@@ -51,9 +51,14 @@ def check(options: argparse.Namespace) -> int:
         save_best_after=options.save_best_after,
         model=model_of(options.model),
     )
-    runs, unusable = find_all(options.paths, profile)
+    runs, unusable = find_all(options.paths, profile, files=True)
     if not runs:
         return Exit.USAGE
+    for found in runs if explaining else ():
+        if found.is_file:
+            complain(
+                f"{found.path}: a checkpoint by itself is not explained: give its run's folder"
+            )
     progress = Progress(len(runs))
     reports: list[RunReport] = []
     choices: dict[Path, Choice] = {}

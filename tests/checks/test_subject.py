@@ -48,6 +48,11 @@ def test_the_name_is_the_caller_s_else_the_config_s_else_the_folder_s(subject):
     files = trained()
     assert subject(files, options=Options(name="Other")).run_name == ("Other", "--name")
     assert subject(files).run_name == ("Ant", "config.yaml")
+    renamed = subject(bare(files))
+    assert renamed.run_name == ("Ant", "the names of the checkpoints")
+    assert renamed.renamed_from == "Ant"
+    assert subject(bare(files), experiment="Ant").run_name == ("Ant", "the folder's name")
+    files["nn/last_Beeep2rew2.0.pth"] = files["nn/Ant.pth"]  # then they do not agree
     assert subject(bare(files)).run_name == ("Ant_01-02-03-04", "the folder's name")
 
 
@@ -55,7 +60,7 @@ def test_the_name_is_the_caller_s_else_the_config_s_else_the_folder_s(subject):
     ("profile", "experiment", "name"),
     [
         ("rl_games-1.6", "Ant_01-02-03-04", "Ant"),
-        ("isaacgymenvs", "Ant_01-02-03-04", "Ant_01-02-03-04"),  # its folders carry no stamp
+        ("isaacgymenvs", "Ant_01-02-03-04", "Ant"),  # its folders carry no stamp: renamed
         ("rl_games-1.6", "Bee_01-02-03-04", "Bee_01-02-03-04"),  # no best of that name
         ("rl_games-1.6", "Ant", "Ant"),
     ],
@@ -84,7 +89,8 @@ def test_a_save_that_was_due_anyway_is_periodic_also_at_the_end_of_the_log(tmp_p
         (["Ant", "Bee"], "Ant.part", "workspace"),  # a name in no spelling of the dialect
         (["Ant", "Bee"], "last_Antep=3rew=1.0", "Ant"),
         (["Ant", "Bee"], "last_Antep=03rew=1.0", "workspace"),  # its epoch is misprinted
-        ([], "Ant", "workspace"),
+        ([], "Ant", "Ant"),
+        ([], "best", "workspace"),  # it may be misnamed
     ],
 )
 def test_the_folder_of_the_event_files_tells_the_name_where_the_run_s_says_nothing(
@@ -97,9 +103,14 @@ def test_the_folder_of_the_event_files_tells_the_name_where_the_run_s_says_nothi
         files[f"runs/{each}_07-10-33-20/events.out.tfevents.1.host"] = log
     found = subject(files, profile="rl_games-1.0", experiment="workspace")
     source = (
-        "the folder's name" if name == "workspace" else "the name of the folder of its event files"
+        "the names of the checkpoints"
+        if not summarised and name == called
+        else "the folder's name"
+        if name == "workspace"
+        else "the name of the folder of its event files"
     )
     assert found.run_name == (name, source)
+    assert found.renamed_from is None  # any folder will do for this dialect
 
 
 def test_a_final_save_that_is_named_like_a_periodic_one_is_told_by_where_a_log_ends(tmp_path):
