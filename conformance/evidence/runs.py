@@ -1,7 +1,7 @@
 """Finds run folders and lists what stands in them; follows no link out of a run but one's own.
 
 What is a run? Checkpoints (by their suffix), event files and a `config.yaml` tell of one; `nn/` and
-`summaries/`, as the profile calls them, are its parts. All follows from this:
+`summaries/`, by these names or the profile's, are its parts. All follows from this:
 
 - A folder is a run for certain if it has both parts; or one, which holds a checkpoint or an event
   file; or if it holds checkpoints and event files itself, and no run with parts lies below it.
@@ -11,7 +11,9 @@ What is a run? Checkpoints (by their suffix), event files and a `config.yaml` te
   no run lies below it. So runs below win over what lies beside them, which is then a stray.
 - A folder that cannot be listed is a run, lest one be passed over in silence.
 - Whatever stands in a part belongs to the run, and a folder called `nn` is none if it only holds
-  folders.
+  folders. A hidden file tells nothing, nor does a hidden folder's `config.yaml`.
+- A link to a folder elsewhere is followed, save in a run that is certain by its parts; one to what
+  can be reached without it is not.
 
 Each sentence speaks of what lies below a folder and of the folders above it, never of where a
 search began. So a path means the runs at or below it, else the run in which it lies; and a file
@@ -331,6 +333,7 @@ def discover(
         raise NoRunError(
             f"{str(path)!a}: no run found; looked for folders that hold {checkpoints}/ or"
             f" {summaries}/, and for checkpoints and event files"
+            + "".join(f"; {remark}" for remark in found.remarks)
         )
     return found
 
@@ -378,7 +381,7 @@ class _Folder:
         folders: the paths of the folders in it that are no parts.
         links: the paths of the links to folders in it.
         is_whole: whether it has both parts.
-        is_filled: whether its only part holds a checkpoint or an event file.
+        is_filled: whether a part without the other holds a checkpoint or an event file.
         problem: why it cannot be listed.
         below: the folders in it, once they are looked at; where links lead to as well.
         is_over: whether a run with parts lies below it.
@@ -410,14 +413,38 @@ class _Folder:
     @property
     def is_certain(self) -> bool:
         """Whether it is a run whatever stands above it."""
-        if self.is_whole or self.is_filled:
+        if self.is_certain_by_parts:
             return True
         return self.has_checkpoints and self.has_logs and not self.is_over
+
+    @property
+    def is_certain_by_parts(self) -> bool:
+        """Whether its parts make it a run."""
+        return self.is_whole or self.is_filled
 
     @property
     def tells(self) -> bool:
         """Whether anything in it tells of a run."""
         return bool(self.parts or self.told) or self.problem is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The way from the top of a walk to a folder.
+
+    Attributes:
+        beside_parts: whether it leads through a folder with a part: what is listed is then kept.
+        in_run: whether it leads into a run that is certain by its parts.
+    """
+
+    beside_parts: bool = False
+    in_run: bool = False
+
+    def on(self, folder: _Folder) -> _Way:
+        """The way on through a folder."""
+        return _Way(
+            self.beside_parts or bool(folder.parts), self.in_run or folder.is_certain_by_parts
+        )
 
 
 # A run with the depth in which it stands, from the top of the folders that it may own.
@@ -429,7 +456,12 @@ class _Search:
 
     def __init__(self, checkpoints: str, summaries: str) -> None:
         self.problem: str | None = None
-        self._names = checkpoints, summaries
+        self._profile = checkpoints, summaries
+        # The usual names are parts for each profile: a folder is no other run for being held
+        # against another dialect.
+        self._holds_checkpoints = frozenset({checkpoints, "nn"})
+        self._holds_logs = frozenset({summaries, "summaries"})
+        self._names = self._holds_checkpoints | self._holds_logs
         self._listings: dict[str, list[os.DirEntry[str]]] = {}
         self._remarks: list[str] = []
         self._strays: list[_Folder] = []
@@ -448,7 +480,8 @@ class _Search:
         found = self._runs_in(tree, ())
         if not found:
             owner = self._owner_of(tree)
-            return Discovery(()) if owner is None else self._again().run_at(owner.path)
+            nothing = Discovery((), tuple(self._remarks))
+            return nothing if owner is None else self._again().run_at(owner.path)
         return Discovery(self._described(tree, found), (*self._remarks, *self._told_strays()))
 
     def run_at(self, path: str) -> Discovery:
@@ -462,7 +495,7 @@ class _Search:
         return any(folder.path == path for folder in self._runs_in(self._walk(path), ()))
 
     def _again(self) -> _Search:
-        return _Search(*self._names)
+        return _Search(*self._profile)
 
     # --- what stands there ------------------------------------------------------------------
 
@@ -475,27 +508,27 @@ class _Search:
         root.top = start
         tops = _Tops()
         tops.add(os.path.realpath(start))
-        waiting = deque([(root, bool(root.parts))])
+        waiting = deque([(root, _Way().on(root))])
         links: deque[tuple[str, _Folder]] = deque()
         while waiting or links:
             if not waiting:
                 path, folder = links.popleft()
-                if tops.add(os.path.realpath(path)):
+                if not self._lies_in_a_run(start) and tops.add(os.path.realpath(path)):
                     child = self._look(path, keep=False)
                     child.top = path
                     folder.below.append(child)
-                    waiting.append((child, bool(child.parts)))
+                    waiting.append((child, _Way().on(child)))
                 continue
-            folder, in_run = waiting.popleft()
-            if not in_run:
+            folder, way = waiting.popleft()
+            if not way.in_run:
                 links.extend((path, folder) for path in folder.links)
             if self._is_too_much(folder):
                 continue
             for path in folder.folders:
-                child = self._look(path, keep=in_run)
+                child = self._look(path, keep=way.beside_parts)
                 child.top, child.depth = folder.top, folder.depth + 1
                 folder.below.append(child)
-                waiting.append((child, in_run or bool(child.parts)))
+                waiting.append((child, way.on(child)))
         _tell_what_is_below(root)
         return root
 
@@ -526,10 +559,12 @@ class _Search:
                 folder.told.append(item.name)
             elif item.is_symlink() and _is_folder(item):
                 folder.links.append(item.path)
-        folder.is_whole = len(marked) == len(set(self._names))
         folder.parts = [item.name for item in marked]
-        if marked and not folder.is_whole:
-            self._look_into_the_part(folder, marked[0])
+        kinds = self._holds_checkpoints, self._holds_logs
+        folder.is_whole = not any(kind.isdisjoint(folder.parts) for kind in kinds)
+        if not folder.is_whole:
+            for item in marked:
+                self._look_into_the_part(folder, item)
         if _is_hidden(path) and CONFIG_NAME in folder.told:
             folder.told.remove(CONFIG_NAME)  # Hydra's record of its own
         if keep or folder.parts:
@@ -538,15 +573,16 @@ class _Search:
         return folder
 
     def _look_into_the_part(self, folder: _Folder, part: os.DirEntry[str]) -> None:
-        """Settle whether the only part is one: where it only holds folders it is none."""
+        """Settle whether a part without the other is one, and does not only hold folders."""
         stands = _Folder(part.path)
         listing = self._list(stands)
         tells = any(_tells(item.name) and item.name != CONFIG_NAME for item in listing)
-        folder.is_filled = tells or stands.problem is not None
+        is_filled = tells or stands.problem is not None
+        folder.is_filled |= is_filled
         holds_folders = any(item.is_dir(follow_symlinks=False) for item in listing)
         self._keep(part.path, listing)
-        if not folder.is_filled and holds_folders and not part.is_symlink():
-            folder.parts.clear()
+        if not is_filled and holds_folders and not part.is_symlink():
+            folder.parts.remove(part.name)
             folder.folders.append(part.path)
 
     def _list(self, folder: _Folder) -> list[os.DirEntry[str]]:
@@ -602,7 +638,7 @@ class _Search:
         run, depth = owner
         if not run.parts or run.is_whole or folder.problem is not None:
             return True
-        lacks_logs = self._names[0] in run.parts
+        lacks_logs = not self._holds_checkpoints.isdisjoint(run.parts)
         is_lacking = folder.has_logs is lacks_logs and folder.has_checkpoints is not lacks_logs
         return is_lacking and folder.depth - depth <= _REACH
 
@@ -622,6 +658,10 @@ class _Search:
                     found.append((folder, -distance))
             self._outside[top] = tuple(found)
         return self._outside[top]
+
+    def _lies_in_a_run(self, top: str) -> bool:
+        """Whether a run that is certain by its parts stands above the top of a walk."""
+        return any(owner.is_certain_by_parts for owner, _ in self._owners_outside(top))
 
     def _owner_of(self, tree: _Folder) -> _Folder | None:
         """The run in which a tree lies that holds none."""
@@ -746,7 +786,7 @@ def _tell_what_is_below(folder: _Folder) -> bool:
     """Set `is_over` in a tree; returns whether a run with parts stands at or below the folder."""
     below = [_tell_what_is_below(child) for child in folder.below]  # each is to be set
     folder.is_over = any(below)
-    return folder.is_over or folder.is_whole or folder.is_filled
+    return folder.is_over or folder.is_certain_by_parts
 
 
 def _inside(path: str, paths: Sequence[str]) -> frozenset[str]:
