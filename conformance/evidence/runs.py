@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _DEEPEST = 16
 _MOST_ENTRIES = 500_000
-_MOST_KEPT = 50_000  # entries of listings that wait for the runs to be listed
+_MOST_KEPT = 100_000  # entries of listings that wait for the runs to be listed
 _MOST_TOLD = 5
 _MOST_NAMED = 2
 _REACH = 2  # folders below a run that lacks a part, where that part's files may stand
@@ -690,14 +690,13 @@ class _Search:
     def _described(self, tree: _Folder, found: list[_Folder]) -> tuple[Found, ...]:
         """The runs with what stands in them and beside them, in the order of their paths."""
         paths = sorted(folder.path for folder in found)
+        known = frozenset(paths)
         beside: dict[str, _Neighbours] = {}
         described = []
         for folder in sorted(found, key=lambda folder: Path(folder.path)):
             parent, name = os.path.split(folder.path)
             if parent not in beside:
                 beside[parent] = self._neighbours(parent)
-            # A start's neighbours lie outside of its tree.
-            known = None if folder is tree else set(paths)
             others = _inside(folder.path, paths)
             described.append(
                 Found(
@@ -706,7 +705,10 @@ class _Search:
                     namesakes=tuple(
                         other
                         for other in beside[parent].alike(name)
-                        if self._is_run(os.path.join(parent, other), known)  # noqa: PTH118 - text
+                        # A start's neighbours lie outside of its tree.
+                        if self._is_run(
+                            f"{parent.rstrip('/')}/{other}", None if folder is tree else known
+                        )
                     ),
                     beside=beside[parent].names,
                     listings=self._listings,
@@ -719,7 +721,7 @@ class _Search:
         names = [os.path.basename(path) for path in folder.folders]  # noqa: PTH119 - text
         return _Neighbours(tuple(names))
 
-    def _is_run(self, path: str, known: set[str] | None) -> bool:
+    def _is_run(self, path: str, known: frozenset[str] | None) -> bool:
         return self._again().is_run(path) if known is None else path in known
 
     def _told_strays(self) -> tuple[str, ...]:
