@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from conformance.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from conformance.audits import check_run, check_runs
     from conformance.convention.scenario import Scenario
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from conformance.suite.gate import check_trainer, parametrize_with_rules
     from conformance.suite.machine import trainer_machine
 
-__version__ = "0.1.0"
 __all__ = [
     "ConformanceError",
     "ConformanceWarning",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from conformance import __version__
-from conformance.checks import audit
-from conformance.checks.dialect import AUTO, choose
-from conformance.checks.subject import Options, model_builder
+from conformance.checks import judge
 from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
 from conformance.evidence.runs import NoRunError, discover, scan_run
 from conformance.report import Report
+from conformance.run.settings import Options, model_builder
+from conformance.run.subject import Subject
+from conformance.version import __version__
+from conformance.views.dialect import AUTO, choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from conformance.checks import RunReport
-    from conformance.checks.dialect import Choice
     from conformance.evidence.runs import Discovery, Found, RunFolder
+    from conformance.views.dialect import Choice
 
 
 class AuditOptions(TypedDict, total=False):
@@ -159,7 +161,12 @@ def audit_folder(
     if profile is None:
         choice = choose(folder, known)
         profile = choice.profile
-    report = audit(folder, profile, known, selected=selected, watch=watch, explaining=explaining)
+    subject = Subject(folder, profile, known)
+    report = judge(subject, selected=selected, watch=watch)
+    if explaining and not folder.is_file:
+        from conformance.views.explain import explain  # noqa: PLC0415 - only who asks pays for it
+
+        report = replace(report, explanation=explain(subject))
     return report, choice
 
 

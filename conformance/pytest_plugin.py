@@ -189,7 +189,7 @@ class RuleItem(pytest.Item):
             ConformanceWarning,
             HarnessError,
         )
-        from conformance.suite.trial import Standing  # noqa: PLC0415 - see above
+        from conformance.suite.trial import Ruling  # noqa: PLC0415 - see above
 
         trial, strict = self.trial.driven_for(self), self.config.option.conformance_strict
         found, against = None, ""
@@ -199,11 +199,11 @@ class RuleItem(pytest.Item):
             against = str(error)
         if found is None:
             pytest.fail(against, pytrace=False)
-        if found.standing is Standing.WARNED:
+        if found.ruling is Ruling.WARNED:
             warnings.warn(found.text, ConformanceWarning, stacklevel=1)
-        elif found.standing is Standing.EXPECTED:
+        elif found.ruling is Ruling.EXPECTED:
             pytest.xfail(found.reason)
-        elif found.standing is not Standing.KEPT:
+        elif found.ruling is not Ruling.KEPT:
             pytest.skip(found.text)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
@@ -223,13 +223,13 @@ class _Once:
         """The trial, driven. Where that cannot be, the first test fails, and the others skip."""
         from conformance.suite.errors import TrainerBrokeError  # noqa: PLC0415 - a test runs
         from conformance.suite.session import SuiteError  # noqa: PLC0415 - see above
-        from conformance.suite.trial import Standing  # noqa: PLC0415 - see above
+        from conformance.suite.trial import Ruling  # noqa: PLC0415 - see above
 
         against = ""
         try:
             if self._trial is None:
                 self._trial = self._made()
-            if self._trial.judgement(item.rule).standing is Standing.UNTOLD:
+            if self._trial.judgement(item.rule).ruling is Ruling.UNTOLD:
                 self._trial.check(item.rule, strict=False)
         except (TrainerBrokeError, SuiteError, ValueError, TypeError) as error:
             against = str(error)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
     from conformance.convention.profile import Profile
-    from conformance.convention.sessions import PlayedSession, ResumePoint
+    from conformance.convention.sessions import ExpectedSession, ResumePoint
 
 __all__ = ["chains", "names", "reward_trajectories", "rewards", "scenarios"]
 
@@ -515,7 +515,7 @@ def chains(
         max_epochs=room,
         delayed=save_best_after,
     )
-    sessions: tuple[PlayedSession, ...] = (next_session(dialect, (), fresh),)
+    sessions: tuple[ExpectedSession, ...] = (next_session(dialect, (), fresh),)
     for _ in range(resumes):
         following = _resumed(draw, dialect, sessions, style, max_epochs)
         if following is None:
@@ -564,7 +564,7 @@ def _fresh(
 def _resumed(
     draw: DrawFn,
     profile: Profile,
-    sessions: tuple[PlayedSession, ...],
+    sessions: tuple[ExpectedSession, ...],
     style: _Style,
     max_epochs: int,
 ) -> Scenario | None:
@@ -611,7 +611,7 @@ def _one_of(resumes: tuple[str, ...]) -> SearchStrategy[str]:
     return st.sampled_from(resumes)
 
 
-def _known(sessions: tuple[PlayedSession, ...], point: ResumePoint) -> list[float | None]:
+def _known(sessions: tuple[ExpectedSession, ...], point: ResumePoint) -> list[float | None]:
     """The mean reward of each epoch up to the checkpoint's, as the run last saw it."""
     latest: dict[int, float] = {}
     for session in sessions:

@@ -22,18 +22,25 @@ SOURCES = sorted(
 HEAVY = {"torch", "numpy", "tensorboard", "tensorflow", "gym", "gymnasium", "hydra", "omegaconf"}
 HEAVY |= {"rl_games", "tensorboardX"}
 
-# Who may import whom inside `conformance`; each may import itself.
+# Who may import whom inside `conformance`; each may import itself. Each arrow is in use.
 ALLOWED = {
     "convention": set(),
     "evidence": {"convention"},
-    "checks": {"convention", "evidence"},
-    "report": {"convention", "checks"},
+    "run": {"convention", "evidence"},
+    "checks": {"convention", "evidence", "run"},
+    "views": {"convention", "evidence", "run", "checks"},
+    "report": {"convention", "run", "checks", "views"},
     "waivers": {"convention", "checks"},
-    "fixtures": {"convention", "evidence", "checks"},
+    "audits": {"convention", "evidence", "run", "checks", "views", "report", "version"},
+    "fixtures": {"convention", "evidence"},
     "mutants": {"convention", "evidence", "fixtures"},
-    "bench": {"convention", "trainers", "report", "checks"},
+    "strategies": {"convention"},
     "trainers": {"convention", "evidence"},  # the adapter of rl_games finds what to resume from
+    "bench": {"convention", "trainers", "report"},
     "crash": {"convention", "evidence", "checks", "report", "trainers"},
+    "suite": {"convention", "evidence", "run", "checks", "report", "trainers"}
+    | {"strategies", "version", "atomic"},
+    "pytest_plugin": {"convention", "trainers", "suite"},
 }
 # These drive the mutants that stand beside them, as any trainer is driven.
 MATRIX = {"conformance/mutants/matrix.py", "conformance/mutants/__main__.py"}
@@ -61,17 +68,61 @@ def _module(path: Path) -> str:
 
 def _imports(path: Path) -> Iterator[str]:
     """The modules that a source imports, wherever in it, as absolute dotted names."""
+    for source, names in _statements(path):
+        yield source
+        yield from (f"{source}.{name}" for name in names)
+
+
+def _statements(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each import: from where, and the names that are taken from there; of types too."""
     package = _module(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) + 1 - node.level] if node.level else []
             source = ".".join([*base, *([node.module] if node.module else [])])
-            yield source
-            yield from (f"{source}.{alias.name}" for alias in node.names)
+            yield source, [alias.name for alias in node.names]
+
+
+def _graph() -> dict[str, set[str]]:
+    """What each module imports of the others: a name that is a module counts as that alone."""
+    modules = {_module(path): path for path in SOURCES}
+    return {
+        module: {
+            found
+            for source, names in _statements(path)
+            for found in (
+                f"{source}.{name}" if f"{source}.{name}" in modules else source
+                for name in (names or [""])
+            )
+            if found in modules and found != module
+        }
+        for module, path in modules.items()
+    }
+
+
+def _circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The groups of modules each of which reaches all others of its group."""
+    reached = {module: _reached(graph, module) for module in graph}
+    groups = {
+        frozenset(other for other in reached[module] if module in reached[other])
+        for module in graph
+        if module in reached[module]
+    }
+    return [set(group) for group in groups]
+
+
+def _reached(graph: dict[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = graph[waiting.pop()] - found
+        found |= new
+        waiting.extend(new)
+    return found
 
 
 def _room(module: str) -> str | None:
@@ -88,6 +139,8 @@ def test_the_sources_are_found() -> None:
     """Lest a moved folder make each test here pass on nothing."""
     for room in (*ALLOWED, "cli"):
         assert _in_room(room), room
+    rooms = {_room(_module(path)) for path in SOURCES} - {None}
+    assert rooms - ALLOWED.keys() == {"cli", "__main__", "version", "atomic"}
     assert "conformance.evidence.runs" in set(_imports(ROOT / "conformance/cli/options.py"))
     assert "torch" in set(_imports(ROOT / TORCH_MODULE))
     assert len(SOURCES) > 50
@@ -102,6 +155,55 @@ def test_arrows_run_one_way(room: str) -> None:
         if _name(path) not in MATRIX
         for module in _imports(path)
         if _room(module) in rooms - ALLOWED[room] - {room, "__init__"}
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_each_arrow_that_is_allowed_is_in_use(room: str) -> None:
+    used = {
+        _room(module)
+        for path in _in_room(room)
+        if _name(path) not in MATRIX
+        for module in _imports(path)
+    }
+    assert ALLOWED[room] - used == set()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """What only types need counts too: who reads one module of a circle reads them all."""
+    graph = _graph()
+    assert "conformance.run.doubt" in graph["conformance.run.subject"]
+    assert _circles(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "circles"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"a"}, "c": {"a"}}, [{"a", "b"}]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}}, [{"b", "c"}]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"d"}}, [{"a", "b", "c"}, {"d"}]),
+    ],
+)
+def test_a_circle_would_be_seen(graph: dict[str, set[str]], circles: list[set[str]]) -> None:
+    assert sorted(map(sorted, _circles(graph))) == sorted(map(sorted, circles))
+
+
+def test_what_a_log_leaves_open_is_asked_of_doubt_and_put_together_nowhere_else() -> None:
+    """A judge that combined what sessions may have done would think it through anew."""
+    (gaps,) = (
+        node
+        for node in _tree(ROOT / "conformance/run/doubt.py").body
+        if isinstance(node, ast.ClassDef) and node.name == "Gaps"
+    )
+    inside = {node.name for node in gaps.body if isinstance(node, ast.FunctionDef)}
+    assert {"may_have_gone_on", "rewards_tell"} <= inside
+    wrong = {
+        f"{_name(path)}: {node.attr}"
+        for path in (*_in_room("checks"), *_in_room("views"))
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in inside
     }
     assert wrong == set()
 

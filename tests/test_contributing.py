@@ -174,14 +174,14 @@ STEPS = {
             "CHECKS = {", 'CHECKS = {\n    "LAYOUT-006": no_core_dump,'
         ),
         "conformance/fixtures/cases/layout.py": at_the_end(CASES),
-        "conformance/mutants/defects.py": before(
-            "class RewritesOnTie(",
+        "conformance/mutants/defects/layout.py": before(
+            "class SavesInTheRunFolder(",
             MUTANT.format(rule="LAYOUT-006", end='(self.run / "core").write_bytes(b"memory")'),
         ),
     },
     "Add a mutant": {
-        "conformance/mutants/defects.py": before(
-            "class RewritesOnTie(",
+        "conformance/mutants/defects/layout.py": before(
+            "class SavesInTheRunFolder(",
             MUTANT.format(rule="LAYOUT-003", end='(self.run / "nn/core").write_bytes(b"memory")'),
         ),
     },

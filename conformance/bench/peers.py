@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from conformance.bench.saves import BUFFERED, DURABLE, LIMIT
+from conformance.bench.ways import BUFFERED, DURABLE, LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-from conformance.bench.saves import LIMIT
+from conformance.bench.ways import LIMIT
 from conformance.report.printable import printable
 
 if TYPE_CHECKING:

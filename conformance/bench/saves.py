@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from conformance.bench.ways import BUFFERED, DURABLE, LIMIT
 from conformance.trainers import TrainerBroke, open_trainer
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 _ROLLOUT_S, _ROLLOUT_COPIES = 0.01, 2.0  # a rollout: so long, and so many times as a copy takes
 _STEPS, _STEPS_BEFORE = 40, 5
-LIMIT = "raw write, direct"
-BUFFERED = "raw write, buffered"
-DURABLE = "torch.save, durable"
 
 
 class NoSaveError(Exception):
@@ -210,8 +208,8 @@ def bench_saves(
         raise NoSaveError(f"{spec}: only the object of a python: trainer can be asked to save")
     with open_trainer(spec) as trainer:
         # open_trainer returns a PythonTrainer for this form.
-        player = cast("Any", trainer).player
-        if not _takes_state_and_path(getattr(player, "save", None)):
+        saver = cast("Any", trainer).wrapped
+        if not _takes_state_and_path(getattr(saver, "save", None)):
             raise NoSaveError(f"{trainer.title} has no save(state, path)")
         try:
             from conformance.bench import peers  # noqa: PLC0415 - imports torch
@@ -225,7 +223,7 @@ def bench_saves(
             with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as here:
                 results.append(
                     _bench_size(
-                        name, size, player, peers, here=Path(here), rounds=rounds, steps=steps
+                        name, size, saver, peers, here=Path(here), rounds=rounds, steps=steps
                     )
                 )
         return tuple(results)
@@ -266,7 +264,7 @@ def _own(call: Callable[..., object], doing: str) -> Callable[..., None]:
 def _bench_size(
     name: str,
     size: int,
-    player: Saves,
+    saver: Saves,
     peers: ModuleType,
     *,
     here: Path,
@@ -274,10 +272,10 @@ def _bench_size(
     steps: bool,
 ) -> SizeResult:
     state = peers.state_of(size)
-    wait, before_update = (getattr(player, name, None) for name in ("wait", "before_update"))
+    wait, before_update = (getattr(saver, name, None) for name in ("wait", "before_update"))
     own = _Way(
         "trainer",
-        _own(player.save, "save()"),
+        _own(saver.save, "save()"),
         _own(wait, "wait()") if callable(wait) else _nothing,
         _own(before_update, "before_update()") if callable(before_update) else _nothing,
         rolls_out=callable(before_update),

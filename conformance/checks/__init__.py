@@ -15,39 +15,33 @@ from conformance.checks import (
     names,
     resume,
     safety,
+    sessions,
     summary,
     writes,
 )
-from conformance.checks.driven import DrivenSession, Writes
 from conformance.checks.finding import (
     Finding,
     Outcome,
     RunReport,
+    harness_failed,
     not_applicable,
+    reported_under,
     run_verdict,
     unobservable,
 )
-from conformance.checks.subject import Options, Subject
 from conformance.convention.rules import BY_ID, RULES, Needs, Place, Rule, Verdict
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from conformance.checks.explain import Explanation
-    from conformance.checks.files import Readings
     from conformance.convention.profile import Profile
     from conformance.evidence.runs import RunFolder
+    from conformance.run.driven import DrivenSession
+    from conformance.run.files import Readings
 
-__all__ = [
-    "CHECKS",
-    "DrivenSession",
-    "Finding",
-    "Options",
-    "RunReport",
-    "Subject",
-    "Writes",
-    "audit",
-]
+__all__ = ["CHECKS", "Finding", "RunReport", "audit", "judge"]
 
 CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
     chain.from_iterable(
@@ -62,6 +56,7 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
             integrity,
             safety,
             summary,
+            sessions,
             resume,
         )
     )
@@ -79,8 +74,6 @@ def audit(
     *,
     driven: tuple[DrivenSession, ...] = (),
     selected: frozenset[str] | None = None,
-    watch: Callable[[int, int], None] | None = None,
-    explaining: bool = False,
     readings: Readings | None = None,
 ) -> RunReport:
     """Judge a run: from its files alone, or with what is known of a trainer that was driven.
@@ -91,41 +84,48 @@ def audit(
         options: what the caller knows of the run.
         driven: the sessions that the harness had played in it, in order; the last one is judged.
         selected: ids of the rules to judge; None: all.
-        watch: told how many of the checkpoints are read, and of how many.
-        explaining: whether to explain each of the run's files too.
         readings: what was read of its files already; more is kept there.
+    """
+    subject = Subject(folder, profile, options or Options(), driven, readings=readings)
+    return judge(subject, selected=selected)
+
+
+def judge(
+    subject: Subject,
+    *,
+    selected: frozenset[str] | None = None,
+    watch: Callable[[int, int], None] | None = None,
+) -> RunReport:
+    """Judge a run.
+
+    Args:
+        subject: the run.
+        selected: ids of the rules to judge; None: all.
+        watch: told how many of the checkpoints are read, and of how many.
 
     Returns:
         One finding for each selected rule. A check that fails itself yields `error`, never a
         failure of the trainer.
     """
-    subject = Subject(folder, profile, options or Options(), driven, readings=readings)
     if watch is not None:
-        for number, file in enumerate(subject.checkpoints, start=1):
+        for number, file in enumerate(subject.files.checkpoints, start=1):
             _ = file.contents  # read now, kept for the checks
-            watch(number, len(subject.checkpoints))
+            watch(number, len(subject.files.checkpoints))
     findings = tuple(
         _finding(rule, subject) for rule in RULES if selected is None or rule.id in selected
     )
     if subject.left_nothing:
         findings = tuple(_told_once(subject.left_nothing, findings))
-    if folder.is_file:  # the report's path is the file's own
+    if subject.folder.is_file:  # the report's path is the file's own
         findings = tuple(replace(finding, paths=()) for finding in findings)
     return RunReport(
-        path=str(folder.path),
+        path=str(subject.folder.path),
         verdict=run_verdict(findings),
         sessions=subject.history.count,
-        checkpoints=len(subject.checkpoints),
+        checkpoints=len(subject.files.checkpoints),
         findings=findings,
-        notes=(*folder.problems, *subject.notes),
-        explanation=_explanation(subject) if explaining and not folder.is_file else None,
+        notes=(*subject.folder.problems, *subject.notes),
     )
-
-
-def _explanation(subject: Subject) -> Explanation:
-    from conformance.checks.explain import explain  # noqa: PLC0415 - only who asks pays for it
-
-    return explain(subject)
 
 
 def _told_once(what: str, findings: tuple[Finding, ...]) -> Iterator[Finding]:
@@ -148,32 +148,33 @@ def _told_once(what: str, findings: tuple[Finding, ...]) -> Iterator[Finding]:
 
 def _finding(rule: Rule, subject: Subject) -> Finding:
     try:
-        outcome = _judge(rule, subject)
+        outcome = _outcome(rule, subject)
     except OSError as error:
         outcome = unobservable(f"a file changed or vanished while it was read: {error}")
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the harness's own failure
         import traceback  # noqa: PLC0415 - a run that needs it is slow anyway
 
         where = traceback.extract_tb(error.__traceback__)[-1]
-        outcome = Outcome(
-            Verdict.ERROR,
-            f"the harness failed: {type(error).__name__}: {error}"
-            f" ({where.name}, line {where.lineno})",
+        outcome = harness_failed(
+            f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
         )
     return outcome.of(rule)
 
 
-def _judge(rule: Rule, subject: Subject) -> Outcome:
+def _outcome(rule: Rule, subject: Subject) -> Outcome:
     if rule.shown_otherwise or (rule.driven and not subject.driven):
         return not_applicable(rule.shown_by[0].value)
     if subject.folder.is_file and not rule.of_one_file:
         return not_applicable("it needs the run: this is a checkpoint by itself")
     if subject.driven and rule.id != "RESUME-001" and resume.went_elsewhere(subject):
-        return not_applicable("the deviation is reported under RESUME-001")
+        return reported_under("RESUME-001")
     hidden = _hidden(rule, subject)
     if hidden is not None:
         return unobservable(f"the folder {hidden or '.'!a} cannot be listed whole", [hidden])
-    return CHECKS[rule.id](subject)
+    outcome = CHECKS[rule.id](subject)
+    if rule.one_at_a_time and not subject.driven and subject.history.concurrent is not None:
+        return outcome.in_doubt("two processes trained at once (SESSION-001 judges)")
+    return outcome
 
 
 def _hidden(rule: Rule, subject: Subject) -> str | None:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from conformance.checks.diagnosis import diagnose, poisoned
-from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.history import Start
-from conformance.checks.once import once
+from conformance.checks.finding import (
+    Blame,
+    Outcome,
+    failed,
+    not_applicable,
+    passed,
+    reported_under,
+    unobservable,
+)
+from conformance.convention.profile import Kind
 from conformance.convention.rewards import improves, same_reward
 from conformance.convention.rules import Verdict
+from conformance.run.once import once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conformance.checks.diagnosis import Blame, Holder
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.history import Timeline
-    from conformance.checks.subject import Subject
+    from conformance.checks.diagnosis import Holder
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
+    from conformance.run.timeline import Timeline
 
 _MOST_SHOWN = 20
 
@@ -36,36 +43,25 @@ def exists_iff_improved(subject: Subject) -> Outcome:
             return passed(f"there is no best checkpoint, and {why}")
         if poisoned(subject).blame is not None:
             return not_applicable("no best checkpoint after a NaN reward: BEST-005 judges")
-        name = f"{subject.name}{subject.profile.suffix}"
+        name = f"{subject.given.name}{subject.profile.suffix}"
         return failed(f"there is no best checkpoint {name!a}, and {why}")
     if due is None:
         return unobservable(f"whether a best checkpoint was due is not known: {why}")
     if due:
         return _early(subject) or passed(f"the best checkpoint exists, and {why}")
-    last = subject.history.last_epoch
-    if last is not None and best.epoch is not None and best.epoch > last:
+    if best.epoch is not None and subject.doubt.is_behind_the_log(best.epoch):
+        last = subject.history.last_epoch
         return unobservable(f"the best is of epoch {best.epoch}, and the log ends at {last}")
-    if _may_be_unlogged(subject, best):
+    initial = max(subject.profile.initial_watermarks)
+    if best.epoch is not None and subject.doubt.may_be_first_best(
+        best.epoch, best.watermark, initial
+    ):
         return unobservable(
             f"a killed session that did not log epoch {best.epoch} may have written it"
         )
     return failed(
         f"there is a best checkpoint, and {why}: none should have been written", [best.path]
     )
-
-
-def _may_be_unlogged(subject: Subject, best: CheckpointFile) -> bool:
-    """Whether a killed session may have written the best and not logged its epoch any more."""
-    history, epoch, watermark = subject.history, best.epoch, best.watermark
-    if epoch is None:
-        return False
-    if history.lags and not history.rewards_at(epoch):
-        return True
-    if watermark is None:  # some dialects store none
-        return history.hides(epoch)
-    return improves(
-        watermark, max(subject.profile.initial_watermarks)
-    ) and subject.expectation.hides(history, epoch, watermark, best=True)
 
 
 def _early(subject: Subject) -> Outcome | None:
@@ -86,10 +82,10 @@ def _is_due(subject: Subject) -> tuple[bool | None, str]:
     initial = max(subject.profile.initial_watermarks)
     named = [
         file.path
-        for file in subject.periodic
+        for file in subject.files.periodic
         if file.name.reward is not None and improves(file.name.reward, initial)
     ]
-    if subject.was_killed_unlogged:
+    if subject.doubt.was_killed_before_its_log:
         return None, "no rewards are logged: a session that is killed early loses its log"
     if named and not subject.profile.has_save_best_after:
         return True, f"the reward in {named[0]!a} improves on the initial watermark"
@@ -109,7 +105,7 @@ def _rule(rule: str, kept: Callable[[Subject, Holder], Outcome]) -> Callable[[Su
         if best is None:
             return not_applicable("there is no best checkpoint")
         if existence is Verdict.FAIL:
-            return not_applicable("the deviation is reported under BEST-001")
+            return reported_under("BEST-001")
         if diagnosis.unknown is not None:
             return unobservable(diagnosis.unknown, [best.path])
         if diagnosis.holder is None:
@@ -122,7 +118,7 @@ def _rule(rule: str, kept: Callable[[Subject, Holder], Outcome]) -> Callable[[Su
 
 def _blamed(rule: str, blame: Blame, best: CheckpointFile | None) -> Outcome:
     if blame.rule != rule:
-        return not_applicable(f"the deviation is reported under {blame.rule}")
+        return reported_under(blame.rule)
     if best is None:
         return failed(blame.message)
     return failed(
@@ -131,8 +127,9 @@ def _blamed(rule: str, blame: Blame, best: CheckpointFile | None) -> Outcome:
 
 
 def _holds_the_maximum(subject: Subject, holder: Holder) -> Outcome:
-    del subject
     reward = holder.rewards[holder.epoch]
+    if holder.timeline.session.sparse:
+        return _left_out(subject)
     return passed(
         f"it holds epoch {holder.epoch}, the first to reach {reward!r}",
         epoch=holder.epoch,
@@ -191,8 +188,18 @@ def _saved_at_once(subject: Subject, holder: Holder) -> Outcome:
             f"{subject.order.improved} improvement(s) were each seen written to the best",
             epoch=holder.epoch,
         )
+    if holder.timeline.session.sparse:
+        return _left_out(subject)
     return passed(
         f"the last improvement, in epoch {holder.epoch}, is in the best", epoch=holder.epoch
+    )
+
+
+def _left_out(subject: Subject) -> Outcome:
+    """What is unknown of a best that no logged reward contradicts, where some are not logged."""
+    return unobservable(
+        "its writer logs at intervals: an epoch that is not logged may have improved",
+        [] if subject.best is None else [subject.best.path],
     )
 
 
@@ -205,10 +212,9 @@ def _stores_its_reward(subject: Subject, holder: Holder) -> Outcome:
 
 
 def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
-    del holder
     if not subject.profile.resume_keeps_watermark:
         return not_applicable(f"profile {subject.profile.name} resets the watermark on resume")
-    resumed = [s for s in subject.history.sessions if Start.RESUMED in s.starts]
+    resumed = [s for s in subject.history.sessions if s.may_be_resumed]
     if not resumed:
         return not_applicable("no session was resumed")
     lost = lost_watermarks(subject)
@@ -217,29 +223,54 @@ def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
             "a resumed session's checkpoints store a watermark below the one reached before",
             [file.path for file in lost],
         )
+    afresh = _only_afresh(subject, holder)
+    if afresh:
+        return unobservable(
+            "a session that may have been resumed stores a watermark below the one reached before:"
+            " whether it was started afresh is not known",
+            afresh,
+        )
     return passed(f"{len(resumed)} resumed session(s) kept the watermark", sessions=len(resumed))
+
+
+def _only_afresh(subject: Subject, holder: Holder) -> list[str]:
+    """The files that are right only if a session that may have been resumed was started afresh."""
+    resumed = subject.if_resumed
+    if resumed is None:
+        return []
+    written = holder.timeline.session.index, holder.epoch
+    best = [] if subject.best is None else [subject.best.path]
+    if any(at is not None and (at.session, at.epoch) == written for at in resumed.bests):
+        best = []
+    return best + [
+        file.path
+        for file in subject.files.periodic
+        if file.watermark is not None
+        and _explains(subject.expectation.timelines, file)
+        and not _explains(resumed.timelines, file)
+    ]
 
 
 @once
 def lost_watermarks(subject: Subject) -> tuple[CheckpointFile, ...]:
     """Periodic checkpoints whose watermark only a reset on resume explains (BEST-008)."""
     profile, history = subject.profile, subject.history
-    resumed = any(Start.RESUMED in session.starts for session in history.sessions)
+    resumed = any(session.may_be_resumed for session in history.sessions)
     if not profile.resume_keeps_watermark or not history.usable or not resumed:
         return ()
     kept = subject.expectation.timelines
     unexplained = [
         file
-        for file in subject.periodic
+        for file in subject.files.periodic
         if file.watermark is not None
-        and not any(history.hides(epoch) for epoch in file.epochs)
+        and not any(subject.doubt.may_be_unlogged(Kind.PERIODIC, at) for at in file.epochs)
         and not _explains(kept, file)
     ]
     if not unexplained:
         return ()
-    reset = subject.expectation_if_reset.timelines
-    if subject.driven and kept:
-        reset = (*reset, replace(kept[-1], starts=subject.lower_watermarks))
+    reset = subject.if_reset.timelines
+    if subject.from_lower is not None:
+        reset = (*reset, subject.from_lower)
     return tuple(file for file in unexplained if _explains(reset, file))
 
 
@@ -260,7 +291,7 @@ def _explains(timelines: tuple[Timeline, ...], file: CheckpointFile) -> bool:
 
 def _not_replaced_by_fresh(subject: Subject, holder: Holder) -> Outcome:
     session = holder.timeline.session
-    fresh = [s for s in subject.history.sessions[1:] if Start.RESUMED not in s.starts]
+    fresh = [s for s in subject.history.sessions[1:] if not s.may_be_resumed]
     if not fresh:
         return not_applicable("no session was started afresh in a folder that held a best")
     reward = session.rewards[holder.epoch]

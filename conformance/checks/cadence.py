@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from math import gcd
 from typing import TYPE_CHECKING, Any
 
-from conformance.checks.files import CheckpointFile
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.history import Start, Timeline
-from conformance.checks.once import once
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import same_reward
+from conformance.run.files import CheckpointFile
 
 if TYPE_CHECKING:
-    from conformance.checks.subject import Subject
+    from conformance.run.subject import Subject
+    from conformance.run.timeline import Timeline
 
 _Files = dict[int, list[CheckpointFile]]
 _NO_SAVE_FREQ = "save_freq is not known: give --save-freq, or a config.yaml in the run"
@@ -25,13 +23,13 @@ def multiples_only(subject: Subject) -> Outcome:
     freq = subject.save_freq
     if freq.value == 0:
         return not_applicable("save_freq is 0 (CADENCE-003 judges)")
-    numbered = [file for file in subject.periodic if file.epochs]
+    numbered = [file for file in subject.files.periodic if file.epochs]
     if not numbered:
         return not_applicable("there is no periodic checkpoint")
     if freq.value is None:
         return unobservable(_NO_SAVE_FREQ)
     value = freq.value
-    wrong = strays(subject, value)
+    wrong = freq.strays(value)
     evidence: dict[str, Any] = {"save_freq": value, "save_freq_from": freq.source}
     if not wrong:
         early = _before_any_reward(subject)
@@ -55,18 +53,11 @@ def multiples_only(subject: Subject) -> Outcome:
     )
 
 
-def strays(subject: Subject, save_freq: int) -> list[CheckpointFile]:
-    """The periodic checkpoints of no multiple of save_freq."""
-    older = _under_older_settings(subject, save_freq)
-    return [
-        file
-        for file in subject.periodic
-        if file.epochs and all(epoch % save_freq for epoch in file.epochs) and file not in older
-    ]
-
-
 def _before_any_reward(subject: Subject) -> list[CheckpointFile]:
-    """The periodic checkpoints of epochs that had no mean reward; only a driven run tells."""
+    """The periodic checkpoints of epochs that had no mean reward; only a driven run tells.
+
+    (decisions.md: "A periodic checkpoint of an epoch in which no episode had finished".)
+    """
     if not subject.history.played or subject.history.problems:
         return []
     if Kind.PERIODIC in subject.profile.unrewarded:
@@ -74,7 +65,7 @@ def _before_any_reward(subject: Subject) -> list[CheckpointFile]:
     known = {epoch for session in subject.history.sessions for epoch in session.rewards}
     return [
         file
-        for file in subject.periodic
+        for file in subject.files.periodic
         if file.epochs and all(0 < epoch < min(known, default=epoch + 1) for epoch in file.epochs)
     ]
 
@@ -89,7 +80,7 @@ def every_multiple(subject: Subject) -> Outcome:
         return unobservable(_NO_SAVE_FREQ)
     if not subject.history.usable:
         return unobservable("the event files do not say which epochs had a mean reward")
-    if subject.sessions_are_unclear:
+    if subject.doubt.sessions_are_unclear:
         return unobservable("the logs of several sessions stop short (SUMMARY-001 judges)")
     evidence: dict[str, Any] = {"save_freq": freq.value, "save_freq_from": freq.source}
     files = _by_epoch(subject)
@@ -97,7 +88,7 @@ def every_multiple(subject: Subject) -> Outcome:
     due = 0
     shifted = False
     for timeline in subject.expectation.timelines:
-        own = _own_save_freq(subject, timeline, freq.value)
+        own = freq.of(timeline, freq.value)
         wanted, absent = _missing(subject, timeline, own, files) if own else (0, [])
         due += wanted
         if absent and len(absent) == wanted and _is_shifted(subject, set(absent), own):
@@ -133,7 +124,7 @@ def _switched_off(subject: Subject) -> str | None:
     """Why the run is due no periodic checkpoint at all; None where it may be."""
     if subject.save_freq.value == 0:
         return "save_freq is 0 (CADENCE-003 judges)"
-    if subject.profile.periodic_is_optional and not subject.periodic:
+    if subject.profile.periodic_is_optional and not subject.files.periodic:
         return "the run's settings may switch them off, and there is none"
     return None
 
@@ -146,8 +137,8 @@ def _missing(
     due: dict[int, float | None] = {
         at.epoch: at.reward for at in timeline.surely_periodic(subject.profile, save_freq)
     }
-    if subject.history.count == 1 and not subject.profile.legacy_guard:
-        due.update(_saved_after_the_log(subject, session.last, save_freq))
+    if not subject.profile.legacy_guard:
+        due.update(dict.fromkeys(subject.doubt.saved_behind_the_log(session, save_freq)))
     absent = [
         epoch
         for epoch, reward in due.items()
@@ -155,17 +146,13 @@ def _missing(
     ]
     if len(absent) == len(due) and _restarted_after(subject, timeline):
         return 0, []  # the folder was cleaned for a later fresh session
-    if session.last in absent and subject.history.may_be_interrupted(
-        session, subject.max_epochs.value
-    ):
-        absent.remove(session.last)  # between the log and the save, as far as one can tell
-        return len(due) - 1, absent
-    return len(due), absent
+    excused = [epoch for epoch in absent if subject.doubt.may_be_unsaved(session, epoch)]
+    return len(due) - len(excused), [epoch for epoch in absent if epoch not in excused]
 
 
 def _is_shifted(subject: Subject, due: set[int], save_freq: int) -> bool:
     """Whether these saves are all there, each by the same number of epochs early or late."""
-    saved = {epoch for file in strays(subject, save_freq) for epoch in file.epochs}
+    saved = {epoch for file in subject.save_freq.strays(save_freq) for epoch in file.epochs}
     last = subject.history.last_epoch or 0
     for by in range(1 - save_freq, save_freq):
         shifted = {epoch + by for epoch in due if 1 <= epoch + by <= last}
@@ -174,70 +161,13 @@ def _is_shifted(subject: Subject, due: set[int], save_freq: int) -> bool:
     return False
 
 
-def _own_save_freq(subject: Subject, timeline: Timeline, save_freq: int) -> int:
-    """The save_freq that is proven for a session; 0 where none is.
-
-    The config is of the latest start. An earlier session may have run with another save_freq:
-    where its files show that, no more is due than at multiples of the epochs it saved, and
-    nothing where it left no file. That of a driven session is known.
-    """
-    if timeline.session.known is not None:
-        return timeline.session.known.save_freq
-    if subject.save_freq.source.startswith("--") or _is_configured(subject, timeline):
-        return save_freq
-    saved = {file.name.epoch for file in _of_session(subject, timeline) if file.name.epoch}
-    due = {at.epoch for at in timeline.surely_periodic(subject.profile, save_freq)}
-    if 2 * len(saved & due) >= len(due | saved):
-        return save_freq
-    return gcd(*saved)
-
-
-def _is_configured(subject: Subject, timeline: Timeline) -> bool:
-    """Whether the session is the last one, which wrote the config."""
-    return (
-        timeline.session.index == len(subject.history.sessions) - 1
-        and not subject.has_unlogged_session
-    )
-
-
-def _of_session(subject: Subject, timeline: Timeline) -> list[CheckpointFile]:
-    """The periodic checkpoints whose epoch and reward the session logged."""
-    rewards = timeline.session.rewards
-    return [
-        file
-        for file in subject.periodic
-        if file.name.epoch is not None
-        and file.name.epoch in rewards
-        and file.name.reward is not None
-        and same_reward(rewards[file.name.epoch], file.name.reward)
-    ]
-
-
-@once
-def _under_older_settings(subject: Subject, save_freq: int) -> frozenset[CheckpointFile]:
-    """The periodic checkpoints of earlier sessions that ran with another save_freq."""
-    return frozenset(
-        file
-        for timeline in subject.expectation.timelines
-        if _own_save_freq(subject, timeline, save_freq) != save_freq
-        for file in _of_session(subject, timeline)
-    )
-
-
-def _saved_after_the_log(subject: Subject, last: int, save_freq: int) -> dict[int, float | None]:
-    """Multiples between the end of a lagging log and the last checkpoint."""
-    reached = max((file.epoch for file in subject.readable if file.epoch is not None), default=last)
-    limit = subject.max_epochs.value
-    if limit is None or reached > limit or reached - last > save_freq * 1000:
-        return {}
-    first = (last // save_freq + 1) * save_freq
-    return dict.fromkeys(range(first, reached, save_freq))
-
-
 def _is_there(
     subject: Subject, files: list[CheckpointFile], epoch: int, reward: float | None
 ) -> bool:
-    """Whether one of the epoch's files stands for the periodic save, however it is called."""
+    """Whether one of the epoch's files stands for the periodic save, however it is called.
+
+    (decisions.md: "Names that carry no reward do not tell which session wrote them".)
+    """
     logged = len(subject.history.rewards_at(epoch))
     if logged <= 1 or reward is None:
         return bool(files)
@@ -254,7 +184,7 @@ def _is_there(
 def _by_epoch(subject: Subject) -> _Files:
     """The checkpoints but the best, by the epochs that they may stand for."""
     found: _Files = defaultdict(list)
-    for file in subject.checkpoints:
+    for file in subject.files.checkpoints:
         if file is not subject.best:
             for epoch in file.epochs:
                 found[epoch].append(file)
@@ -263,20 +193,20 @@ def _by_epoch(subject: Subject) -> _Files:
 
 def _restarted_after(subject: Subject, timeline: Timeline) -> bool:
     later = subject.history.sessions[timeline.session.index + 1 :]
-    return any(Start.FRESH in session.starts for session in later)
+    return any(session.may_be_fresh for session in later)
 
 
 def none_with_zero(subject: Subject) -> Outcome:
     """CADENCE-003."""
     freq = subject.save_freq
     if freq.value is None:
-        if subject.periodic:
+        if subject.files.periodic:
             return not_applicable("there are periodic checkpoints, and nothing says save_freq 0")
         return unobservable(_NO_SAVE_FREQ)
     if freq.value:
         return not_applicable(f"save_freq is {freq.value} (from {freq.source})")
-    older = _under_older_settings(subject, 0)
-    periodic = [file for file in subject.periodic if file not in older]
+    older = freq.under_another(0)
+    periodic = [file for file in subject.files.periodic if file not in older]
     if periodic:
         return failed(
             f"save_freq is 0 (from {freq.source}), and there are {len(periodic)} periodic"

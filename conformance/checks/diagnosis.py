@@ -2,6 +2,7 @@
 
 One diagnosis serves all BEST rules: the deviation is blamed on the one rule whose cause the
 evidence shows, on BEST-002 where the cause cannot be told.
+(decisions.md: "One diagnosis for all BEST rules".)
 """
 
 from __future__ import annotations
@@ -10,23 +11,20 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conformance.checks import weights
-from conformance.checks.history import Session, Start, Timeline
-from conformance.checks.once import once
+from conformance.checks.finding import Blame
+from conformance.checks.writes import blamed
+from conformance.convention.oracle import first_best_epoch
+from conformance.convention.profile import Kind
 from conformance.convention.rewards import improves, is_float32, same_reward
+from conformance.run import weights
+from conformance.run.once import once
 
 if TYPE_CHECKING:
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
     from conformance.convention.oracle import Epoch
-
-
-@dataclass(frozen=True, slots=True)
-class Blame:
-    """The rule that the best checkpoint shows broken, and how."""
-
-    rule: str
-    message: str
+    from conformance.run.files import CheckpointFile
+    from conformance.run.history import Session
+    from conformance.run.subject import Subject
+    from conformance.run.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def diagnose(subject: Subject) -> Diagnosis:
     reward that was saved, and a cause where the file shows none; of all else the file says more.
     """
     left = _diagnose_file(subject)
-    wrong = subject.order.wrong if subject.driven else None
+    wrong = blamed(subject.order)
     if wrong is None:
         return left
     late = wrong.rule in ("BEST-001", "BEST-006")
@@ -74,7 +72,7 @@ def diagnose(subject: Subject) -> Diagnosis:
         or left.blame.rule == "BEST-002"
         or (late and left.blame.rule in ("BEST-003", "BEST-004"))
     ):
-        return Diagnosis(Blame(wrong.rule, wrong.message), holder=left.holder)
+        return Diagnosis(wrong, holder=left.holder)
     return left
 
 
@@ -96,7 +94,7 @@ def _diagnose_file(subject: Subject) -> Diagnosis:
         )
     if not subject.history.rewards_at(epoch):
         return _unlogged(subject, epoch)
-    if subject.has_unlogged_session:
+    if subject.doubt.best_is_unlogged:
         return Diagnosis(
             unknown=f"no session logged its reward {best.watermark!r}: a session that left no log"
             " wrote it"
@@ -104,12 +102,9 @@ def _diagnose_file(subject: Subject) -> Diagnosis:
     if _is_expected(subject, epoch, best.watermark):
         return _right_epoch(subject, best, epoch)
     found = _wrong_epoch(subject, best, epoch)
-    history = subject.history
-    hidden = not history.rewards_tell and (
-        best.watermark is None
-        or subject.expectation.hides(history, epoch, best.watermark, best=True)
-    )
-    if found.blame is not None and hidden and history.hides(epoch):
+    if found.blame is not None and subject.doubt.may_be_unlogged(
+        Kind.BEST, epoch, best.watermark, logged=True
+    ):
         return Diagnosis(
             unknown=f"a killed session that did not log epoch {epoch} may have written it"
         )
@@ -144,6 +139,7 @@ def _held_epoch(subject: Subject, best: CheckpointFile) -> int | None:
         if not offsets or 0 in offsets:
             return best.epoch
         # Named and stored epochs never agree (NAME-006's matter): the logs say which are right.
+        # See decisions.md: "Values that are wrong everywhere have one cause"
         for epoch in (best.epoch, *(best.epoch - offset for offset in sorted(offsets))):
             if _is_expected(subject, epoch, best.watermark):
                 return epoch
@@ -168,27 +164,47 @@ def _epoch_offsets(subject: Subject) -> set[int]:
     """By how much the epochs that periodic checkpoints store are off from the named ones."""
     return {
         file.epoch - file.name.epoch
-        for file in subject.periodic
+        for file in subject.files.periodic
         if file.epoch is not None and file.name.epoch is not None and not file.name.flaws
     }
 
 
 def _unlogged(subject: Subject, epoch: int) -> Diagnosis:
     """The held epoch has no logged reward: the log lags, is lost in part, or the epoch is wrong."""
-    history, limit = subject.history, subject.max_epochs.value
-    last = history.last_epoch or 0
-    if epoch > last and (limit is None or epoch <= limit):
-        return Diagnosis(unknown=f"epoch {epoch} is not logged: the log ends at epoch {last}")
-    if history.sessions and epoch < history.sessions[0].first and subject.starts_before_the_log:
-        return Diagnosis(unknown=f"epoch {epoch} is not logged: earlier event files are missing")
-    silent = history.count > len(history.sessions)
-    if 1 <= epoch <= last and (silent or any(s.last < epoch for s in history.sessions)):
-        return Diagnosis(unknown=f"epoch {epoch} is not logged: a killed session's log ends before")
+    why = subject.doubt.why_unlogged(epoch)
+    blame = None if why is None else _contradicted(subject, epoch)
+    if blame is not None:
+        return Diagnosis(blame)
+    if why is not None:
+        return Diagnosis(unknown=f"epoch {epoch} is not logged: {why}")
     return Diagnosis(
         Blame(
             "BEST-002",
             f"the best checkpoint says epoch {epoch}, which has no logged mean reward",
         )
+    )
+
+
+def _contradicted(subject: Subject, epoch: int) -> Blame | None:
+    """The rule that a best of an epoch breaks that the log of the one session left out."""
+    best, history = subject.best, subject.history
+    watermark = None if best is None else best.watermark
+    if watermark is None or history.count != 1 or not history.sessions[0].leaves_out(epoch):
+        return None
+    session = history.sessions[0]
+    held = f"the best checkpoint holds epoch {epoch} (reward {watermark!r})"
+    first = first_best_epoch(subject.profile, subject.settings)
+    higher = [e for e, r in session.rewards.items() if e >= first and improves(r, watermark)]
+    before = next((at for at in higher if at < epoch), None)
+    if before is not None:
+        reached = f"{session.rewards[before]!r} was reached before, in epoch {before}"
+        return Blame("BEST-004", f"{held}, although {reached}")
+    later = next((at for at in higher if at != session.last or at < epoch), None)
+    if later is None:
+        return None
+    return Blame(
+        "BEST-006",
+        f"{held}, and reward {session.rewards[later]!r} in epoch {later} improved on it",
     )
 
 
@@ -296,7 +312,7 @@ def _deviation(
         if best.watermark is not None and not is_float32(best.watermark):
             return None  # the trainer compares more finely than the logs can show
         return Blame("BEST-003", f"{held}, a reward equal to the watermark that it rewrote")
-    if Start.RESUMED in timeline.session.starts and _explained_by_reset(subject, at):
+    if timeline.session.may_be_resumed and _explained_by_reset(subject, at):
         return Blame("BEST-008", f"{held}: a resumed session replaced a best of {at.before!r}")
     return Blame("BEST-004", f"{held}, although {at.before!r} was reached before")
 
@@ -324,9 +340,10 @@ def _looks_only_at_periodic(subject: Subject, session: Session, at: Epoch) -> bo
 
     The periodic checkpoint of the held epoch then stores the highest reward of the periodic epochs
     before it, and not the higher one in between.
+    (decisions.md: "A missing improvement that is periodic looks like a lower reward".)
     """
     freq = subject.save_freq.value or 0
-    if freq < 2 or at.epoch % freq or Start.RESUMED in session.starts:
+    if freq < 2 or at.epoch % freq or session.may_be_resumed:
         return False
     before = [
         reward
@@ -339,7 +356,7 @@ def _looks_only_at_periodic(subject: Subject, session: Session, at: Epoch) -> bo
         and file.watermark is not None
         and (same_reward(file.watermark, looked) or same_reward(file.watermark, at.reward))
         and not same_reward(file.watermark, at.before)
-        for file in subject.periodic
+        for file in subject.files.periodic
     )
 
 
@@ -353,9 +370,9 @@ def _explained_by_reset(subject: Subject, at: Epoch) -> bool:
     if subject.driven:
         return any(
             next((other.epoch for other in reversed(reading) if other.improved), None) == at.epoch
-            for reading in subject.readings_from_lower
+            for reading in (() if subject.from_lower is None else subject.from_lower.readings)
         )
-    reset = subject.expectation_if_reset
+    reset = subject.if_reset
     return any(
         written is not None and written.epoch == at.epoch and same_reward(written.reward, at.reward)
         for written in reset.bests
@@ -379,7 +396,7 @@ def _foreign_watermark(subject: Subject, best: CheckpointFile, epoch: int) -> Di
     at = next(at for at in reading if at.epoch == epoch)
     says = f"the best checkpoint says epoch {epoch} (reward {at.reward!r})"
     expected = any(w is not None and w.epoch == epoch for w in subject.expectation.bests)
-    if subject.log_is_contradicted and not math.isnan(at.reward):
+    if subject.doubt.log_is_contradicted and not math.isnan(at.reward):
         return Diagnosis(
             unknown="the logged rewards contradict the checkpoints (SUMMARY-002 judges)"
         )

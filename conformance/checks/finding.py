@@ -12,8 +12,8 @@ from conformance.convention.rules import Level, RunVerdict, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sized
 
-    from conformance.checks.explain import Explanation
     from conformance.convention.rules import Rule
+    from conformance.run.explanation import Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,12 @@ class Outcome:
     paths: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
+    def in_doubt(self, why: str) -> Outcome:
+        """The same where what it rests on cannot be trusted: nothing passes and nothing fails."""
+        if self.verdict not in (Verdict.PASS, Verdict.FAIL):
+            return self
+        return unobservable(why, self.paths)
+
     def of(self, rule: Rule) -> Finding:
         """What a report shows of it as the outcome of that rule: with the fix, where it failed."""
         return Finding(
@@ -43,6 +49,14 @@ class Outcome:
             evidence=self.evidence,
             fix=rule.fix if self.verdict is Verdict.FAIL else "",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """The rule that evidence of the best checkpoint shows broken, and how."""
+
+    rule: str
+    message: str
 
 
 def passed(message: str, **evidence: object) -> Outcome:
@@ -86,6 +100,16 @@ def not_applicable(message: str, **evidence: object) -> Outcome:
 def unobservable(message: str, paths: Iterable[str] = (), **evidence: object) -> Outcome:
     """The evidence that the rule needs is absent."""
     return Outcome(Verdict.UNOBSERVABLE, message, tuple(paths), evidence)
+
+
+def reported_under(rule: str) -> Outcome:
+    """What was found is a deviation from another rule, which reports it."""
+    return not_applicable(f"the deviation is reported under {rule}")
+
+
+def harness_failed(why: str | None) -> Outcome:
+    """The harness failed, and not the trainer."""
+    return Outcome(Verdict.ERROR, f"the harness failed: {why}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -17,15 +17,15 @@ from conformance.evidence.checkpoint import FaultKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from conformance.checks.subject import Subject
     from conformance.evidence.checkpoint import Checkpoint
+    from conformance.run.subject import Subject
 
 
 def archives_are_whole(subject: Subject) -> Outcome:
     """INTEGRITY-001."""
     archives = {
         file.path: file.contents
-        for file in subject.checkpoints
+        for file in subject.files.checkpoints
         if file.contents is not None and file.contents.format != "legacy"
     }
     wrong = _with_fault(archives, FaultKind.DAMAGED)
@@ -58,7 +58,9 @@ def _with_fault(archives: Mapping[str, Checkpoint], kind: FaultKind) -> dict[str
 def archives_carry_crc(subject: Subject) -> Outcome:
     """INTEGRITY-004."""
     archives = [
-        file for file in subject.readable if file.contents and file.contents.has_crc is not None
+        file
+        for file in subject.files.readable
+        if file.contents and file.contents.has_crc is not None
     ]
     if not archives:
         return not_applicable("the run holds no whole archive")

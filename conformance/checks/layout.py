@@ -9,29 +9,29 @@ from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
 
 if TYPE_CHECKING:
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 
 def checkpoints_in_their_folder(subject: Subject) -> Outcome:
     """LAYOUT-001."""
     folder = subject.profile.checkpoints
-    misplaced = [file.path for file in subject.checkpoints if file.misplaced]
+    misplaced = [file.path for file in subject.files.checkpoints if file.misplaced]
     if misplaced:
         return failed(f"{len(misplaced)} checkpoint(s) stand outside {folder}/", misplaced)
     if subject.driven and subject.driven[-1].elsewhere:
         return failed(f"the run stands in {subject.folder.experiment!a}, not in <experiment>")
-    if not subject.checkpoints:
+    if not subject.files.checkpoints:
         return not_applicable("the run holds no checkpoint")
-    count = len(subject.checkpoints)
+    count = len(subject.files.checkpoints)
     return passed(f"all {count} checkpoints stand directly in {folder}/", checkpoints=count)
 
 
 def summaries_beside(subject: Subject) -> Outcome:
     """LAYOUT-002."""
     folder = subject.profile.summaries
-    if subject.event_entries:
-        count = len(subject.event_entries)
+    if subject.logs.entries:
+        count = len(subject.logs.entries)
         return passed(f"{folder}/ holds {count} event file(s)", event_files=count)
     elsewhere = [
         entry.relative for entry in subject.folder.entries if is_event_file_name(entry.name)
@@ -50,10 +50,10 @@ def nothing_foreign(subject: Subject) -> Outcome:
     """LAYOUT-003."""
     folder = subject.profile.checkpoints
     # A folder of misplaced checkpoints is LAYOUT-001's matter alone.
-    misplaced = [file.path for file in subject.checkpoints if file.misplaced]
+    misplaced = [file.path for file in subject.files.checkpoints if file.misplaced]
     foreign = [
         entry.relative
-        for entry in subject.foreign
+        for entry in subject.files.foreign
         if not any(path.startswith(f"{entry.relative}/") for path in misplaced)
     ]
     if foreign:
@@ -67,15 +67,15 @@ def checkpoints_are_files(subject: Subject) -> Outcome:
     """LAYOUT-004."""
     wrong = {
         file.path: reason
-        for file in subject.checkpoints
+        for file in subject.files.checkpoints
         if (reason := _not_a_file(file)) is not None
     }
     if wrong:
         return failed_files(wrong, " is")
-    if not subject.checkpoints:
+    if not subject.files.checkpoints:
         return not_applicable("the run holds no checkpoint")
     return passed(
-        "each checkpoint is a file with bytes in it", checkpoints=len(subject.checkpoints)
+        "each checkpoint is a file with bytes in it", checkpoints=len(subject.files.checkpoints)
     )
 
 
@@ -94,12 +94,12 @@ def _not_a_file(file: CheckpointFile) -> str | None:
 
 def no_symbolic_links(subject: Subject) -> Outcome:
     """LAYOUT-005."""
-    links = [file.path for file in subject.checkpoints if file.entry.is_link]
+    links = [file.path for file in subject.files.checkpoints if file.entry.is_link]
     if links:
         return failed(f"{len(links)} checkpoint(s) are symbolic links", links)
-    if not subject.checkpoints:
+    if not subject.files.checkpoints:
         return not_applicable("the run holds no checkpoint")
-    return passed("no checkpoint is a symbolic link", checkpoints=len(subject.checkpoints))
+    return passed("no checkpoint is a symbolic link", checkpoints=len(subject.files.checkpoints))
 
 
 CHECKS = {

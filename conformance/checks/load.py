@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from conformance.checks.files import CheckpointFile, number
 from conformance.checks.finding import (
     Outcome,
     and_more,
@@ -19,9 +18,10 @@ from conformance.checks.finding import (
 from conformance.convention.rewards import same_reward
 from conformance.convention.safe_globals import NUMPY_DATA
 from conformance.evidence.checkpoint import Checkpoint, FaultKind, Opaque, Tensor
+from conformance.run.files import CheckpointFile, number
 
 if TYPE_CHECKING:
-    from conformance.checks.subject import Subject
+    from conformance.run.subject import Subject
 
 _SLACK = 1.25
 _OVERHEAD = 64 * 1024
@@ -334,7 +334,7 @@ def _whole(subject: Subject) -> list[CheckpointFile]:
     """The checkpoints for torch to read: not those whose damage is INTEGRITY-001's matter."""
     return [
         file
-        for file in subject.checkpoints
+        for file in subject.files.checkpoints
         if file.contents is not None and not _has_other_judge(file.contents)
     ]
 
@@ -352,7 +352,7 @@ def _parsed(subject: Subject) -> list[CheckpointFile]:
     """
     return [
         file
-        for file in subject.readable
+        for file in subject.files.readable
         if file.contents is not None
         and (file.contents.torch_loads or (file.model is not None and not _has_refusal(file)))
     ]
@@ -365,7 +365,7 @@ def _has_refusal(file: CheckpointFile) -> bool:
 
 
 def _nothing_read(subject: Subject) -> Outcome:
-    if not subject.checkpoints:
+    if not subject.files.checkpoints:
         return not_applicable("the run holds no checkpoint")
     if _parsed(subject):
         return not_applicable("no checkpoint holds a state_dict (LOAD-002 judges)")

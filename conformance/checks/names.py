@@ -22,8 +22,8 @@ from conformance.convention.rewards import is_rounding_of, same_reward
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 # White space and control characters, brackets and what a shell, a glob or Hydra reads as its own.
 UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|^[-~]""")
@@ -31,8 +31,8 @@ UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|
 
 def best_is_called_by_the_run(subject: Subject) -> Outcome:
     """NAME-001."""
-    if subject.renamed_from is not None:
-        name, experiment = subject.renamed_from, subject.folder.experiment
+    if subject.given.renamed_from is not None:
+        name, experiment = subject.given.renamed_from, subject.folder.experiment
         return failed(
             f"the names inside are all of a run called {name!a}, and its folder is {experiment!a}:"
             f" the folder was renamed from {name!a}?",
@@ -41,7 +41,7 @@ def best_is_called_by_the_run(subject: Subject) -> Outcome:
         )
     if not subject.profile.has_best:
         return not_applicable(f"profile {subject.profile.name} has no best checkpoint")
-    best, (name, source) = subject.best, subject.run_name
+    best, (name, source) = subject.best, subject.given.run_name
     expected = f"{name}{subject.profile.suffix}"
     if best is None:
         return not_applicable("there is no best checkpoint (BEST-001 says whether one is due)")
@@ -58,14 +58,14 @@ def best_is_called_by_the_run(subject: Subject) -> Outcome:
 
 def others_parse(subject: Subject) -> Outcome:
     """NAME-002."""
-    wrong = [file.path for file in subject.misspelled if file is not subject.best]
+    wrong = [file.path for file in subject.files.misspelled if file is not subject.best]
     if wrong:
         return failed(
             f"{len(wrong)} checkpoint name(s) are none of profile {subject.profile.name}:"
             f" {first_few(wrong)}",
             wrong,
         )
-    count = sum(file.name.kind not in (None, Kind.BEST) for file in subject.checkpoints)
+    count = sum(file.name.kind not in (None, Kind.BEST) for file in subject.files.checkpoints)
     if not count:
         return not_applicable("no checkpoint but the best")
     return passed(f"{count} names parse", names=count)
@@ -75,11 +75,11 @@ def periodic_carries_the_run(subject: Subject) -> Outcome:
     """NAME-003."""
     wrong = {
         file.path: file.name.other_run
-        for file in subject.periodic
+        for file in subject.files.periodic
         if Flaw.RUN_NAME in file.name.flaws
     }
     if wrong:
-        name, source = subject.run_name
+        name, source = subject.given.run_name
         others = ", ".join(sorted({repr(other) for other in wrong.values()}))
         return failed(
             f"{len(wrong)} periodic checkpoint(s) carry the name {others}; the run's is {name!a}"
@@ -88,26 +88,26 @@ def periodic_carries_the_run(subject: Subject) -> Outcome:
             name=name,
             name_from=source,
         )
-    return _counted(subject.periodic, "periodic names carry the run's name")
+    return _counted(subject.files.periodic, "periodic names carry the run's name")
 
 
 def epoch_is_plain(subject: Subject) -> Outcome:
     """NAME-004."""
     wrong = {
         file.path: file.name.epoch_text
-        for file in subject.periodic
+        for file in subject.files.periodic
         if Flaw.EPOCH in file.name.flaws
     }
     if wrong:
         return failed(f"not a plain epoch: {first_few(wrong.values())}", wrong, epochs=wrong)
-    return _counted(subject.periodic, "epochs are plain decimals")
+    return _counted(subject.files.periodic, "epochs are plain decimals")
 
 
 def reward_is_printed(subject: Subject) -> Outcome:
     """NAME-005."""
     wrong = {
         file.path: file.name.reward_text
-        for file in subject.periodic
+        for file in subject.files.periodic
         if Flaw.REWARD in file.name.flaws
     }
     if wrong:
@@ -126,7 +126,7 @@ def reward_is_printed(subject: Subject) -> Outcome:
             [file.path for file in rounded],
             logged=list(logged),
         )
-    return _counted(subject.periodic, "rewards read back")
+    return _counted(subject.files.periodic, "rewards read back")
 
 
 def rounded_rewards(subject: Subject) -> list[CheckpointFile]:
@@ -134,10 +134,11 @@ def rounded_rewards(subject: Subject) -> list[CheckpointFile]:
 
     None where some name disagrees with the log altogether, or the best's watermark does too: then
     it is no matter of digits (SUMMARY-002).
+    (decisions.md: "Values that are wrong everywhere have one cause".)
     """
     if not subject.history.usable:
         return []
-    differing = [file for file in subject.periodic if _differs_from_log(subject, file)]
+    differing = [file for file in subject.files.periodic if _differs_from_log(subject, file)]
     best = subject.best
     if best is not None and best.epoch is not None and best.watermark is not None:
         logged = subject.history.rewards_at(best.epoch)
@@ -150,29 +151,28 @@ def rounded_rewards(subject: Subject) -> list[CheckpointFile]:
 
 def _differs_from_log(subject: Subject, file: CheckpointFile) -> bool:
     reward = file.name.reward
-    logged = _logged(subject, file)
+    logged = subject.history.rewards_at_any(file.epochs)
     return (
         reward is not None
         and Flaw.REWARD not in file.name.flaws
         and bool(logged)
-        and not any(subject.history.hides(epoch) for epoch in file.epochs)
+        and not any(subject.doubt.may_be_unlogged(Kind.PERIODIC, at) for at in file.epochs)
         and not any(same_reward(value, reward) for value in logged)
     )
 
 
 def _is_rounded(subject: Subject, file: CheckpointFile) -> bool:
-    return any(is_rounding_of(file.name.reward_text, value) for value in _logged(subject, file))
-
-
-def _logged(subject: Subject, file: CheckpointFile) -> list[float]:
-    return [value for epoch in file.epochs for value in subject.history.rewards_at(epoch)]
+    return any(
+        is_rounding_of(file.name.reward_text, value)
+        for value in subject.history.rewards_at_any(file.epochs)
+    )
 
 
 def epoch_is_the_stored_one(subject: Subject) -> Outcome:
     """NAME-006."""
     numbered = [
         file
-        for file in subject.checkpoints
+        for file in subject.files.checkpoints
         if file.name.kind not in (None, Kind.BEST)
         and file.name.epoch is not None
         and Flaw.EPOCH not in file.name.flaws
@@ -197,30 +197,22 @@ def epoch_is_the_stored_one(subject: Subject) -> Outcome:
 def one_periodic_for_an_epoch(subject: Subject) -> Outcome:
     """NAME-007."""
     by_epoch: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for file in subject.periodic:
+    for file in subject.files.periodic:
         if file.name.epoch is not None:  # names that tell the session's start tell sessions apart
             by_epoch[file.name.stamp, file.name.epoch].append(file.path)
     repeated = {epoch: paths for (_, epoch), paths in by_epoch.items() if len(paths) > 1}
     if not repeated:
-        return _counted(subject.periodic, "periodic epochs are all different")
-    sessions = subject.history.sessions
+        return _counted(subject.files.periodic, "periodic epochs are all different")
     if not subject.history.usable:
         return unobservable(
             "several periodic checkpoints for one epoch, and the logs do not say how many sessions"
             " there were",
             [path for paths in repeated.values() for path in paths],
         )
-    # A killed session may have saved an epoch that it did not log any more, or log nothing at all.
-    silent = subject.history.count - len(sessions)
     wrong = {
         epoch: paths
         for epoch, paths in repeated.items()
-        if len(paths)
-        > silent
-        + sum(
-            session.first <= epoch and (epoch <= session.last or not subject.history.played)
-            for session in sessions
-        )
+        if len(paths) > subject.doubt.most_saves_at(epoch)
     }
     if wrong:
         epoch, paths = next(iter(wrong.items()))
@@ -236,7 +228,7 @@ def one_periodic_for_an_epoch(subject: Subject) -> Outcome:
 def names_are_safe(subject: Subject) -> Outcome:
     """NAME-008."""
     names = {} if subject.folder.is_file else {subject.folder.experiment: ""}
-    names.update({file.entry.name: file.path for file in subject.checkpoints})
+    names.update({file.entry.name: file.path for file in subject.files.checkpoints})
     unsafe = [name for name in names if UNSAFE.search(name)]
     if unsafe:
         return failed(
@@ -245,7 +237,7 @@ def names_are_safe(subject: Subject) -> Outcome:
             names=unsafe,
         )
     folded: dict[str, list[str]] = defaultdict(list)
-    for file in subject.checkpoints:
+    for file in subject.files.checkpoints:
         folded[unicodedata.normalize("NFC", file.path).casefold()].append(file.path)
     clashing = [path for paths in folded.values() if len(paths) > 1 for path in paths]
     if clashing:

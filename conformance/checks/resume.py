@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
-from conformance.checks.once import once
 from conformance.convention.profile import Kind
 from conformance.convention.rules import Verdict
+from conformance.run.once import once
 
 if TYPE_CHECKING:
-    from conformance.checks.driven import DrivenSession
-    from conformance.checks.subject import Subject
+    from conformance.run.driven import DrivenSession
+    from conformance.run.subject import Subject
 
 
 @once
@@ -58,7 +58,7 @@ def _saved_epochs(subject: Subject, session: DrivenSession) -> set[int]:
     """The epochs of the checkpoints that the session wrote, as far as its journal tells."""
     names = set(session.writes.names or ())
     found = set()
-    for file in subject.readable:
+    for file in subject.files.readable:
         if file.entry.name not in names or file.misplaced:
             continue
         epoch = file.epoch if file.name.kind is Kind.BEST else file.name.epoch

@@ -15,18 +15,18 @@ from conformance.checks.finding import (
 from conformance.checks.load import unsafe_globals
 
 if TYPE_CHECKING:
-    from conformance.checks.subject import Subject
+    from conformance.run.subject import Subject
 
 
 def names_no_forbidden_global(subject: Subject) -> Outcome:
     """SAFETY-001.
 
     NumPy's plain data types are not blamed here: they make torch refuse the file (LOAD-001), but
-    they run nothing.
+    they run nothing. (decisions.md: "NumPy data outside the profile is LOAD-001".)
     """
-    read = [file for file in subject.readable if file.contents is not None]
+    read = [file for file in subject.files.readable if file.contents is not None]
     if not read:
-        if not subject.checkpoints:
+        if not subject.files.checkpoints:
             return not_applicable("the run holds no checkpoint")
         return unobservable("no checkpoint's pickle could be read (see the rules that failed)")
     wrong = {file.path: list(unsafe_globals(file)) for file in read if unsafe_globals(file)}

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.best import CHECKS as BEST
 from conformance.checks.best import lost_watermarks
-from conformance.checks.driven import same_rewards
 from conformance.checks.finding import (
     Outcome,
     and_more,
@@ -15,28 +14,30 @@ from conformance.checks.finding import (
     passed,
     unobservable,
 )
-from conformance.checks.history import is_unreadable
 from conformance.checks.names import one_periodic_for_an_epoch, rounded_rewards
 from conformance.convention.names import Flaw
-from conformance.convention.rewards import improves, same_reward
+from conformance.convention.profile import Kind
+from conformance.convention.rewards import same_reward
 from conformance.convention.rules import BY_ID, Verdict
+from conformance.run.driven import same_rewards
+from conformance.run.history import is_unreadable
 
 if TYPE_CHECKING:
-    from conformance.checks.driven import DrivenSession
-    from conformance.checks.files import CheckpointFile
-    from conformance.checks.subject import Subject
+    from conformance.run.driven import DrivenSession
+    from conformance.run.files import CheckpointFile
+    from conformance.run.subject import Subject
 
 
 def logs_each_epoch(subject: Subject) -> Outcome:
     """SUMMARY-001."""
-    if not subject.event_entries:
+    if not subject.logs.entries:
         return unobservable("there is no event file (LAYOUT-002 judges)")
     unreadable = {
         entry.relative: file.problem
-        for entry, file in zip(subject.event_entries, subject.event_files, strict=True)
+        for entry, file in zip(subject.logs.entries, subject.logs.files, strict=True)
         if is_unreadable(file)
     }
-    refused = [file.path.name for file in subject.event_files if file.unreadable]
+    refused = [file.path.name for file in subject.logs.files if file.unreadable]
     if refused:
         return unobservable(
             f"{len(refused)} event file(s) cannot be read: the first is {refused[0]!a}",
@@ -53,18 +54,24 @@ def logs_each_epoch(subject: Subject) -> Outcome:
         return failed(history.problems[0] + more, [subject.profile.summaries])
     if not history.sessions:
         return _nothing_logged(subject)
-    behind = subject.unlogged_end
+    behind = subject.doubt.unlogged_end
     if behind is not None:
-        return failed(
+        return unobservable(
             f"the log ends at epoch {history.last_epoch}, and {behind.entry.name!a} was saved at"
-            f" epoch {behind.epoch}, the end of the training",
+            f" epoch {behind.epoch}, the end of the training: whether the writer was closed too"
+            " early or never told, the files do not say",
             [subject.profile.summaries],
+            last=history.last_epoch,
+            epoch=behind.epoch,
         )
     epochs = sum(len(session.rewards) for session in history.sessions)
-    torn = [file.path.name for file in subject.event_files if file.torn]
+    torn = [file.path.name for file in subject.logs.files if file.torn]
     note = f"; the last record of {len(torn)} file(s) is torn, as a kill leaves it" if torn else ""
+    each = "each of "
+    if any(session.sparse for session in history.sessions):
+        each, note = "", f", at intervals, as the dialect's writer does{note}"
     return passed(
-        f"{len(history.sessions)} session(s) log a reward for each of {epochs} epochs{note}",
+        f"{len(history.sessions)} session(s) log a reward for {each}{epochs} epochs{note}",
         epochs=epochs,
         torn=torn,
     )
@@ -137,9 +144,9 @@ def _played_other_rewards(subject: Subject) -> bool:
 
 
 def _nothing_logged(subject: Subject) -> Outcome:
-    tags = sorted(set().union(*(file.tags for file in subject.event_files)))
-    numbered = [file for file in subject.checkpoints if not _needs_no_reward(subject, file)]
-    if subject.was_killed_unlogged:
+    tags = sorted(set().union(*(file.tags for file in subject.logs.files)))
+    numbered = [file for file in subject.files.checkpoints if not _needs_no_reward(subject, file)]
+    if subject.doubt.was_killed_before_its_log:
         return unobservable(
             "no event file logs more than its start, and no checkpoint is of the last epoch: a"
             " session that is killed early loses its log"
@@ -148,7 +155,7 @@ def _nothing_logged(subject: Subject) -> Outcome:
         others = f"; what is logged: {', '.join(ascii(tag) for tag in tags[:5])}" if tags else ""
         return failed(
             f"no event file logs {subject.profile.reward_tag}{others}",
-            [entry.relative for entry in subject.event_entries],
+            [entry.relative for entry in subject.logs.entries],
             tags=tags[:50],
         )
     return unobservable("no reward is logged and nothing was saved: no episode may have finished")
@@ -159,7 +166,7 @@ def _needs_no_reward(subject: Subject, file: CheckpointFile) -> bool:
 
     Where its names carry a reward, that of such a file is -inf.
     """
-    if file in subject.unrewarded:
+    if file in subject.files.unrewarded:
         return True
     return file.name.kind in subject.profile.unrewarded and not file.name.reward_text
 
@@ -168,7 +175,7 @@ def agrees_with_the_log(subject: Subject) -> Outcome:
     """SUMMARY-002."""
     if not subject.history.usable:
         return unobservable("no reward per epoch is logged")
-    if subject.sessions_are_unclear:
+    if subject.doubt.sessions_are_unclear:
         return unobservable("the logs of several sessions stop short (SUMMARY-001 judges)")
     return _contradicted_log(subject) or _agrees(subject)
 
@@ -176,16 +183,16 @@ def agrees_with_the_log(subject: Subject) -> Outcome:
 def _agrees(subject: Subject) -> Outcome:
     compared = 0
     blamed = {*rounded_rewards(subject), *_surplus(subject)}
-    for file in subject.periodic:
+    for file in subject.files.periodic:
         problem = None if file in blamed else _name_disagrees(subject, file)
         if problem is not None:
             return failed(problem, _disagreeing(subject))
-        compared += bool(_logged(subject, file))
+        compared += bool(subject.history.rewards_at_any(file.epochs))
     causes = BY_ID["SUMMARY-002"].explained_by("watermark")
     best_is_blamed = any(BEST[rule](subject).verdict is Verdict.FAIL for rule in causes)
     lost = lost_watermarks(subject)
     if not best_is_blamed:
-        for file in subject.periodic:
+        for file in subject.files.periodic:
             problem = None if file in lost else _watermark_disagrees(subject, file)
             if problem is not None:
                 return failed(problem, [file.path], watermark=str(file.watermark))
@@ -213,18 +220,14 @@ def _contradicted_log(subject: Subject) -> Outcome | None:
     )
 
 
-def _logged(subject: Subject, file: CheckpointFile) -> list[float]:
-    return [reward for epoch in file.epochs for reward in subject.history.rewards_at(epoch)]
-
-
 def _name_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
     reward = file.name.reward
     if reward is None or Flaw.REWARD in file.name.flaws or file.name.epoch is None:
         return None
-    logged = _logged(subject, file)
+    logged = subject.history.rewards_at_any(file.epochs)
     if not logged or any(same_reward(value, reward) for value in logged):
         return None
-    if not subject.history.covers(file.name.epoch):
+    if not subject.doubt.log_is_complete_at(file.name.epoch):
         return None
     return (
         f"{file.entry.name!a} says reward {file.name.reward_text}, and the logs say"
@@ -237,20 +240,24 @@ def _surplus(subject: Subject) -> list[CheckpointFile]:
     repeated = one_periodic_for_an_epoch(subject)
     if repeated.verdict is not Verdict.FAIL:
         return []
-    files = [file for file in subject.periodic if file.name.epoch in repeated.evidence["epochs"]]
+    files = [
+        file for file in subject.files.periodic if file.name.epoch in repeated.evidence["epochs"]
+    ]
     wrong = [file for file in files if _name_disagrees(subject, file) is not None]
     right = {file.name.epoch for file in files if file not in wrong}
     return [file for file in wrong if file.name.epoch in right]
 
 
 def _disagreeing(subject: Subject) -> list[str]:
-    return [file.path for file in subject.periodic if _name_disagrees(subject, file) is not None]
+    return [
+        file.path for file in subject.files.periodic if _name_disagrees(subject, file) is not None
+    ]
 
 
 def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
     """Whether a periodic checkpoint stores neither the old nor the new watermark of its epoch."""
     watermark, reward = file.watermark, file.name.reward
-    if watermark is None or reward is None or subject.starts_before_the_log:
+    if watermark is None or reward is None or subject.doubt.earlier_logs_are_lost:
         return None
     allowed: set[float] = set()
     for timeline in subject.expectation.timelines:
@@ -263,14 +270,12 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
                 allowed |= timeline.watermarks_at(epoch)
     if not allowed or any(same_reward(value, watermark) for value in allowed):
         return None
-    hidden = any(
-        subject.expectation.hides(subject.history, epoch, watermark) for epoch in file.epochs
-    )
-    own = any(same_reward(value, reward) for value in _logged(subject, file))
-    if hidden and not (own and subject.history.rewards_tell):
-        return None  # a killed session may have written it that did not log it any more
-    if subject.history.lags and improves(watermark, min(allowed)):
-        return None  # reached by a killed session that did not log it any more
+    own = any(same_reward(value, reward) for value in subject.history.rewards_at_any(file.epochs))
+    doubt = subject.doubt
+    if doubt.may_have_reached_more(watermark, allowed) or any(
+        doubt.may_be_unlogged(Kind.PERIODIC, epoch, watermark, logged=own) for epoch in file.epochs
+    ):
+        return None
     shown = " or ".join(repr(value) for value in sorted(allowed))
     return (
         f"{file.entry.name!a} stores last_mean_rewards {watermark!r}; the highest reward logged"

@@ -7,12 +7,12 @@ import gc
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from conformance import __version__
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.streams import complain, end_results
 from conformance.convention import DEFAULT_PROFILE
 from conformance.report.formats import FORMATS
 from conformance.trainers.forms import defaults, usage
+from conformance.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance import __version__
 from conformance.audits import audit_folder, held_against, list_run
-from conformance.checks.dialect import AUTO
-from conformance.checks.subject import Options
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.options import (
     find_all,
@@ -22,13 +19,16 @@ from conformance.cli.output import Outputs, Progress
 from conformance.cli.streams import complain
 from conformance.report import Report
 from conformance.report.formats import FORMATS
+from conformance.run.settings import Options
+from conformance.version import __version__
+from conformance.views.dialect import AUTO
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
     from conformance.checks import RunReport
-    from conformance.checks.dialect import Choice
+    from conformance.views.dialect import Choice
 
 
 def check(options: argparse.Namespace) -> int:

@@ -9,7 +9,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from conformance import __version__
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.options import profile_of
 from conformance.cli.output import Outputs
@@ -22,10 +21,10 @@ from conformance.crash import (
     run_kills,
 )
 from conformance.crash.table import kills_summary, summary, to_kills_table, to_table
-from conformance.report import Report
-from conformance.report.driven import Driven
+from conformance.report import Driven, Report
 from conformance.trainers import TrainerBroke, TrainerSpecError
 from conformance.trainers.opening import form_of
+from conformance.version import __version__
 
 if TYPE_CHECKING:
     import argparse

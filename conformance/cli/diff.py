@@ -5,11 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance import __version__
 from conformance.audits import list_run
-from conformance.checks.compare import compare
-from conformance.checks.dialect import AUTO, choose
-from conformance.checks.subject import Options, Subject
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.output import write_report
@@ -20,6 +16,11 @@ from conformance.report.comparison import (
     to_comparison_json,
     to_comparison_text,
 )
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
+from conformance.version import __version__
+from conformance.views.compare import compare
+from conformance.views.dialect import AUTO, choose
 
 if TYPE_CHECKING:
     import argparse
@@ -66,4 +67,6 @@ def _subject(path: str, profile: str, name: str | None) -> Subject:
 
 
 def _compared(subject: Subject) -> ComparedRun:
-    return ComparedRun(str(subject.folder.path), subject.profile.name, len(subject.checkpoints))
+    return ComparedRun(
+        str(subject.folder.path), subject.profile.name, len(subject.files.checkpoints)
+    )

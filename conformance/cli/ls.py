@@ -8,23 +8,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.audits import list_run
-from conformance.checks.dialect import AUTO, choose
-from conformance.checks.load import unsafe_globals
-from conformance.checks.subject import Options, Subject
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.streams import complain, emit
-from conformance.convention.profile import Kind
-from conformance.evidence.checkpoint import FaultKind
 from conformance.report.printable import printable
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
+from conformance.views.dialect import AUTO, choose
+from conformance.views.picks import picks
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from conformance.checks.dialect import Choice
-    from conformance.checks.files import CheckpointFile
     from conformance.convention.profile import Profile
+    from conformance.run.files import CheckpointFile
+    from conformance.views.dialect import Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,48 +65,28 @@ def ls(options: argparse.Namespace) -> int:
 
 
 def _list(subject: Subject) -> _Listed:
-    usable = [file for file in subject.checkpoints if _is_usable(file)]
-    best = next((file for file in usable if file.name.kind is Kind.BEST), None)
-    # Of equal epochs the newest write; the best may be the only file of a run.
-    latest = max(usable, key=_age, default=None)
+    found = picks(subject)
+    for file, why in found.skipped:
+        complain(f"{file.entry.path}: skipped: {why}")
     return _Listed(
         subject.folder.path,
-        subject.name,
+        subject.given.name,
         subject.profile,
-        best,
-        latest,
-        len(subject.checkpoints),
+        found.best,
+        found.latest,
+        len(subject.files.checkpoints),
     )
 
 
 def _tell_passed_over(subject: Subject) -> None:
     """Say where a profile that was given spells no names as they stand there."""
-    names = [file.entry.name for file in subject.misspelled]
+    names = [file.entry.name for file in subject.files.misspelled]
     if names:
         complain(
             f"{subject.folder.path}: passed over: {len(names)} checkpoint name(s) are none of"
             f" profile {subject.profile.name}, the first is {names[0]!a}; --profile auto chooses"
             " by what lies there"
         )
-
-
-def _is_usable(file: CheckpointFile) -> bool:
-    """Whether a consumer can load the file; says so where it cannot."""
-    if file.name.kind is None or file.misplaced:
-        return False
-    if not file.is_file or file.contents is None:
-        complain(f"{file.entry.path}: skipped: no regular file with bytes in it")
-        return False
-    fault = next(iter(file.contents.faults), None)
-    if fault is None or (fault.kind is FaultKind.UNSAFE and not unsafe_globals(file)):
-        return True  # NumPy's plain data runs nothing: rl_games' users have always loaded it
-    complain(f"{file.entry.path}: skipped: {fault.message}")
-    return False
-
-
-def _age(file: CheckpointFile) -> tuple[int, int, str]:
-    epoch = file.epoch if file.epoch is not None else file.name.epoch
-    return (-1 if epoch is None else epoch, file.entry.modified, file.path)
 
 
 def _print_one(listed: list[_Listed], *, best: bool, as_json: bool) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conformance.checks import RunReport
-    from conformance.checks.dialect import Choice
     from conformance.evidence.runs import Found
+    from conformance.views.dialect import Choice
     from conformance.waivers import Waiver
 
 

@@ -101,9 +101,9 @@ def write_report(file: Path, text: str) -> None:
         if file.exists() and not file.is_file():
             file.write_text(text, encoding="utf-8", errors="backslashreplace")
             return
-        from conformance.whole import write_whole  # noqa: PLC0415 - only --output pays for it
+        from conformance.atomic import write_atomically  # noqa: PLC0415 - only --output pays for it
 
-        write_whole(Path(os.path.realpath(file)), text)
+        write_atomically(Path(os.path.realpath(file)), text)
     except OSError as error:
         raise UsageError(f"--output {str(file)!a}: {error.strerror}") from error
 

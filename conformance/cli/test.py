@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance import __version__
-from conformance.checks.dialect import AUTO
-from conformance.checks.subject import Options
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.options import model_of, profile_of, selected_of, waived, waivers_of
 from conformance.cli.output import Outputs
@@ -18,12 +15,15 @@ from conformance.cli.streams import complain, only_results
 from conformance.convention import DEFAULT_PROFILE
 from conformance.convention.rules import RunVerdict, Verdict
 from conformance.convention.scenario import ScenarioError
-from conformance.report import Report
-from conformance.report.driven import Driven, told
+from conformance.report import Driven, Report
+from conformance.report.driven import told
 from conformance.report.printable import plural
+from conformance.run.settings import Options
 from conformance.suite.chains import chain_document, read_chain
 from conformance.suite.session import FAILURES, Fixed, InterruptedSuite, SuiteError, run_suite
 from conformance.trainers import TrainerSpecError
+from conformance.version import __version__
+from conformance.views.dialect import AUTO
 
 if TYPE_CHECKING:
     import argparse

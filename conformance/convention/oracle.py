@@ -189,7 +189,7 @@ def _ends(profile: Profile, settings: Settings, at: Epoch) -> Iterator[Ending]:
     spelled = {template.ending for template in profile.templates(Kind.FINAL)}
     limit, frames = settings.max_epochs, at.epoch * (settings.frames or 0)
     ends = limit is not None and at.epoch >= profile.last_epoch(limit)
-    if ends and profile.final_at != "never":
+    if ends and profile.saves_at_end:
         yield Ending.EPOCHS
     if Ending.FRAMES in spelled and settings.max_frames and frames >= settings.max_frames:
         yield Ending.FRAMES

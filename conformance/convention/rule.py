@@ -147,6 +147,8 @@ class Rule:
         of_writes: whether it is about single writes of the best or their order: it explains a rule
             that is told closely.
         told_closely: whether a periodic checkpoint in every epoch shows it more closely.
+        one_at_a_time: whether it depends on the order of the saves, which event files do not tell
+            where two processes train at once.
         by_itself: whether a checkpoint without its run can be held against it; all rules on what
             one holds are of this kind.
     """
@@ -169,6 +171,7 @@ class Rule:
     more_general: frozenset[str] = frozenset()
     of_writes: bool = False
     told_closely: bool = False
+    one_at_a_time: bool = False
     by_itself: bool = False
 
     @property

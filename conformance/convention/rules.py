@@ -264,6 +264,7 @@ RULES: tuple[Rule, ...] = (
         ),
         gated=_always,
         tells_dialect=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="NAME-008",
@@ -291,6 +292,7 @@ RULES: tuple[Rule, ...] = (
         fix="Test epoch_num % save_freq == 0 with the epoch just finished, counted from 1.",
         gated=_always,
         tells_dialect=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="CADENCE-002",
@@ -304,6 +306,7 @@ RULES: tuple[Rule, ...] = (
         gated=_always,
         tells_dialect=True,
         symptom_of=(Cause(("NAME-005", "SUMMARY-002"), When.RESUMED),),
+        one_at_a_time=True,
     ),
     Rule(
         id="CADENCE-003",
@@ -316,6 +319,7 @@ RULES: tuple[Rule, ...] = (
         fix="Skip periodic saves when save_freq is 0, before the modulo.",
         gated=_always,
         tells_dialect=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="CADENCE-004",
@@ -329,6 +333,7 @@ RULES: tuple[Rule, ...] = (
         shown_by=(DRIVEN,),
         gated=_always,
         of_writes=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="CADENCE-005",
@@ -344,6 +349,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_POISONED,),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-001",
@@ -363,6 +369,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_POISONED, Cause(("BEST-003", "BEST-004", "BEST-006"))),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-002",
@@ -382,6 +389,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_WRONG_EPOCHS,),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-003",
@@ -400,6 +408,7 @@ RULES: tuple[Rule, ...] = (
         more_general=frozenset({"BEST-004"}),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-004",
@@ -416,6 +425,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_LOST_ON_RESUME, _POISONED, _WRONG_EPOCHS),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-005",
@@ -439,6 +449,7 @@ RULES: tuple[Rule, ...] = (
         more_general=frozenset({"BEST-001", "BEST-003", "BEST-004", "BEST-006"}),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-006",
@@ -458,6 +469,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_POISONED, _WRONG_EPOCHS),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-007",
@@ -471,6 +483,7 @@ RULES: tuple[Rule, ...] = (
         gated=_with_best,
         leaves=_NOTHING,
         tells_dialect=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-008",
@@ -489,6 +502,7 @@ RULES: tuple[Rule, ...] = (
         more_general=frozenset({"BEST-003", "BEST-004", "BEST-005", "BEST-006"}),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-009",
@@ -503,6 +517,7 @@ RULES: tuple[Rule, ...] = (
         keeps="a second training from scratch under another experiment name",
         fix="Refuse to start in a folder that holds a best, or give the run a name of its own.",
         shown_by=(FILES,),
+        one_at_a_time=True,
     ),
     Rule(
         id="LOAD-001",
@@ -719,6 +734,21 @@ RULES: tuple[Rule, ...] = (
             Cause(_OF_THE_WATERMARK, evidence="watermark"),
             Cause(("BEST-008",), When.RESUMED, evidence="watermark"),
         ),
+        one_at_a_time=True,
+    ),
+    Rule(
+        id="SESSION-001",
+        level=SHOULD,
+        text=(
+            "One process at a time trains in a run: the rewards of no two sessions interleave in"
+            " wall time (at least two of each logged within the time of the other)."
+        ),
+        source=_LOGS,
+        needs=(EVENTS,),
+        breaks="two trainings started at once under one experiment's name",
+        keeps="a session that was resumed as soon as the one before it was killed",
+        fix="Give each training a name of its own, or refuse to start in a run that is in use.",
+        shown_by=(FILES,),
     ),
     Rule(
         id="RESUME-001",

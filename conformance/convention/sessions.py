@@ -40,7 +40,7 @@ class ResumePoint:
 
 
 @dataclass(frozen=True, slots=True)
-class PlayedSession:
+class ExpectedSession:
     """One session of a chain as a conforming trainer plays it.
 
     Attributes:
@@ -69,7 +69,7 @@ class PlayedSession:
         return _settings(self.scenario)
 
 
-def played(profile: Profile, chain: Sequence[Scenario]) -> tuple[PlayedSession, ...]:
+def played(profile: Profile, chain: Sequence[Scenario]) -> tuple[ExpectedSession, ...]:
     """Return what each session of a chain plays and is due to write.
 
     Args:
@@ -80,7 +80,7 @@ def played(profile: Profile, chain: Sequence[Scenario]) -> tuple[PlayedSession, 
         ScenarioError: the sessions are not of one run, or one is to be resumed from a checkpoint
             that none before it wrote.
     """
-    sessions: tuple[PlayedSession, ...] = ()
+    sessions: tuple[ExpectedSession, ...] = ()
     for scenario in chain:
         sessions = (*sessions, next_session(profile, sessions, scenario))
     return sessions
@@ -102,8 +102,8 @@ def resume_point(profile: Profile, chain: Sequence[Scenario], resume: str) -> Re
 
 
 def next_session(
-    profile: Profile, sessions: Sequence[PlayedSession], scenario: Scenario
-) -> PlayedSession:
+    profile: Profile, sessions: Sequence[ExpectedSession], scenario: Scenario
+) -> ExpectedSession:
     """Return the session that follows `sessions` in the run.
 
     Raises:
@@ -134,11 +134,11 @@ def next_session(
     watermark = profile.initial_watermarks[0] if point is None else point.watermark
     span = range(first, last + 1)
     saves = expected_saves(profile, _settings(scenario), rewards, watermark=watermark, span=span)
-    return PlayedSession(scenario, first, last, rewards, watermark, point, saves)
+    return ExpectedSession(scenario, first, last, rewards, watermark, point, saves)
 
 
 def resume_point_after(
-    profile: Profile, sessions: Sequence[PlayedSession], resume: str
+    profile: Profile, sessions: Sequence[ExpectedSession], resume: str
 ) -> ResumePoint | None:
     """Return what `resume_point` does, for sessions that are played already.
 
@@ -168,7 +168,7 @@ def resume_point_after(
 
 
 def _newest(
-    sessions: Sequence[PlayedSession],
+    sessions: Sequence[ExpectedSession],
 ) -> tuple[tuple[int, Save] | None, tuple[int, Save] | None]:
     """The best checkpoint and the newest other one of the highest epoch, each with its session.
 

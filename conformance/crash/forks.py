@@ -1,4 +1,4 @@
-"""A process that imports a trainer once, and plays each scenario in a fork of itself, traced.
+"""A process that imports a trainer once, and trains each scenario in a fork of itself, traced.
 
     python -m conformance.crash.forks python:MODULE:ATTR
 
@@ -70,7 +70,7 @@ def _described(error: Exception) -> dict[str, Any]:
 def _answer(trainer: Trainer, request: dict[str, Any]) -> dict[str, Any]:
     scenario = Scenario.from_mapping(request["scenario"])
     if request.get("here"):
-        return _play(trainer, scenario)  # to warm up: forks find everything imported
+        return _train(trainer, scenario)  # to warm up: forks find everything imported
     tracing = None
     if request.get("log"):
         tracing = Tracing(
@@ -85,7 +85,7 @@ def _answer(trainer: Trainer, request: dict[str, Any]) -> dict[str, Any]:
     return _forked(trainer, scenario, tracing, float(seconds))
 
 
-def _play(trainer: Trainer, scenario: Scenario) -> dict[str, Any]:
+def _train(trainer: Trainer, scenario: Scenario) -> dict[str, Any]:
     try:
         trainer.train(scenario)
     except TrainerBroke as broke:
@@ -98,7 +98,7 @@ def _play(trainer: Trainer, scenario: Scenario) -> dict[str, Any]:
 def _forked(
     trainer: Trainer, scenario: Scenario, tracing: Tracing | None, seconds: float
 ) -> dict[str, Any]:
-    """Have a fork play the scenario, and tell how it ended."""
+    """Have a fork train the scenario, and tell how it ended."""
     go_read, go_write = os.pipe()
     told_read, told_write = os.pipe()
     child = os.fork()
@@ -128,13 +128,13 @@ def _forked(
 
 
 def _be_the_child(trainer: Trainer, scenario: Scenario, go: int, told: int) -> NoReturn:
-    """Play, tell, and end without the end of the interpreter that the parent still needs."""
+    """Train, tell, and end without the end of the interpreter that the parent still needs."""
     code = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
         if os.read(go, 1):
-            answer = _play(trainer, scenario)
+            answer = _train(trainer, scenario)
             os.write(told, json.dumps(answer).encode("ascii"))
             code = 0
     finally:

@@ -1,4 +1,4 @@
-"""Kills at random instants: a session is played again and again, and what each kill left judged."""
+"""Kills at random instants: a session is trained again and again, and what each left is judged."""
 
 from __future__ import annotations
 
@@ -142,10 +142,10 @@ def run_kills(
         Workspace(memory=Path(os.devnull)) as workspace,
         open_stage(trainer, time_limit=limit) as stage,
     ):
-        session = _Session(
+        test = _KillTest(
             stage, profile, name or _EXPERIMENT, _scenario(workspace.base, save_freq, max_epochs)
         )
-        return session.result(trainer, kills, progress)
+        return test.result(trainer, kills, progress)
 
 
 def _scenario(base: Path, save_freq: int | None, max_epochs: int | None) -> Scenario:
@@ -181,7 +181,9 @@ def _states(saves: Sequence[Save]) -> tuple[_State, ...]:
 
 
 @dataclass
-class _Session:
+class _KillTest:
+    """One trainer, killed as often as asked."""
+
     stage: Stage
     profile: Profile
     name: str
@@ -259,7 +261,7 @@ class _Session:
         if most:
             yield f"a kill leaves at most {most} temporary file(s)"
 
-    # --- playing -----------------------------------------------------------------------------
+    # --- training ----------------------------------------------------------------------------
 
     def clear(self) -> None:
         shutil.rmtree(self.scenario.root, ignore_errors=True)
@@ -269,7 +271,7 @@ class _Session:
         return left_in(self.folder, self.name, self.profile)
 
     def undisturbed(self) -> Left:
-        """Play to the end, and see when the folder of checkpoints comes and the session ends."""
+        """Train to the end, and see when the folder of checkpoints comes and the session ends."""
         self.clear()
         over = threading.Event()
         seen: list[float] = []
@@ -284,7 +286,7 @@ class _Session:
         began = time.monotonic()
         watcher.start()
         try:
-            ending = self.stage.play(self.scenario, None)
+            ending = self.stage.train(self.scenario, None)
         finally:
             took = time.monotonic() - began
             over.set()
@@ -301,7 +303,7 @@ class _Session:
     def kill(self, instant: float) -> Killed:
         self.clear()
         began = time.monotonic()
-        ending = self.stage.play(self.scenario, None, kill_after=instant)
+        ending = self.stage.train(self.scenario, None, kill_after=instant)
         if ending.how != "done" and time.monotonic() - began < instant:
             raise TrainerBroke(
                 ending.how, f"not killed yet, it fails: {ending.message}", output=ending.output
@@ -311,7 +313,7 @@ class _Session:
     # --- judging -----------------------------------------------------------------------------
 
     def expected(self, left: Left) -> tuple[_State, ...] | None:
-        """What there is between two saves; None where the rewards are the trainer's own."""
+        """Return what there is between two saves; None where the rewards are the trainer's own."""
         if left.best.state != "whole":
             raise CrashError(
                 "left alone, it leaves no whole best checkpoint"
@@ -366,7 +368,7 @@ class _Session:
         )
 
     def wrong(self, left: Left, torn: Sequence[str], *, ended: bool) -> tuple[str, str]:
-        """Which rule is broken, and why; two empty texts for none."""
+        """Return which rule is broken, and why; two empty texts for none."""
         if left.best.state == "torn":
             return "INTEGRITY-002", f"the best is {left.best.told}"
         if torn:

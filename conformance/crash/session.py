@@ -131,21 +131,23 @@ def run_crash(
     with Workspace() as workspace:
         check_tracing(workspace.base)
         with open_stage(trainer, time_limit=limit) as stage:
-            session = _Session(stage, profile, workspace.base, name or _EXPERIMENT, durable)
-            session.settings(save_freq, max_epochs)
-            session.record()
+            test = _CrashTest(stage, profile, workspace.base, name or _EXPERIMENT, durable)
+            test.settings(save_freq, max_epochs)
+            test.record()
             form = trainer.partition(":")[0]
             # A worker that numbers its temporary files goes on counting from session to session.
-            if points(session.recording, session.again)[1] and stage.start_anew():
+            if points(test.recording, test.again)[1] and stage.start_anew():
                 form = "command"  # as slow
-                session.notes.clear()
-                session.record()
+                test.notes.clear()
+                test.record()
             most = max_points or FORMS[form].max_points
-            return session.result(trainer, most, progress)
+            return test.result(trainer, most, progress)
 
 
 @dataclass
-class _Session:
+class _CrashTest:
+    """One trainer, recorded and then broken at each point."""
+
     stage: Stage
     profile: Profile
     base: Path
@@ -174,7 +176,7 @@ class _Session:
         self.scratch = self.base / "replayed.pth"
 
     def record(self) -> None:
-        """Play twice undisturbed: what differs is no point to compare by."""
+        """Train twice undisturbed: what differs is no point to compare by."""
         self._clear()
         self.stage.warm(self.scenario)
         try:
@@ -204,7 +206,7 @@ class _Session:
 
     def _recorded(self) -> tuple[Ending, Recording, Left]:
         self._clear()
-        ending = self.stage.play(self.scenario, Tracing(self.log, whole=True))
+        ending = self.stage.train(self.scenario, Tracing(self.log, whole=True))
         if ending.how != "done":
             raise TrainerBroke(
                 ending.how,
@@ -249,7 +251,7 @@ class _Session:
         )
 
     def _unexplained(self) -> tuple[str, ...]:
-        """Whether the calls explain what lies there; else nothing can be replayed."""
+        """Tell whether the calls explain what lies there; else nothing can be replayed."""
         for name in (self._best_name(), *self.left.others):
             path = self.folder / name
             replayed = self.again.end.at(os.fsencode(path))
@@ -258,7 +260,7 @@ class _Session:
         return ()
 
     def _story(self) -> Iterator[Held]:
-        """What stands under the best's name before each step, and after the last one."""
+        """Yield what stands under the best's name before each step, and after the last one."""
         disk = Disk(os.fsencode(self.scenario.root))
         known: tuple[bytes | None, Held] = None, ABSENT
         steps = {step.index for step in self.recording.steps}
@@ -346,7 +348,7 @@ class _Session:
                 point.cut_at,
                 recorded_by=self.recording.process,
             )
-            ending = self.stage.play(self.scenario, tracing)
+            ending = self.stage.train(self.scenario, tracing)
             if self._reached(point):
                 return self._judged(point, number, ending)
         return Tried(
@@ -359,7 +361,7 @@ class _Session:
         )
 
     def _reached(self, point: Point) -> bool:
-        """Whether the fault fell on the call that it was meant for."""
+        """Tell whether the fault fell on the call that it was meant for."""
         folders = {
             other.path.rpartition(b"/")[0]
             for other in self.recording.steps
@@ -370,12 +372,12 @@ class _Session:
     # --- judging -----------------------------------------------------------------------------
 
     def _before(self, number: int) -> Held:
-        """The newest whole best before a step."""
+        """Return the newest whole best before a step."""
         wholes = [held for held in self.story[: number + 1] if held.state == "whole"]
         return wholes[-1] if wholes else ABSENT
 
     def _later(self, number: int) -> list[Held]:
-        """The whole bests that come behind it, in order, each once."""
+        """Return the whole bests that come behind it, in order, each once."""
         found: list[Held] = []
         known = self._before(number)
         for held in self.story[number + 1 :]:
@@ -439,7 +441,7 @@ class _Session:
         return best.told
 
     def _recovered(self, left: Left) -> bool:
-        """Whether all is there in the end, as if nothing had happened."""
+        """Tell whether all is there in the end, as if nothing had happened."""
         if self.exact:
             return left.shows(self.left)
         return self._same(left.best, self.left.best) and {
@@ -447,7 +449,7 @@ class _Session:
         } == {name: held.epoch for name, held in self.left.others.items()}
 
     def _mentions(self, output: str) -> bool:
-        """Whether it printed a line about it that it does not print when it is left alone."""
+        """Tell whether it printed a line about it that it does not print when it is left alone."""
         usual = {_NUMBERS.sub("0", line.strip()) for line in self.baseline.output.splitlines()}
         return any(
             _MENTIONS.search(line) and _NUMBERS.sub("0", line.strip()) not in usual
@@ -470,7 +472,7 @@ class _Session:
     # --- replaying ---------------------------------------------------------------------------
 
     def _replayed(self) -> tuple[list[Tried], int]:
-        """What kills in the middle of a write, and power cuts, may leave; nothing runs."""
+        """Return what kills in the middle of a write, and power cuts, may leave; nothing runs."""
         if self.blind:
             return [], 0
         tried: list[Tried] = []
@@ -507,7 +509,7 @@ class _Session:
         return tried, states
 
     def _explanations(self) -> tuple[list[str], list[str]]:
-        """What kills may lose, and what power cuts may, by the calls alone; the shortest first."""
+        """Return what kills and power cuts may lose by the calls alone, the shortest first."""
         naming = self._naming()
         kills: set[str] = set()
         cuts: set[str] = set()

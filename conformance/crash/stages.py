@@ -1,4 +1,4 @@
-"""Where a trainer plays under strace: in forks of one process, as a worker, as a command."""
+"""Where a trainer trains under strace: in forks of one process, as a worker, as a command."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Ending:
         how: `done`, `failed` (the trainer said so itself), `died`, `hung`, `unsupported`.
         message: what it said or how it died, in one line; may be empty.
         output: the end of what it printed.
-        process: the number of the process that played; None where it is not known.
+        process: the number of the process that trained; None where it is not known.
     """
 
     how: str
@@ -61,7 +61,7 @@ class Ending:
 
 
 class Stage(ABC):
-    """Plays one scenario as often as it takes; a context manager.
+    """Trains one scenario as often as it takes; a context manager.
 
     Attributes:
         title: the trainer's name and version where it says them, else its spec.
@@ -76,10 +76,10 @@ class Stage(ABC):
     pace: str
 
     @abstractmethod
-    def play(
+    def train(
         self, scenario: Scenario, tracing: Tracing | None, *, kill_after: float | None = None
     ) -> Ending:
-        """Play a session from its start, traced.
+        """Train a session from its start, traced.
 
         Args:
             scenario: the session.
@@ -96,15 +96,15 @@ class Stage(ABC):
         """End all that runs; may be called again."""
 
     def warm(self, scenario: Scenario) -> None:
-        """Play once, untraced, so that later sessions find all loaded; no matter how it ends."""
+        """Train once, untraced, so that later sessions find all loaded; no matter how it ends."""
         with contextlib.suppress(TrainerBroke, UnsupportedScenario, OSError):
-            self.play(scenario, None)
+            self.train(scenario, None)
 
     def cool(self) -> None:  # noqa: B027 - most are not warmed for good
         """Undo `warm`, where it may be the reason for a failure."""
 
     def start_anew(self) -> bool:
-        """Play each session in a process of its own from now on; False: nothing changes by that."""
+        """Train each session in a process of its own from now on; False: that changes nothing."""
         return False
 
     def __enter__(self) -> Self:
@@ -120,7 +120,7 @@ class Stage(ABC):
 
 
 def open_stage(spec: str, *, time_limit: float) -> Stage:
-    """Start a trainer for playing it under strace.
+    """Start a trainer that is to be traced.
 
     Args:
         spec: TRAINER.
@@ -174,7 +174,7 @@ class ForkedStage(Stage):
         self.capabilities = frozenset(first["capabilities"])
 
     def warm(self, scenario: Scenario) -> None:
-        """Play in the process that forks."""
+        """Train in the process that forks."""
         with contextlib.suppress(TrainerBroke):
             self._ask({"scenario": json.loads(scenario.to_json()), "here": True}, self._limit)
 
@@ -183,10 +183,10 @@ class ForkedStage(Stage):
         self.close()
         self._start()
 
-    def play(
+    def train(
         self, scenario: Scenario, tracing: Tracing | None, *, kill_after: float | None = None
     ) -> Ending:
-        """Have a fork play it."""
+        """Have a fork train it."""
         if self._server is None:
             self._start()
         request: dict[str, Any] = {
@@ -279,7 +279,7 @@ class WorkerStage(Stage):
         self.pace = "the worker is started anew for each point: its calls depend on those before"
         return True
 
-    def play(
+    def train(
         self, scenario: Scenario, tracing: Tracing | None, *, kill_after: float | None = None
     ) -> Ending:
         """Ask the worker, with strace attached to all of its session's processes."""
@@ -297,7 +297,7 @@ class WorkerStage(Stage):
                     stack.enter_context(Cutter(tracing.log, tracing.cut_at))
             if kill_after is not None:
                 stack.enter_context(_killed_after(kill_after, process))
-            return replace(_played(self._trainer, scenario), process=process)
+            return replace(_trained(self._trainer, scenario), process=process)
 
     def close(self) -> None:
         """Stop the worker."""
@@ -317,7 +317,7 @@ class CommandStage(Stage):
             self.capabilities = trainer.capabilities
             self.plays_rewards = trainer.plays_rewards
 
-    def play(
+    def train(
         self, scenario: Scenario, tracing: Tracing | None, *, kill_after: float | None = None
     ) -> Ending:
         """Run the command under strace."""
@@ -336,13 +336,13 @@ class CommandStage(Stage):
             )
             if tracing is not None and tracing.cut_at is not None:
                 stack.enter_context(Cutter(tracing.log, tracing.cut_at))
-            return _played(trainer, scenario)
+            return _trained(trainer, scenario)
 
     def close(self) -> None:
         """Nothing runs between two sessions."""
 
 
-def _played(trainer: Any, scenario: Scenario) -> Ending:  # noqa: ANN401 - any of the trainers
+def _trained(trainer: Any, scenario: Scenario) -> Ending:  # noqa: ANN401 - any of the trainers
     try:
         trainer.train(scenario)
     except TrainerBroke as broke:
@@ -372,7 +372,7 @@ def _killed_after(seconds: float, leader: int) -> Iterator[None]:
 
 
 def _session(leader: int) -> list[int]:
-    """The processes of a session, its leader first: a worker may be a shell's child."""
+    """Return the processes of a session, its leader first: a worker may be a shell's child."""
     found = [leader]
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == leader:

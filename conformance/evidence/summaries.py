@@ -13,7 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 from conformance.evidence import crc32c
-from conformance.evidence.regular import NotRegularError, open_regular
+from conformance.evidence.regular_files import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,6 +23,7 @@ from conformance.fixtures.archive import (
     zip_checkpoint,
 )
 from conformance.fixtures.events import Scalar, event_file
+from conformance.mutants.crashes import SavesDurably
 from conformance.mutants.trainer import FRAMES, TAG, Trainer, single
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 # --- how files are written ------------------------------------------------------------------
 
 
-class WritesInPlace(Trainer):
+class SavesInPlace(Trainer):
     """Opens the checkpoint itself, as `torch.save` does."""
 
     def write(self, path: Path, data: bytes) -> None:
@@ -94,21 +95,8 @@ class RemovesTheOldFirst(Trainer):
         super().write(path, data)
 
 
-class SyncsToTheDisk(Trainer):
+class SyncsToTheDisk(SavesDurably):
     """Waits until file and folder are on the disk."""
-
-    def write(self, path: Path, data: bytes) -> None:
-        temporary = path.with_name(".syncing.tmp")
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class WritesInAThread(Trainer):
@@ -568,7 +556,7 @@ class LogsAsTensorboardX(Trainer):
 
 
 def _number(path: Path, key: str) -> float:
-    """A number that a checkpoint stores as a tensor of one element."""
+    """Return a number that a checkpoint stores as a tensor of one element."""
     contents = read_checkpoint(path)
     stored = contents.root[key] if isinstance(contents.root, dict) else None
     if not isinstance(stored, Tensor):

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from conformance.convention.brief import Brief
 from conformance.convention.rules import RunVerdict, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from conformance.checks.finding import RunReport
-    from conformance.report.driven import Driven
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Driven(Brief):
+    """How a trainer was driven.
+
+    Attributes:
+        trainer: TRAINER, as the command line takes it.
+        options: what else the command line takes to judge it in the same way.
+        seed: repeats the same scenarios; None where none were generated.
+        summary: how much was played, in one sentence.
+        evaluations: how often each rule passed or failed, by its id; empty for a replay.
+        unsteady: the rules whose scenario broke them at times, and passed at others.
+        again: what else it takes to judge a rule again that no scenario file shows, by its id.
+        left: the files that the scenario of a rule left, and the folder that they are kept in.
+    """
+
+    trainer: str
+    options: tuple[str, ...] = ()
+    seed: int | None = None
+    summary: str = ""
+    evaluations: Mapping[str, int] = field(default_factory=dict)
+    unsteady: frozenset[str] = frozenset()
+    again: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left: Mapping[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

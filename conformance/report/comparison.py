@@ -11,7 +11,7 @@ from conformance.report.printable import plural, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.checks.compare import Comparison
+    from conformance.views.compare import Comparison
 
 _VERSION = 1
 

@@ -10,8 +10,8 @@ from conformance.report.printable import plural, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.checks.explain import ExplainedFile, ExplainedSession, Explanation
     from conformance.report import Report
+    from conformance.run.explanation import ExplainedFile, ExplainedSession, Explanation
 
 HEADER = ("session", "epoch", "reason", "file", "evidence")
 _VERSION = 1

@@ -19,10 +19,10 @@ from conformance.report.standing import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from conformance.checks.explain import Explanation
     from conformance.checks.finding import Finding, RunReport
     from conformance.report import Report
     from conformance.report.driven import Shrunken
+    from conformance.run.explanation import Explanation
 
 _WORDS = {
     Standing.FAILED: "fail",

@@ -18,10 +18,10 @@ from conformance.report.standing import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.checks.explain import Explanation
     from conformance.checks.finding import Finding
     from conformance.report import Report
     from conformance.report.driven import Shrunken
+    from conformance.run.explanation import Explanation
 
 _WORDS = {
     Standing.FAILED: "**FAIL**",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from conformance.checks.finding import Finding, RunReport
-    from conformance.report.driven import Driven, Shrunken
+    from conformance.report import Driven
+    from conformance.report.driven import Shrunken
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _RUN_COLOUR = {

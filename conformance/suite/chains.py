@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.convention.scenario import Scenario, ScenarioError
 from conformance.convention.sessions import played
-from conformance.evidence.regular import NotRegularError, open_regular
+from conformance.evidence.regular_files import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from conformance.convention.profile import Profile
@@ -93,7 +93,7 @@ def _scenario(document: object, number: int) -> Scenario:
 
 
 def _names_a_folder(name: str) -> bool:
-    """Whether a folder of this name can stand in another one, and nowhere else."""
+    """Tell whether a folder of this name can stand in another one, and nowhere else."""
     try:
         encoded = os.fsencode(name)
     except UnicodeEncodeError:

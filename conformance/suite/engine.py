@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from conformance.convention.rules import Rule
-    from conformance.suite.play import Chain, Play, Player
+    from conformance.suite.driver import Attempt, Chain, Driver
     from conformance.trainers import TrainerBroke
 
     Progress = Callable[[str, int, int, int], None]
@@ -65,7 +65,7 @@ class Failure:
 
 
 def by_weight(failure: Failure) -> tuple[bool, str]:
-    """The order in which failures are told: MUST rules first."""
+    """Return the order in which failures are told: MUST rules first."""
     return failure.level is not Level.MUST, failure.rule
 
 
@@ -87,8 +87,8 @@ class Counts:
         sessions: that were judged.
         epochs: of those sessions.
         saves: checkpoints that they were due to write.
-        unsupported: chains that the trainer would not play.
-        shrinking: plays that shrinking took.
+        unsupported: chains that the trainer would not train.
+        shrinking: attempts that shrinking took.
         seconds: in all.
     """
 
@@ -136,7 +136,7 @@ class _Found:
     chain: Chain
     phase: str
     number: int
-    play: Play
+    attempt: Attempt
 
 
 @dataclass(slots=True)
@@ -144,15 +144,15 @@ class Engine:
     """Plays chains, remembers what they showed, and makes the result of it.
 
     Args:
-        player: plays with the trainer.
-        most_shrinking: plays that shrinking one failure may take.
+        driver: drives the trainer.
+        most_shrinking: attempts that shrinking one failure may take.
         progress: told the phase, how many are done, of how many, and how many rules have failed.
     """
 
-    player: Player
+    driver: Driver
     most_shrinking: int = 300
     progress: Progress = lambda _phase, _done, _of, _failing: None
-    _plays: dict[object, Play] = field(default_factory=dict)
+    _attempts: dict[object, Attempt] = field(default_factory=dict)
     _verdicts: defaultdict[str, Counter[Verdict]] = field(
         default_factory=lambda: defaultdict(Counter)
     )
@@ -186,9 +186,9 @@ class Engine:
         with self._until_interrupted():
             for chain in reuse:
                 self._consider("reuse", chain, 0)
-            can_resume = "resume" in self.player.trainer.capabilities
+            can_resume = "resume" in self.driver.trainer.capabilities
             if probing:
-                for chain in probes(self.player.profile, resume=can_resume)[:max_examples]:
+                for chain in probes(self.driver.profile, resume=can_resume)[:max_examples]:
                     if self._is_hopeless():
                         break
                     self._consider("probe", chain, max_examples)
@@ -216,7 +216,7 @@ class Engine:
 
         from conformance.strategies import chains  # noqa: PLC0415 - see above
 
-        profile = self.player.profile
+        profile = self.driver.profile
 
         @hypothesis.seed(seed)
         @hypothesis.settings(
@@ -244,59 +244,62 @@ class Engine:
         return not self._phases.total() and self._breaks.total() >= _BROKEN_FOR_GOOD
 
     def _consider(self, phase: str, chain: Chain, of: int) -> None:
-        play = self._play(chain)
-        if play.unsupported is not None:
+        attempt = self._attempt(chain)
+        if attempt.unsupported is not None:
             self._sums["unsupported"] += 1
-        if play.reports:
+        if attempt.reports:
             self._phases[phase] += 1
-            self._sums["sessions"] += len(play.reports)
-            self._sums["epochs"] += play.epochs
-            self._sums["saves"] += play.saves
+            self._sums["sessions"] += len(attempt.reports)
+            self._sums["epochs"] += attempt.epochs
+            self._sums["saves"] += attempt.saves
         number = self._phases.total() + self._breaks.total()
-        if play.broke is not None:
-            self._breaks[play.broke.code] += 1
-            _keep_smaller(self._broken, play.broke.code, _Found(chain, phase, number, play))
-        for rule, finding in play.findings.items():
+        if attempt.broke is not None:
+            self._breaks[attempt.broke.code] += 1
+            _keep_smaller(self._broken, attempt.broke.code, _Found(chain, phase, number, attempt))
+        for rule, finding in attempt.findings.items():
             self._verdicts[rule][finding.verdict] += 1
             self._last[rule, finding.verdict] = finding
             if finding.verdict is Verdict.FAIL:
-                _keep_smaller(self._failing, rule, _Found(chain, phase, number, play))
+                _keep_smaller(self._failing, rule, _Found(chain, phase, number, attempt))
         self.progress(phase, self._phases.total(), of, len(self._failing))
 
-    def _play(self, chain: Chain) -> Play:
+    def _attempt(self, chain: Chain) -> Attempt:
         key = identity(chain)
-        play = self._plays.get(key)
-        if play is None:
-            play = self.player.play(chain)
-            if len(self._plays) < _MOST_MEMORIES:
-                self._plays[key] = play
-        return play
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            attempt = self.driver.drive(chain)
+            if len(self._attempts) < _MOST_MEMORIES:
+                self._attempts[key] = attempt
+        return attempt
 
     # --- shrinking --------------------------------------------------------------------------
 
-    def _shrunken(self, found: _Found, fails: Callable[[Play], bool], what: str) -> _Found:
-        """The smallest chain that still fails, as far as there was time, and its play."""
+    def _shrunken(self, found: _Found, fails: Callable[[Attempt], bool], what: str) -> _Found:
+        """Return the smallest chain that still fails, as far as there was time, and its attempt."""
         smallest = found
 
         def still(chain: Chain) -> bool:
             nonlocal smallest
             self._sums["shrinking"] += 1
             self.progress(f"shrink {what}", self._sums["shrinking"], 0, len(self._failing))
-            play = self._play(chain)
-            if fails(play):
-                smallest = replace(found, chain=chain, play=play)
+            attempt = self._attempt(chain)
+            if fails(attempt):
+                smallest = replace(found, chain=chain, attempt=attempt)
                 return True
             return False
 
         if not self._interrupted:
             with self._until_interrupted():
                 shrink(
-                    found.chain, still, profile=self.player.profile, most_plays=self.most_shrinking
+                    found.chain,
+                    still,
+                    profile=self.driver.profile,
+                    most_attempts=self.most_shrinking,
                 )
         return smallest
 
     def _failures(self, *, shrinking: bool) -> Iterator[Failure]:
-        """The failures, each rule that only shows another one's cause left out."""
+        """Yield the failures, each rule that only shows another one's cause left out."""
         settled: dict[str, Failure] = {}
         # Those that may be explained away first: what explains them may be new.
         waiting = sorted(self._failing, key=lambda rule: (not BY_ID[rule].more_general, rule))
@@ -320,39 +323,39 @@ class Engine:
                 yield failure
 
     def _more_general(self, failure: Failure) -> dict[str, _Found]:
-        """The more general rules that break without what the failure's rule is about."""
+        """Return the more general rules that break without what the failure's rule is about."""
         found: dict[str, _Found] = {}
         for chain in closely(failure.rule, failure.chain):
             failing = self._failing_in(failure, chain)
             if failing and failure.rule not in failing:
                 found.update(
-                    (rule, play) for rule, play in failing.items() if BY_ID[rule].of_writes
+                    (rule, other) for rule, other in failing.items() if BY_ID[rule].of_writes
                 )
         general = BY_ID[failure.rule].more_general
         for chain in without(failure.rule, failure.chain):
             failing = self._failing_in(failure, chain)
-            found.update((rule, play) for rule, play in failing.items() if rule in general)
+            found.update((rule, other) for rule, other in failing.items() if rule in general)
         return found
 
     def _failing_in(self, failure: Failure, chain: Chain) -> dict[str, _Found]:
-        """What another chain than the failure's breaks, found as the failure was."""
+        """Return what another chain than the failure's breaks, found as the failure was."""
         if identity(chain) == identity(failure.chain):
             return {}
         self._sums["shrinking"] += 1
-        play = self._play(chain)
-        found = _Found(chain, failure.found_by, failure.number, play)
-        return dict.fromkeys(play.failing, found)
+        attempt = self._attempt(chain)
+        found = _Found(chain, failure.found_by, failure.number, attempt)
+        return dict.fromkeys(attempt.failing, found)
 
     def _failure(self, rule: str, found: _Found, *, shrinking: bool) -> Failure:
         if shrinking:
-            found = self._shrunken(found, lambda play: rule in play.failing, rule)
-        again = found.play
+            found = self._shrunken(found, lambda attempt: rule in attempt.failing, rule)
+        again = found.attempt
         if not self._interrupted:
             with self._until_interrupted():
-                again = self.player.play(found.chain)
+                again = self.driver.drive(found.chain)
         return Failure(
             rule=rule,
-            finding=again.failing.get(rule) or found.play.failing[rule],
+            finding=again.failing.get(rule) or found.attempt.failing[rule],
             chain=found.chain,
             found_by=found.phase,
             number=found.number,
@@ -362,11 +365,13 @@ class Engine:
     def _breakage(self, code: str, found: _Found, *, shrinking: bool) -> Breakage:
         if shrinking:
             found = self._shrunken(
-                found, lambda play: play.broke is not None and play.broke.code == code, code
+                found,
+                lambda attempt: attempt.broke is not None and attempt.broke.code == code,
+                code,
             )
-        if found.play.broke is None:
+        if found.attempt.broke is None:
             raise AssertionError("a breakage without one")
-        return Breakage(found.play.broke, found.chain, self._breaks[code])
+        return Breakage(found.attempt.broke, found.chain, self._breaks[code])
 
     # --- the result -------------------------------------------------------------------------
 
@@ -408,10 +413,10 @@ class Engine:
         *,
         gated: bool,
     ) -> RunReport:
-        """One finding for each rule over all plays."""
+        """Return one finding for each rule over all attempts."""
         failed = {failure.rule: failure.finding for failure in failures}
         explained = set(self._failing) - set(failed)
-        selected = self.player.selected
+        selected = self.driver.selected
         findings = tuple(
             failed.get(rule.id)
             or (_explained(rule) if rule.id in explained else None)
@@ -423,7 +428,7 @@ class Engine:
         if breakages:
             verdict = verdict.with_an_error
         return RunReport(
-            path=self.player.trainer.title,
+            path=self.driver.trainer.title,
             verdict=verdict,
             sessions=counts.sessions,
             checkpoints=counts.saves,
@@ -433,7 +438,7 @@ class Engine:
     def _finding(
         self, rule: str, counts: Counts, breakages: tuple[Breakage, ...], *, gated: bool
     ) -> Finding:
-        """What the plays without a failure of the rule say of it."""
+        """Return what the attempts without a failure of the rule say of it."""
         for verdict in (Verdict.ERROR, Verdict.PASS):
             if self._verdicts[rule][verdict]:
                 times = self._verdicts[rule][verdict]
@@ -452,7 +457,7 @@ class Engine:
                 if (
                     gated
                     and verdict is Verdict.NOT_APPLICABLE
-                    and BY_ID[rule].gated(self.player.profile)
+                    and BY_ID[rule].gated(self.driver.profile)
                 ):
                     return replace(
                         last,
@@ -476,4 +481,4 @@ def _keep_smaller(kept: dict[str, _Found], key: str, found: _Found) -> None:
     if known is None:
         kept[key] = found
     elif size(found.chain) < size(known.chain):
-        kept[key] = _Found(found.chain, known.phase, known.number, found.play)
+        kept[key] = _Found(found.chain, known.phase, known.number, found.attempt)

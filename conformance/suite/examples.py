@@ -7,16 +7,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.atomic import write_atomically
 from conformance.convention.scenario import ScenarioError
 from conformance.suite.chains import chain_to_json, read_chain
-from conformance.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from conformance.convention.profile import Profile
-    from conformance.suite.play import Chain
+    from conformance.suite.driver import Chain
 
 _OURS = re.compile(r"([A-Z]+-\d{3}|broke-[a-z-]+)\.json", re.ASCII)
 _MOST_ENTRIES = 200
@@ -68,7 +68,7 @@ class Examples:
         for name, chain in failing.items():
             if chain:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                write_whole(self.folder / f"{name}.json", chain_to_json(chain))
+                write_atomically(self.folder / f"{name}.json", chain_to_json(chain))
         for name in fixed:
             (self.folder / f"{name}.json").unlink(missing_ok=True)
 

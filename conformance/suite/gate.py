@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.suite.errors import ConformanceWarning
-from conformance.suite.trial import Standing, Trial
+from conformance.suite.trial import Ruling, Trial
 
 if TYPE_CHECKING:
     import pytest
@@ -88,11 +88,11 @@ class RuleTest:
         import pytest  # noqa: PLC0415 - whoever calls it runs under pytest
 
         found = self._trial.check(self.rule, strict=self._strict)
-        if found.standing is Standing.WARNED:
+        if found.ruling is Ruling.WARNED:
             warnings.warn(found.text, ConformanceWarning, stacklevel=2)
-        elif found.standing is Standing.EXPECTED:
+        elif found.ruling is Ruling.EXPECTED:
             pytest.xfail(found.reason)
-        elif found.standing is not Standing.KEPT:
+        elif found.ruling is not Ruling.KEPT:
             pytest.skip(found.text)
 
     def __repr__(self) -> str:

@@ -19,8 +19,8 @@ from conformance.convention.rules import Level, Verdict
 from conformance.convention.scenario import Scenario
 from conformance.convention.sessions import next_session, resume_point_after
 from conformance.evidence.journal import JournalError, Watcher
+from conformance.suite.driver import Driver
 from conformance.suite.errors import ConformanceError, HarnessError, TrainerBrokeError
-from conformance.suite.play import Player
 from conformance.trainers import open_object, open_trainer
 from conformance.trainers.workspace import Workspace
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-    from conformance.convention.sessions import PlayedSession
-    from conformance.suite.play import Play
+    from conformance.convention.sessions import ExpectedSession
+    from conformance.suite.driver import Attempt
 
 _RUNS = Path("runs")
 _MOST_EPOCHS = 6  # of one session
@@ -41,7 +41,7 @@ _STEPS = 8
 class _Opened:
     """A trainer with all that it takes to play it, held until nobody needs it any more."""
 
-    player: Player
+    driver: Driver
     close: Callable[[], object]
 
 
@@ -77,14 +77,14 @@ def trainer_machine(
     dialect = profile if isinstance(profile, Profile) else load_profile(profile)
     opened: list[_Opened] = []
 
-    def player() -> Player:
+    def driver() -> Driver:
         if not opened:
             opened.append(_open(trainer, dialect, time_limit))
             weakref.finalize(TrainerMachine, opened[0].close)  # at the latest when Python ends
-        return opened[0].player
+        return opened[0].driver
 
     class TrainerMachine(_TrainerMachine):
-        open_player = staticmethod(player)
+        open_driver = staticmethod(driver)
 
     TrainerMachine.TestCase.settings = hypothesis.settings(
         stateful_step_count=_STEPS,
@@ -109,25 +109,25 @@ def _open(trainer: object, profile: Profile, time_limit: float) -> _Opened:
             watcher = stack.enter_context(Watcher())
         except JournalError as error:
             unwatched = str(error)
-        player = Player(opened, profile, workspace, watcher, unwatched=unwatched)
-        return _Opened(player, stack.pop_all().close)
+        driver = Driver(opened, profile, workspace, watcher, unwatched=unwatched)
+        return _Opened(driver, stack.pop_all().close)
     raise AssertionError("an exit stack that swallows exceptions")
 
 
 class _TrainerMachine(RuleBasedStateMachine):
     """One run, session after session. The model is the list of sessions as they should be."""
 
-    open_player: Callable[[], Player]
+    open_driver: Callable[[], Driver]
 
     def __init__(self) -> None:
         super().__init__()
-        self.player = self.open_player()
-        self.profile = self.player.profile
-        self.sessions: tuple[PlayedSession, ...] = ()
+        self.driver = self.open_driver()
+        self.profile = self.driver.profile
+        self.sessions: tuple[ExpectedSession, ...] = ()
         self.save_freq = 0
-        self.latest: Play | None = None
+        self.latest: Attempt | None = None
         self._stack = ExitStack()
-        self._play = self._stack.enter_context(self.player.run())
+        self._train = self._stack.enter_context(self.driver.run())
 
     @initialize(
         experiment=strategies.names(),
@@ -169,15 +169,15 @@ class _TrainerMachine(RuleBasedStateMachine):
     # --- the model --------------------------------------------------------------------------
 
     def can_resume(self, which: str) -> bool:
-        """Whether the run holds the checkpoint, and the trainer can be resumed."""
+        """Tell whether the run holds the checkpoint, and the trainer can be resumed."""
         if self.latest is None or self.latest.unsupported is not None:
             return False
-        if "resume" not in self.player.trainer.capabilities:
+        if "resume" not in self.driver.trainer.capabilities:
             return False
         return resume_point_after(self.profile, self.sessions, which) is not None
 
     def further(self, which: str) -> SearchStrategy[tuple[float | None, ...]]:
-        """The rewards of the epochs behind a checkpoint: beyond those of the run, for the last."""
+        """Return the rewards of the epochs after a checkpoint; after the last, new ones."""
         point = resume_point_after(self.profile, self.sessions, which)
         if point is None:
             raise AssertionError("the precondition lets nobody resume from nothing")
@@ -209,7 +209,7 @@ class _TrainerMachine(RuleBasedStateMachine):
     def _session(self, scenario: Scenario) -> None:
         if self.profile.ends_late:  # one more epoch is played
             scenario = replace(scenario, rewards=(*scenario.rewards, *scenario.rewards[-1:]))
-        self.latest = self._play(scenario)
+        self.latest = self._train(scenario)
         if self.latest.reports:
             self.sessions = (
                 *self.sessions,
@@ -217,14 +217,14 @@ class _TrainerMachine(RuleBasedStateMachine):
             )
 
 
-def _raise_for(play: Play) -> None:
-    if play.broke is not None:
-        output = "".join(f"\n  | {line}" for line in play.broke.output.splitlines())
-        raise TrainerBrokeError(f"the trainer broke: {play.broke}{output}")
-    errors = [f.message for f in play.findings.values() if f.verdict is Verdict.ERROR]
+def _raise_for(attempt: Attempt) -> None:
+    if attempt.broke is not None:
+        output = "".join(f"\n  | {line}" for line in attempt.broke.output.splitlines())
+        raise TrainerBrokeError(f"the trainer broke: {attempt.broke}{output}")
+    errors = [f.message for f in attempt.findings.values() if f.verdict is Verdict.ERROR]
     if errors:
         raise HarnessError("; ".join(errors))
-    broken = [f for f in play.failing.values() if f.level is Level.MUST]
+    broken = [f for f in attempt.failing.values() if f.level is Level.MUST]
     if broken:
         raise ConformanceError(
             "\n".join(f"{each.rule}: {each.message}\n  fix: {each.fix}" for each in broken)

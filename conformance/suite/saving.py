@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.evidence.regular import NotRegularError, open_regular
+from conformance.atomic import write_atomically
+from conformance.evidence.regular_files import NotRegularError, open_regular
 from conformance.suite.chains import chain_to_json
-from conformance.whole import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from conformance.suite.driver import Driver
     from conformance.suite.engine import Breakage, Failure
-    from conformance.suite.play import Player
 
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_ENTRIES = 10_000
@@ -44,20 +44,20 @@ class Saved:
     missing: tuple[str, ...]
 
 
-def save_failure(folder: Path, failure: Failure, player: Player | None) -> Saved:
+def save_failure(folder: Path, failure: Failure, driver: Driver | None) -> Saved:
     """Write `RULE.json` and, played once more, the tree `RULE/`; each is whole or not there.
 
     Args:
         folder: where to; made if it is not there.
         failure: what to save.
-        player: plays the failure's chain; None: there is no time for it, and no tree then.
+        driver: repeats the failure's chain; None: there is no time for it, and no tree then.
 
     Raises:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file, target = folder / f"{failure.rule}.json", folder / failure.rule
-    write_whole(file, chain_to_json(failure.chain))
+    write_atomically(file, chain_to_json(failure.chain))
     room = Path(tempfile.mkdtemp(prefix=".conformance-", dir=folder))
     copies: list[_Copy] = []
 
@@ -72,10 +72,10 @@ def save_failure(folder: Path, failure: Failure, player: Player | None) -> Saved
             target.unlink()
         elif target.exists():
             target.rename(room / "old")
-        if player is None:
+        if driver is None:
             return Saved(file, None, (), ())
-        player.play(failure.chain, keep=keep)
-        # A play that failed may have been repeated; the last one counts.
+        driver.drive(failure.chain, keep=keep)
+        # An attempt that failed may have been repeated; the last one counts.
         copies[-1].top.rename(target)
     finally:
         shutil.rmtree(room, ignore_errors=True)
@@ -92,9 +92,9 @@ def save_breakages(folder: Path, breakages: Iterable[Breakage]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"broke-{breakage.broke.code}"
         if breakage.chain:
-            write_whole(folder / f"{name}.json", chain_to_json(breakage.chain))
+            write_atomically(folder / f"{name}.json", chain_to_json(breakage.chain))
         told = (breakage.broke.message, breakage.broke.hint, "", breakage.broke.output)
-        write_whole(folder / f"{name}.txt", "\n".join(told).rstrip("\n") + "\n")
+        write_atomically(folder / f"{name}.txt", "\n".join(told).rstrip("\n") + "\n")
 
 
 @dataclass(slots=True)

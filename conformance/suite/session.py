@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.checks.finding import RunReport, unobservable
-from conformance.checks.subject import Options
 from conformance.convention.rules import RULES, RunVerdict, Verdict
 from conformance.convention.scenario import ScenarioError
 from conformance.convention.sessions import played
 from conformance.evidence.journal import JournalError, Watcher
+from conformance.run.settings import Options
 from conformance.suite.chains import chain_document
+from conformance.suite.driver import Driver
 from conformance.suite.engine import Breakage, Counts, Engine, Failure, Result, by_weight
 from conformance.suite.examples import Examples
-from conformance.suite.outside import Outside, Seen, Stage, with_findings
-from conformance.suite.play import Player
+from conformance.suite.observer import Observer
+from conformance.suite.outside import Outside, OutsideFinding, with_findings
 from conformance.suite.saving import Saved, save_breakages, save_failure
 from conformance.trainers import TrainerBroke, open_object, open_trainer
 from conformance.trainers.forms import FORMS
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from conformance.convention.profile import Profile
-    from conformance.suite.play import Chain, Play
+    from conformance.suite.driver import Attempt, Chain
     from conformance.trainers import Trainer
 
     Progress = Callable[[str, int, int, int], None]
@@ -80,7 +81,7 @@ class Fixed:
         return self != Fixed()
 
     def applied(self, chain: Chain, profile: Profile) -> Chain:
-        """The chain with these settings, as far as its sessions can then be played."""
+        """Return the chain with these settings, as far as its sessions can then be played."""
         sessions: Chain = ()
         for scenario in chain:
             changed = scenario
@@ -220,7 +221,7 @@ def run_suite(
         Workspace() as workspace,
         _watcher() as (watcher, unwatched),
     ):
-        player = _Player(
+        driver = _Driver(
             opened,
             profile,
             workspace,
@@ -229,24 +230,24 @@ def run_suite(
             options=options,
             selected=selected,
         )
-        player.fixed = fixed or Fixed()
-        session = _Session(opened, profile, player, progress)
+        driver.fixed = fixed or Fixed()
+        drive = _Drive(opened, profile, driver, progress)
         if unwatched:
-            session.notes.append(f"writes are not watched: {unwatched}")
+            drive.notes.append(f"writes are not watched: {unwatched}")
         if replay is not None:
-            result = session.engine.replay(replay)
+            result = drive.engine.replay(replay)
         else:
             if max_examples is None:
                 max_examples = FORMS[opened.form].max_examples
-            result = session.generated(max_examples, seed, database)
-        result = session.settled(result)
+            result = drive.generated(max_examples, seed, database)
+        result = drive.settled(result)
         result = replace(result, run=replace(result.run, driven=True))
-        stage = Stage(profile, workspace, watcher, unwatched, options or Options())
+        observer = Observer(profile, workspace, watcher, unwatched, options or Options())
         asked = replay is None or bool(outside)
-        result = session.ended(
+        result = drive.ended(
             result,
             save_failures,
-            lambda: outside.findings(opened, stage, selected) if asked else (),
+            lambda: outside.findings(opened, observer, selected) if asked else (),
         )
         found = SuiteResult(
             title=opened.title,
@@ -256,39 +257,39 @@ def run_suite(
             result=result,
             max_examples=None if replay is not None else max_examples,
             seed=None if replay is not None else seed,
-            saved=session.saved,
-            again={each.finding.rule: each.again for each in session.seen},
-            notes=tuple(session.notes),
+            saved=drive.saved,
+            again={each.finding.rule: each.again for each in drive.seen},
+            notes=tuple(drive.notes),
         )
     if result.interrupted:
         raise InterruptedSuite(found)
     return found
 
 
-class _Player(Player):
+class _Driver(Driver):
     """Plays each chain with the settings that are fixed."""
 
     fixed = Fixed()
 
-    def play(self, chain: Chain, *, keep: Callable[[Path], None] | None = None) -> Play:
+    def drive(self, chain: Chain, *, keep: Callable[[Path], None] | None = None) -> Attempt:
         if self.fixed:
             chain = self.fixed.applied(chain, self.profile)
-        return super().play(chain, keep=keep)
+        return super().drive(chain, keep=keep)
 
 
-class _Session:
-    """One trainer's run through the suite, and what there is to note beside it."""
+class _Drive:
+    """One trainer's way through the suite, and what there is to note beside it."""
 
     def __init__(
-        self, trainer: Trainer, profile: Profile, player: _Player, progress: Progress | None
+        self, trainer: Trainer, profile: Profile, driver: _Driver, progress: Progress | None
     ) -> None:
         self._trainer = trainer
         self._profile = profile
-        self._player = player
-        self.engine = Engine(player) if progress is None else Engine(player, progress=progress)
+        self._driver = driver
+        self.engine = Engine(driver) if progress is None else Engine(driver, progress=progress)
         self.notes: list[str] = []
         self.saved: dict[str, Saved] = {}
-        self.seen: tuple[Seen, ...] = ()
+        self.seen: tuple[OutsideFinding, ...] = ()
 
     def generated(self, max_examples: int, seed: int, database: Path | None) -> Result:
         """Play earlier failures, probes and generated scenarios; keep the database."""
@@ -300,12 +301,12 @@ class _Session:
         result = self.engine.run(max_examples=max_examples, seed=seed, reuse=chains)
         if examples is not None:
             with self._noting(f"failures cannot be kept in {str(database)!a}"):
-                examples.update(_failing(result), _fixed(result, examples, self._player.selected))
+                examples.update(_failing(result), _fixed(result, examples, self._driver.selected))
         return result
 
     def settled(self, result: Result) -> Result:
         """The result with the chains as they were played: with the fixed settings."""
-        fixed = self._player.fixed
+        fixed = self._driver.fixed
         if not fixed:
             return result
         return replace(
@@ -321,7 +322,7 @@ class _Session:
         )
 
     def ended(
-        self, result: Result, folder: Path | None, beside: Callable[[], tuple[Seen, ...]]
+        self, result: Result, folder: Path | None, beside: Callable[[], tuple[OutsideFinding, ...]]
     ) -> Result:
         """Keep what failed, look at what scenarios do not show, and stop the trainer.
 
@@ -348,14 +349,14 @@ class _Session:
         """Write the failures; in haste, without the runs that they leave."""
         if folder is None:
             return
-        player = None if result.interrupted else self._player
+        driver = None if result.interrupted else self._driver
         with self._noting(f"failures cannot be written to {str(folder)!a}"):
             for failure in result.failures:
-                kept = self.saved[failure.rule] = save_failure(folder, failure, player)
+                kept = self.saved[failure.rule] = save_failure(folder, failure, driver)
                 self.notes.extend(f"{str(kept.tree)!a}: {line}" for line in kept.missing)
 
     def _stopped(self, result: Result) -> Result:
-        """The result with how the trainer ended, where that was not well."""
+        """Return the result with how the trainer ended, where that was not well."""
         try:
             self._trainer.stop()
         except TrainerBroke as broke:
@@ -387,8 +388,8 @@ def _watcher() -> Iterator[tuple[Watcher | None, str]]:
         yield watcher, ""
 
 
-def _with_seen(result: Result, seen: tuple[Seen, ...]) -> Result:
-    """The result with what was seen beside the scenarios."""
+def _with_seen(result: Result, seen: tuple[OutsideFinding, ...]) -> Result:
+    """Return the result with what was seen beside the scenarios."""
     found = tuple(each.finding for each in seen)
     judged = Counter(each.rule for each in found if each.verdict in (Verdict.PASS, Verdict.FAIL))
     evaluations = {rule: times + judged[rule] for rule, times in result.evaluations.items()}
@@ -413,7 +414,7 @@ def _failing(result: Result) -> dict[str, Chain]:
 
 
 def _fixed(result: Result, examples: Examples, selected: frozenset[str] | None) -> frozenset[str]:
-    """The entries that were played and judged, and do not fail any more."""
+    """Return the entries that were played and judged, and do not fail any more."""
     if not result.counts.total:
         return frozenset()
     judged = (
@@ -438,7 +439,7 @@ def _unstarted(
     selected: frozenset[str] | None,
     folder: Path | None,
 ) -> SuiteResult:
-    """What there is to say of a trainer that could not be started."""
+    """Return what there is to say of a trainer that could not be started."""
     why = f"the trainer broke: {broke.message}"
     findings = tuple(
         unobservable(why).of(rule) for rule in RULES if selected is None or rule.id in selected

@@ -9,17 +9,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypedDict
 
-from conformance import __version__
-from conformance.checks.subject import Options, model_builder
 from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
 from conformance.convention.rules import BY_ID, RULES, Level, Rule, Verdict
-from conformance.report import Report
-from conformance.report.driven import Driven, shrunken, told
+from conformance.report import Driven, Report
+from conformance.report.driven import shrunken, told
 from conformance.report.printable import printable
+from conformance.run.settings import Options, model_builder
 from conformance.suite.chains import chain_document, read_chain
 from conformance.suite.errors import ConformanceError, HarnessError, TrainerBrokeError
 from conformance.suite.session import DATABASE, FAILURES, run_suite
+from conformance.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,8 +34,8 @@ _MOST_OUTPUT_LINES = 40
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-class Standing(str, Enum):
-    """How a rule stands after the trial."""
+class Ruling(str, Enum):
+    """What a trial comes to for one rule."""
 
     KEPT = "kept"
     BROKEN = "broken"  # a MUST
@@ -50,10 +50,10 @@ class Standing(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A rule's standing, and all that there is to say of it, over several lines."""
+    """The ruling on a rule, and all that there is to say of it, over several lines."""
 
     rule: Rule
-    standing: Standing
+    ruling: Ruling
     text: str
     reason: str = ""
 
@@ -171,25 +171,25 @@ class Trial:
     # --- rule by rule -----------------------------------------------------------------------
 
     def judgement(self, rule: Rule) -> Judgement:
-        """How a rule stands."""
+        """Return the ruling on a rule."""
         finding = self._findings[rule.id]
         reason = self.expected.get(rule.id, "")
-        return Judgement(rule, self._standing(finding, reason), self._text(finding), reason)
+        return Judgement(rule, self._ruling(finding, reason), self._text(finding), reason)
 
-    def _standing(self, finding: Finding, reason: str) -> Standing:
+    def _ruling(self, finding: Finding, reason: str) -> Ruling:
         if finding.verdict is Verdict.FAIL:
             if reason:
-                return Standing.EXPECTED
-            return Standing.BROKEN if finding.level is Level.MUST else Standing.WARNED
+                return Ruling.EXPECTED
+            return Ruling.BROKEN if finding.level is Level.MUST else Ruling.WARNED
         if finding.verdict is Verdict.ERROR:
-            return Standing.ERROR
+            return Ruling.ERROR
         if self.result.result.breakages:
-            return Standing.UNTOLD
+            return Ruling.UNTOLD
         if finding.verdict is Verdict.PASS:
-            return Standing.UNEXPECTED if reason else Standing.KEPT
+            return Ruling.UNEXPECTED if reason else Ruling.KEPT
         if finding.verdict is Verdict.UNOBSERVABLE:
-            return Standing.UNSEEN
-        return Standing.NOT_APPLICABLE
+            return Ruling.UNSEEN
+        return Ruling.NOT_APPLICABLE
 
     @cached_property
     def _findings(self) -> Mapping[str, Finding]:
@@ -246,50 +246,50 @@ class Trial:
             HarnessError: the harness itself failed.
         """
         judged = tuple(map(self.judgement, self.rules))
-        refused = {Standing.BROKEN, Standing.UNEXPECTED}
+        refused = {Ruling.BROKEN, Ruling.UNEXPECTED}
         if strict:
-            refused.add(Standing.UNSEEN)
+            refused.add(Ruling.UNSEEN)
         against = [
             each
             for each in judged
-            if each.standing in refused
-            and (each.standing is not Standing.UNSEEN or each.rule.level is Level.MUST)
+            if each.ruling in refused
+            and (each.ruling is not Ruling.UNSEEN or each.rule.level is Level.MUST)
         ]
-        warned = tuple(each for each in judged if each.standing is Standing.WARNED)
+        warned = tuple(each for each in judged if each.ruling is Ruling.WARNED)
         breakages = self.result.result.breakages
         if against or breakages:
             lines = [self.summary, *map(told_against, against), *map(_broke, breakages)]
             lines += [f"warning: {each.text}" for each in warned]
             kind = ConformanceError if against else TrainerBrokeError
             raise kind("\n".join(lines), result=self.result)
-        failed = [each.text for each in judged if each.standing is Standing.ERROR]
+        failed = [each.text for each in judged if each.ruling is Ruling.ERROR]
         if failed:
             raise HarnessError("\n".join((self.summary, *failed)))
         return warned
 
     def check(self, rule: Rule, *, strict: bool) -> Judgement:
-        """Return how one rule stands, where that is nothing to fail for.
+        """Return the ruling on one rule, where that is nothing to fail for.
 
         Raises:
             ConformanceError: as `verify` does, for this rule alone.
             HarnessError: the harness itself failed.
         """
         found = self.judgement(rule)
-        unseen = found.standing is Standing.UNSEEN and found.rule.level is Level.MUST
-        if found.standing in (Standing.BROKEN, Standing.UNEXPECTED) or (strict and unseen):
+        unseen = found.ruling is Ruling.UNSEEN and found.rule.level is Level.MUST
+        if found.ruling in (Ruling.BROKEN, Ruling.UNEXPECTED) or (strict and unseen):
             text = f"{told_against(found)}\n({self.summary})"
             raise ConformanceError(text, result=self.result)
-        if found.standing is Standing.UNTOLD:
+        if found.ruling is Ruling.UNTOLD:
             text = "\n".join(map(_broke, self.result.result.breakages))
             raise TrainerBrokeError(text, result=self.result)
-        if found.standing is Standing.ERROR:
+        if found.ruling is Ruling.ERROR:
             raise HarnessError(found.text)
         return found
 
 
 def told_against(found: Judgement) -> str:
-    """What a judgement has against the trainer."""
-    if found.standing is Standing.UNEXPECTED:
+    """Return what a judgement has against the trainer."""
+    if found.ruling is Ruling.UNEXPECTED:
         return (
             f"{found.rule.id}: it was expected to fail ({printable(found.reason)}) and was kept:"
             " take it out of the expected failures"
@@ -309,7 +309,7 @@ def _broke(breakage: Breakage) -> str:
 
 
 def _expected(given: Mapping[str, object], selected: frozenset[str]) -> dict[str, str]:
-    """The reasons by rule, each one looked at."""
+    """Return the reasons by rule, each one looked at."""
     reasons: dict[str, str] = {}
     for rule, reason in given.items():
         if rule not in BY_ID:
@@ -323,5 +323,5 @@ def _expected(given: Mapping[str, object], selected: frozenset[str]) -> dict[str
 
 
 def _is_importable(spec: str) -> bool:
-    """Whether the command line could find the trainer by its spec."""
+    """Tell whether the command line could find the trainer by its spec."""
     return "<locals>" not in spec and not spec.startswith("python:__main__:")

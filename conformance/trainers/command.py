@@ -73,7 +73,7 @@ class CommandTrainer(Trainer):
         """The end of what it printed when it last ran."""
         return self._printed
 
-    def _play(self, scenario: Scenario) -> None:
+    def _train(self, scenario: Scenario) -> None:
         path = self._folder / "scenario.json"
         path.write_text(scenario.to_json() + "\n", encoding="ascii")
         values = {

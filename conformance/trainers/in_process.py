@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 _OUR_FRAMES = frozenset({__file__, alarm.__file__, importlib.__file__})
 
 
-class _Plays(Protocol):
+class _Trains(Protocol):
     """What `attr` is, or makes."""
 
     def train(self, scenario: Scenario, /) -> None: ...
@@ -71,7 +71,7 @@ class PythonTrainer(Trainer):
         self.spec = spec
         self._limits = time_limit, start_limit
         self._make: Callable[[], object] | None = None
-        self._player: _Plays | None = None
+        self._wrapped: _Trains | None = None
         self._import_path = _working_directory()
         if self._import_path is not None:
             sys.path.insert(0, self._import_path)
@@ -81,7 +81,7 @@ class PythonTrainer(Trainer):
             if isinstance(found, type) or not _has_train(found):
                 self._make = cast("Callable[[], object]", found)
             else:
-                self._player = cast("_Plays", found)
+                self._wrapped = cast("_Trains", found)
             self._call(self._describe, "building it", start_limit)
         except BaseException:
             self.close()
@@ -110,34 +110,34 @@ class PythonTrainer(Trainer):
             )
         return found
 
-    def _built(self) -> _Plays:
-        """The object that plays; a new one where the last one broke."""
-        if self._player is not None:
-            return self._player
+    def _built(self) -> _Trains:
+        """The object that trains; a new one where the last one broke."""
+        if self._wrapped is not None:
+            return self._wrapped
         if self._make is None:
             raise ValueError(f"{self.title} is closed")
-        player = self._make()
-        if not _has_train(player):
+        wrapped = self._make()
+        if not _has_train(wrapped):
             raise TrainerSpecError(
-                f"{self.spec!a} makes a {type(player).__name__}, which has no train(scenario)"
+                f"{self.spec!a} makes a {type(wrapped).__name__}, which has no train(scenario)"
             )
-        self._player = cast("_Plays", player)
-        return self._player
+        self._wrapped = cast("_Trains", wrapped)
+        return self._wrapped
 
     def _describe(self) -> None:
-        player = self._built()
-        name, version = getattr(player, "name", None), getattr(player, "version", None)
+        wrapped = self._built()
+        name, version = getattr(wrapped, "name", None), getattr(wrapped, "version", None)
         self.title = one_line(name) if isinstance(name, str) and name else self.spec
         if self.title != self.spec and isinstance(version, str):
             self.title = one_line(f"{name} {version}")
-        offered = getattr(player, "capabilities", ASSUMED_CAPABILITIES)
+        offered = getattr(wrapped, "capabilities", ASSUMED_CAPABILITIES)
         if isinstance(offered, (str, bytes)) or not isinstance(offered, Iterable):
             raise TrainerSpecError(f"{self.spec!a}: its capabilities are no collection of names")
         self.capabilities = frozenset(map(str, offered))
-        self.can_infer = callable(getattr(player, "play", None))
+        self.can_infer = callable(getattr(wrapped, "play", None))
 
-    def _play(self, scenario: Scenario) -> None:
-        # Only what goes beyond the first plain session may be left out: the rest, everybody plays.
+    def _train(self, scenario: Scenario) -> None:
+        # Only what goes beyond the first plain session may be left out: the rest, everybody trains.
         optional = scenario.resume is not None or scenario.save_best_after > 0
         lacks = NotImplementedError if optional else ()
         self._ask(lambda: self._built().train(scenario), "train()", lacks)
@@ -148,8 +148,8 @@ class PythonTrainer(Trainer):
         return self._capture.tail()
 
     @property
-    def player(self) -> object:
-        """The object itself, for what goes beyond playing."""
+    def wrapped(self) -> object:
+        """The object itself, for what goes beyond training."""
         return self._built()
 
     def infer(self, scenario: Scenario) -> None:
@@ -169,7 +169,7 @@ class PythonTrainer(Trainer):
             self._call(action, doing, self._limits[0], passing=lacks)
         except TrainerBroke:
             if self._make is not None:  # it may be in any state
-                self._player = None
+                self._wrapped = None
             raise
         except NotImplementedError as error:
             raise UnsupportedScenario(one_line(f"{self.title}: {error}")) from None
@@ -256,7 +256,7 @@ class PythonTrainer(Trainer):
 
     def close(self) -> None:
         """Forget the object; `sys.path` is as it was before."""
-        self._player = self._make = None
+        self._wrapped = self._make = None
         self._capture.close()
         if self._import_path in sys.path:
             sys.path.remove(self._import_path)
@@ -282,7 +282,7 @@ class ObjectTrainer(PythonTrainer):
 
 
 def _spec_of(found: object) -> str:
-    """The spec that would name it, if it can be imported; one line either way."""
+    """Return the spec that would name it, if it can be imported; one line either way."""
     named = found if hasattr(found, "__qualname__") else type(found)
     name = getattr(named, "__qualname__", type(found).__name__)
     return one_line(f"python:{getattr(named, '__module__', '')}:{name}")
@@ -293,7 +293,7 @@ def _has_train(thing: object) -> bool:
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """Where it was raised, from the trainer's own code on."""
+    """Return where it was raised, from the trainer's own code on."""
     return [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

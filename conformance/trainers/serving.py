@@ -57,7 +57,7 @@ class Served:
     def __init__(self, trainer: object) -> None:
         """Make the trainer, if it is not made yet: as for `serve`."""
         self._given = trainer
-        self._player = self._made()
+        self._trainer = self._made()
 
     def _made(self) -> Any:  # noqa: ANN401 - an object that is only known to have `train`
         found: Any = self._given
@@ -79,25 +79,25 @@ class Served:
         except ScenarioError as error:
             return _no(f"ScenarioError: {error}")
         try:
-            self._player.train(scenario)
+            self._trainer.train(scenario)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a trainer may raise anything
             traceback.print_exc()
-            self._player = self._made()
+            self._trainer = self._made()
             return _no(f"{type(error).__name__}: {error}")
         return {"ok": True}
 
     def _introduction(self, protocol: object) -> dict[str, Any]:
         if protocol != PROTOCOL:
             return _no(f"this worker speaks protocol {PROTOCOL} alone")
-        player = self._player
-        offered = getattr(player, "capabilities", ASSUMED_CAPABILITIES)
+        trainer = self._trainer
+        offered = getattr(trainer, "capabilities", ASSUMED_CAPABILITIES)
         if isinstance(offered, (str, bytes)) or not isinstance(offered, Iterable):
             raise TrainerSpecError(f"capabilities are a collection of names, not {offered!a}")
-        name = str(getattr(player, "name", "") or type(player).__name__)
+        name = str(getattr(trainer, "name", "") or type(trainer).__name__)
         return {
             "ok": True,
             "protocol": PROTOCOL,
-            "trainer": {"name": name, "version": str(getattr(player, "version", ""))},
+            "trainer": {"name": name, "version": str(getattr(trainer, "version", ""))},
             "capabilities": sorted(map(str, offered)),
         }
 
@@ -107,7 +107,7 @@ def _has_train(thing: object) -> bool:
 
 
 def _decoded(line: bytes) -> Mapping[str, Any]:
-    """The request on a line; what is none has no `cmd`."""
+    """Return the request on a line; what is none has no `cmd`."""
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):

@@ -39,7 +39,7 @@ class Trainer(ABC):
     can_infer: bool = False
 
     def train(self, scenario: Scenario) -> None:
-        """Play one session, to its end.
+        """Train one session, to its end.
 
         Raises:
             UnsupportedScenario: it cannot; leave the scenario out.
@@ -51,16 +51,16 @@ class Trainer(ABC):
         ):
             if asked and capability not in self.capabilities:
                 raise UnsupportedScenario(f"{self.title} does not offer {capability}")
-        self._play(scenario)
+        self._train(scenario)
 
     @property
     def printed(self) -> str:
-        """The end of what it printed in the last session that it played to its end."""
+        """The end of what it printed in the last session that it trained to its end."""
         return ""
 
     @abstractmethod
-    def _play(self, scenario: Scenario) -> None:
-        """Play a scenario within the capabilities."""
+    def _train(self, scenario: Scenario) -> None:
+        """Train a scenario within the capabilities."""
 
     def infer(self, scenario: Scenario) -> None:
         """Play the policy of an earlier run; nothing but `experiment` and `root` says which.

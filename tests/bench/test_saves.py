@@ -12,7 +12,7 @@ import torch
 
 from conformance.bench import NoSaveError, Row, SizeResult, bench_saves, peers
 from conformance.bench.report import milliseconds, saves_text, to_json, to_svg
-from conformance.bench.saves import BUFFERED, DURABLE, LIMIT
+from conformance.bench.ways import BUFFERED, DURABLE, LIMIT
 from conformance.trainers import TrainerBroke
 
 ASKED: list[str] = []

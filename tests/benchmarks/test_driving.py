@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 import torch
 import torch_trainer
-from driving import PROFILE, player
+from driving import PROFILE, driver
 
 from conformance.convention.sessions import played
 from conformance.strategies import chains
@@ -50,15 +50,15 @@ def scenarios():
 def test_scenarios_played_and_judged(benchmark, scenarios, form):
     worker = f"worker:{shlex.join([sys.executable, torch_trainer.__file__])}"
     spec = "python:torch_trainer:TorchTrainer" if form == "python" else worker
-    with player(spec) as one:
+    with driver(spec) as one:
         for chain in scenarios[:10]:
-            one.play(chain)
+            one.drive(chain)
         turn = itertools.cycle(scenarios)
 
-        def play():
-            return one.play(next(turn))
+        def drive():
+            return one.drive(next(turn))
 
-        last = benchmark.pedantic(play, rounds=SCENARIOS)
+        last = benchmark.pedantic(drive, rounds=SCENARIOS)
     assert last.broke is None
     assert last.failing == {}
 

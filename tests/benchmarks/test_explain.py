@@ -6,13 +6,16 @@ import random
 
 import pytest
 
-from conformance.checks import audit
+from conformance.checks import judge
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.evidence.checkpoint import read_checkpoint
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_rewards
 from conformance.fixtures.play import Session, play
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
+from conformance.views.explain import explain as explain_files
 
 GROUP = "1,200 checkpoints and 100 event files, in one process"
 _TAG = "tfevents"
@@ -40,7 +43,9 @@ def restarted(request, tmp_path_factory):
 @pytest.mark.benchmark(group=GROUP)
 def test_a_folder_of_many_sessions_is_explained(benchmark, restarted):
     def explain():
-        return audit(scan_run(restarted), load_profile(), explaining=True).explanation
+        subject = Subject(scan_run(restarted), load_profile(), Options())
+        judge(subject)
+        return explain_files(subject)
 
     explanation = benchmark.pedantic(explain, rounds=3)
     assert explanation.explained == len(explanation.files) > 1250

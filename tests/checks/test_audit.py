@@ -8,10 +8,12 @@ import pytest
 from played import Played
 
 from conformance import checks
-from conformance.checks import audit
+from conformance.checks import audit, judge
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import RULES, Needs, Verdict
 from conformance.evidence.runs import scan_run
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 
 
 @pytest.fixture
@@ -89,6 +91,7 @@ def test_the_rules_that_were_asked_for_are_the_ones_that_are_judged(folder):
 
 def test_who_watches_is_told_of_each_checkpoint_that_is_read(folder):
     told = []
-    report = audit(folder, load_profile(), watch=lambda number, size: told.append((number, size)))
+    subject = Subject(folder, load_profile(), Options())
+    report = judge(subject, watch=lambda number, size: told.append((number, size)))
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert (report.checkpoints, report.sessions, report.path) == (3, 1, str(folder.path))

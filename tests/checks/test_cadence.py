@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from played import Played
 
-from conformance.checks import Options, audit
+from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
 from conformance.mutants import Trainer, defects
+from conformance.run.settings import Options
 
 _FILE = "nn/last_Aep{}rew{}.pth"
 

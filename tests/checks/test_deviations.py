@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from trainings import broken, whole
 
-from conformance.checks.explain import Reason
 from conformance.convention.names import format_name
 from conformance.convention.profile import Kind, builtin_profiles, load_profile
 from conformance.fixtures.play import state
+from conformance.run.explanation import Reason
 
 DIALECTS = [*builtin_profiles(), "isaacgymenvs+isaaclab"]
 STAMP = "14-22-13-20"

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from played import Played
 
-from conformance.checks import Options, audit
+from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import RULES, Needs, Verdict
 from conformance.evidence.runs import scan_run
+from conformance.run.settings import Options
 
 _FIXTURES = Path(__file__).parents[2] / "fixtures"
 _CASES = json.loads((_FIXTURES / "manifest.json").read_bytes())["cases"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from conformance.checks import audit, files
+from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.checkpoint import read_checkpoint
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.case import ordinary
+from conformance.run import files
 
 
 def test_a_checkpoint_that_cannot_be_read_is_left_open_in_one_clause(tmp_path, monkeypatch):

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conformance.checks import Options, audit
-from conformance.checks.files import is_temporary
+from conformance.checks import audit
 from conformance.checks.model import _numpy_globals, strict_load_error
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
@@ -30,6 +29,8 @@ from conformance.fixtures.archive import (
 )
 from conformance.fixtures.case import ordinary, trained
 from conformance.fixtures.play import Session, play, weights
+from conformance.run.files import is_temporary
+from conformance.run.settings import Options
 
 OF_MODELS = {f"LOAD-00{number}" for number in (2, 5, 6, 7, 8, 9)}
 PASS, FAIL, NONE, UNKNOWN = (

@@ -11,24 +11,24 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from killed import Kill, Planned, chains, train
-from trainings import broken, lagging, trained, trainings, unexplained, unlike
+from trainings import broken, explained, lagging, trained, trainings, unexplained, unlike
 
 from conformance.checks import audit
-from conformance.checks.explain import Reason
-from conformance.checks.subject import Options
 from conformance.convention.names import format_name
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, builtin_profiles, load_profile
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.events import Scalar
 from conformance.fixtures.play import Session, play
+from conformance.run.explanation import Reason
+from conformance.run.settings import Options
 
 PROFILE = load_profile()
 many = settings(deadline=None, max_examples=60)
 
 
 def judged(folder):
-    return audit(scan_run(folder), PROFILE, explaining=True)
+    return explained(scan_run(folder), PROFILE)
 
 
 def judge_chain(chain):

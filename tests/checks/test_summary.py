@@ -6,6 +6,7 @@ import math
 
 import pytest
 from driving import failing, judged, session
+from event_logs import read_log
 from played import Played
 
 from conformance import mutants
@@ -32,6 +33,61 @@ class LogsAnEpochWithoutAReward(mutants.Trainer):
 
 
 # --- a driven trainer: its log against what was played ----------------------------------------
+
+
+def test_a_second_log_of_its_own_rewards_is_looked_at_too(tmp_path):
+    good = read_log(tmp_path, {1: 1.0, 2: 2.0})
+    for number, (second, broken) in enumerate((({1: 1.0, 3: 2.0}, True), ({2: 2.0}, False))):
+        logs = (good, read_log(tmp_path, second, name="2", started=1.7e9 + 100))
+        root = tmp_path / str(number)
+        found = judged(root, [session((1.0, 2.0))], "P1 B P2 B", rewards=None, logs=logs)
+        assert ("SUMMARY-001" in failing(found)) == broken
+
+
+@pytest.mark.parametrize("trainer", [mutants.LogsShapedRewards, mutants.LogsTheCost])
+def test_a_log_of_other_rewards_is_the_log_s_fault(tmp_path, trainer):
+    """Names and contents keep to what was played."""
+    findings = judged(tmp_path, [session((1.0, 3.0, 2.0))], "P1 B P2 B P3", trainer=trainer)
+    assert failing(findings) == {"SUMMARY-002"}
+
+
+@pytest.mark.parametrize("trainer", [mutants.LosesTheLastEpoch, mutants.LogsEveryOther])
+def test_an_epoch_that_is_not_logged_is_the_log_s_fault(tmp_path, trainer):
+    findings = judged(tmp_path, [session((1.0, 3.0, 2.0))], "P1 B P2 B P3", trainer=trainer)
+    assert failing(findings) == {"SUMMARY-001"}
+
+
+def test_a_log_of_what_was_played_passes(tmp_path):
+    findings = judged(tmp_path, [session((1.0, 3.0, NAN))], "P1 B P2 B P3")
+    assert failing(findings) == set()
+    assert findings["SUMMARY-001"].verdict is Verdict.PASS
+    assert findings["SUMMARY-002"].verdict is Verdict.PASS
+
+
+class Halves(mutants.Trainer):
+    """Plays half of the reward that it was given, and tells that everywhere."""
+
+    def play_epoch(self, reward):
+        """Train on another reward."""
+        super().play_epoch(None if reward is None else reward / 2)
+
+
+def test_a_trainer_that_plays_other_rewards_is_told_so_and_not_blamed_for_what_it_saves(tmp_path):
+    findings = judged(tmp_path, [session((1.0, 3.0, 2.0))], "P1 B P2 B P3", trainer=Halves)
+    assert failing(findings) == {"SUMMARY-001"}
+
+
+def test_the_best_alone_tells_of_other_rewards(tmp_path):
+    findings = judged(tmp_path, [session((1.0, 3.0, 2.0), 0)], "B B", trainer=Halves)
+    assert failing(findings) == {"SUMMARY-001"}
+
+
+def test_periodic_names_alone_tell_of_other_rewards(tmp_path):
+    class HalvesWithoutABest(Halves, mutants.NeverSavesTheBest):
+        pass
+
+    findings = judged(tmp_path, [session((1.0, 3.0))], "P1 P2", trainer=HalvesWithoutABest)
+    assert failing(findings) == {"SUMMARY-001", "BEST-001"}
 
 
 @pytest.mark.parametrize(

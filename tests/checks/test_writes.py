@@ -9,13 +9,15 @@ import pytest
 from driving import failing, judged, session
 
 from conformance import mutants
-from conformance.checks import DrivenSession, Options, Writes, audit
+from conformance.checks import audit
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.fixtures.play import Session, play
+from conformance.run.driven import DrivenSession, Writes
+from conformance.run.settings import Options
 
 NAN, INF = math.nan, math.inf
 BEST = {f"BEST-00{number}" for number in range(1, 10)}

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports import texts
 
-from conformance.checks.compare import Comparison, Difference, Severity
 from conformance.convention.oracle import Settings
 from conformance.fixtures.play import Session, play
 from conformance.report.comparison import (
@@ -22,6 +21,7 @@ from conformance.report.comparison import (
     to_comparison_text,
 )
 from conformance.report.printable import printable
+from conformance.views.compare import Comparison, Difference, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable

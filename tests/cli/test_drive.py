@@ -256,7 +256,7 @@ def test_a_worker_is_driven_like_an_object(test, mutant, code):
     result = test(f"{WORKER} {mutant}", "--format", "json")
     assert result.code == code
     document = validated(result.out)
-    assert document["runs"][0]["path"] == f"{mutant} 1.0"
+    assert document["runs"][0]["path"] == mutant
     assert failing(document) == ({"BEST-003"} if code else set())
 
 

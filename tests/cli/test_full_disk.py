@@ -23,7 +23,7 @@ from conformance.fixtures.cases import CASES
 from conformance.fixtures.play import Session, play
 from conformance.fixtures.publish import MANIFEST, publish, published
 from conformance.report.formats import FORMATS
-from conformance.suite.saving import save_failure, write_whole
+from conformance.suite.saving import save_failure, write_atomically
 
 pytest_plugins = ["fake_disk"]
 
@@ -122,10 +122,10 @@ def test_a_folder_that_becomes_a_file_before_the_report_is_written(
     def audited(*arguments, **options):
         fake_disk.fs.remove_object(str(out))
         fake_disk.fs.create_file(str(out), contents="a file")
-        return audit(*arguments, **options)
+        return judge(*arguments, **options)
 
-    audit = audits.audit
-    monkeypatch.setattr(audits, "audit", audited)
+    judge = audits.judge
+    monkeypatch.setattr(audits, "judge", audited)
     assert main(["check", str(run), "--format", "json", "--output", str(report)]) == 2
     _, lines = told(capsys)
     (line,) = lines
@@ -201,13 +201,13 @@ def test_fixtures_in_a_read_only_folder_are_told(fake_disk, capsys):
 # --- failures that are kept -----------------------------------------------------------------
 
 
-class Player:
+class Driver:
     """Leaves a run where it is asked to play."""
 
     def __init__(self, root):
         self._root = root
 
-    def play(self, chain, *, keep):
+    def drive(self, chain, *, keep):
         """Let `keep` have the run."""
         del chain
         keep(self._root)
@@ -222,15 +222,15 @@ def failure():
 
 def test_a_failure_that_does_not_fit_leaves_the_earlier_one(fake_disk, run, failure):
     folder = fake_disk.folder / "failures"
-    player = Player(run.parent)
-    save_failure(folder, failure, player)
+    driver = Driver(run.parent)
+    save_failure(folder, failure, driver)
     kept = names(folder)
     assert "BEST-003.json" in kept
     assert "BEST-003/A/nn/A.pth" in kept
     before = (folder / "BEST-003.json").read_bytes()
     fake_disk.leave(10)
     with pytest.raises(OSError, match="No space left"):
-        save_failure(folder, failure, player)
+        save_failure(folder, failure, driver)
     assert names(folder) == kept
     assert (folder / "BEST-003.json").read_bytes() == before
 
@@ -238,7 +238,7 @@ def test_a_failure_that_does_not_fit_leaves_the_earlier_one(fake_disk, run, fail
 def test_a_failure_whose_run_does_not_fit_says_what_is_missing(fake_disk, run, failure):
     folder = fake_disk.folder / "failures"
     fake_disk.leave(4_000)
-    kept = save_failure(folder, failure, Player(run.parent))
+    kept = save_failure(folder, failure, Driver(run.parent))
     assert (folder / "BEST-003.json").exists()
     assert not [name for name in names(folder) if name.startswith(".")]
     for path in (folder / "BEST-003").rglob("*.pth"):
@@ -252,12 +252,12 @@ def test_a_failure_in_a_read_only_folder_leaves_nothing(fake_disk, run, failure)
     fake_disk.fs.chmod(folder, 0o555)
     fake_disk.become_nobody()
     with pytest.raises(PermissionError):
-        save_failure(folder, failure, Player(run.parent))
+        save_failure(folder, failure, Driver(run.parent))
     assert names(folder) == []
 
 
 def test_a_file_that_cannot_take_its_place_leaves_no_temporary_one(fake_disk):
     (fake_disk.folder / "there").mkdir()
     with pytest.raises(OSError, match="director"):
-        write_whole(fake_disk.folder / "there", "text")
+        write_atomically(fake_disk.folder / "there", "text")
     assert names(fake_disk.folder) == ["there"]

@@ -21,7 +21,8 @@ from conformance.convention.rules import (
     select,
 )
 from conformance.crash.findings import crash_findings
-from conformance.suite.outside import INFERENCE, RANKS
+from conformance.suite.policy import INFERENCE
+from conformance.suite.ranks import RANKS
 
 # What the suite's sessions, kills, faults, inference or ranks show is read from a journal.
 DRIVEN = {rule.id for rule in RULES if rule.driven}

@@ -15,7 +15,7 @@ from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.crash import run_kills
 from conformance.crash.held import ABSENT, Held, Left
-from conformance.crash.kills import Killed, _findings, _scenario, _Session
+from conformance.crash.kills import Killed, _findings, _KillTest, _scenario
 from conformance.crash.table import to_kills_table
 
 PROFILE = load_profile()
@@ -36,7 +36,7 @@ def run(capsys, *arguments):
 
 
 class Stage:
-    """One that is never asked to play."""
+    """One that is never asked to train."""
 
     plays_rewards = True
 
@@ -47,7 +47,7 @@ def whole(epoch, watermark):
 
 @pytest.fixture
 def session(tmp_path):
-    session = _Session(Stage(), PROFILE, "Crash", _scenario(tmp_path, None, None))
+    session = _KillTest(Stage(), PROFILE, "Crash", _scenario(tmp_path, None, None))
     session.states = session.expected(
         Left(whole(4, 3.0), {PERIODIC[0]: whole(2, 1.0), PERIODIC[1]: whole(4, 2.0)}, ())
     )

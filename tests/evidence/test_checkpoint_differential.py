@@ -468,7 +468,7 @@ def by_chance(checkpoint: Checkpoint) -> bool:
 
 @pytest.mark.as_locked
 @pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("count", [350, pytest.param(11_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [350, pytest.param(5_000, marks=pytest.mark.slow)])
 def test_what_torch_refuses_we_refuse_and_what_it_overlooks_we_report(
     tmp_path: Path, count: int, *, legacy: bool
 ) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from fake_disk import EscapedWriteError, guarded
 
-from conformance.checks import Options, Subject, audit
+from conformance.checks import audit
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
-from conformance.evidence import regular
+from conformance.evidence import regular_files
 from conformance.evidence.checkpoint import FaultKind, read_checkpoint, scan_non_finite
 from conformance.evidence.checkpoint.source import WHOLE
 from conformance.evidence.config import read_config
@@ -26,6 +26,8 @@ from conformance.evidence.runs import EntryKind, NoRunError, find_runs, scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.fixtures.archive import floats, zip_checkpoint
 from conformance.fixtures.play import Session, play
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
 
 pytest_plugins = ["fake_disk"]
 
@@ -273,7 +275,7 @@ def failing_medium(monkeypatch):
             opened.append(open(*arguments, **options))  # noqa: PTH123, SIM115 - what it stands for
             return Failing(opened[-1], after, error)
 
-        monkeypatch.setattr(regular, "open", opening, raising=False)
+        monkeypatch.setattr(regular_files, "open", opening, raising=False)
         return opened
 
     return fails

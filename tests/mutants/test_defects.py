@@ -96,5 +96,14 @@ def test_a_defect_is_told_by_its_name(defect):
 
 
 def test_no_two_mutants_share_a_name():
-    names = [mutant.__name__ for mutant in (*DEFECTS, *mutants.ODDITIES, Trainer)]
+    """One package has them all: the second of a name would be played in the place of the first."""
+    every = (*DEFECTS, *mutants.ODDITIES, *mutants.CRASHES, mutants.SavesDurably, Trainer)
+    names = [mutant.__name__ for mutant in every]
     assert len(set(names)) == len(names)
+    assert all(getattr(mutants, mutant.__name__) is mutant for mutant in every)
+
+
+def test_the_defects_of_one_group_of_rules_stand_in_one_file():
+    files = {(BY_ID[defect.rule].group, defect.__module__) for defect in DEFECTS}
+    groups, modules = zip(*files, strict=True)
+    assert len(files) == len(set(groups)) == len(set(modules))

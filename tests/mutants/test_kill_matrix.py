@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from driving import player
+from driving import driver
 
 from conformance import mutants
-from conformance.checks.subject import Options
 from conformance.convention.rules import RULES
 from conformance.mutants import DEFECTS, ODDITIES, Trainer
 from conformance.mutants.__main__ import main
@@ -26,12 +25,13 @@ from conformance.mutants.matrix import (
     row,
     told,
 )
+from conformance.run.settings import Options
 from conformance.suite.engine import Engine
 
 PAGE = Path(__file__).parents[2] / "docs" / "kill-matrix.md"
 COMMITTED = PAGE.read_text("utf-8")
 ROWS = read_rows(COMMITTED)
-FEW = 50  # generated scenarios, tried before as many as a defect may need
+FEW = (20, 50)  # generated scenarios, tried before as many as a defect may need
 # One for each group of rules, and for each kind of evidence: names, contents, order, logs, resume.
 CHOSEN = (
     mutants.RewritesOnTie,
@@ -81,11 +81,11 @@ def test_a_defect_is_killed_by_its_own_rule_as_the_page_says(defect):
 def test_a_defect_is_killed_without_probes_within_its_examples(defect):
     """The bound has room for the draws of other releases of Hypothesis; today a few do for each."""
     options = Options(model=model) if asks_for_a_model(defect) else None
-    for count in sorted({min(FEW, defect.examples), defect.examples}):
-        with player(f"python:conformance.mutants:{defect.__name__}", options=options) as one:
+    for count in sorted({*(min(few, defect.examples) for few in FEW), defect.examples}):
+        with driver(f"python:conformance.mutants:{defect.__name__}", options=options) as one:
             result = Engine(one).run(max_examples=count, seed=0, probing=False)
         assert result.counts.scenarios == {"generate": count}
-        if own_failure(defect, result) is not None:
+        if not deviations(defect, result):
             break
     assert deviations(defect, result) == ()
 
@@ -97,7 +97,7 @@ def test_an_oddity_conforms_as_the_page_says(oddity):
     assert deviations(oddity, result) == ()
     if oddity is not Trainer:
         assert set(row(oddity, result).others) == set(ROWS[oddity.__name__].others)
-    with player(f"python:conformance.mutants:{oddity.__name__}") as one:
+    with driver(f"python:conformance.mutants:{oddity.__name__}") as one:
         generated = Engine(one).run(max_examples=40, seed=0, probing=False)
     assert deviations(oddity, generated) == ()
 
@@ -105,7 +105,7 @@ def test_an_oddity_conforms_as_the_page_says(oddity):
 @pytest.mark.slow  # it imports torch
 def test_without_its_defect_the_given_model_is_accepted():
     """RenamesALayer is killed for its names, not because a model is given."""
-    with player("python:conformance.mutants:Trainer", options=Options(model=model)) as one:
+    with driver("python:conformance.mutants:Trainer", options=Options(model=model)) as one:
         result = Engine(one).run(max_examples=PROBES, seed=0)
     assert result.failures == ()
     assert result.evaluations["LOAD-004"] > 0
@@ -166,7 +166,7 @@ def test_an_oddity_that_fails_is_told():
 
 
 def test_a_trainer_that_breaks_is_told():
-    with player("python:odd_trainers:AlwaysRaises") as one:
+    with driver("python:odd_trainers:AlwaysRaises") as one:
         result = Engine(one).run(max_examples=PROBES, seed=0)
     broke, verdict = deviations(Trainer, result)
     assert broke.startswith("Trainer: it broke: ")

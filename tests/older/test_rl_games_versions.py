@@ -18,10 +18,11 @@ import pytest
 
 import conformance
 from conformance import Scenario
-from conformance.checks import Options, audit
-from conformance.checks.dialect import choose
+from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
+from conformance.run.settings import Options
+from conformance.views.dialect import choose
 
 TRAINER = "python:conformance.trainers.rl_games:RlGames"
 # The version that the other tests play, 1.6.5, is the one that is installed.
@@ -90,7 +91,7 @@ def played(installed, tmp_path_factory):
     def play(version):
         here = tmp_path_factory.mktemp("here")
         rewards = (1.5, -2.0, 3.0, 3.25, 2.5, 4.0, 3.5)
-        late = load_profile(DIALECTS[version]).final_at == "epoch > max_epochs"
+        late = load_profile(DIALECTS[version]).ends_late
         scenario = Scenario("Ant", here, 2, 6, rewards if late else rewards[:-1])
         options = ["--profile", DIALECTS[version], "--max-examples", "25", "--seed", "1"]
         formats = ["--format", "text", "--output", "-", "--format", "json"]

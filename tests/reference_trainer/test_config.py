@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -12,9 +12,9 @@ from reference_trainer.config import (
     Settings,
     SettingsError,
     check,
-    from_command_line,
     run_config,
 )
+from reference_trainer.overrides import from_command_line
 
 
 def test_without_overrides_the_settings_are_the_published_ones() -> None:
@@ -173,6 +173,7 @@ def test_reading_a_command_line_writes_nothing(
 
 
 @example("${seed}")
+@settings(max_examples=30)  # Hydra takes its time
 @given(st.text(alphabet="abü \\'\"=[]{}:,$()/", max_size=12))
 def test_a_path_that_hydra_s_grammar_has_no_word_for_is_taken_as_it_stands(text: str) -> None:
     path = f"/ü/{text}"

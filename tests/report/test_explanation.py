@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports import a_finding, a_report, texts
 
-from conformance.checks.explain import ExplainedFile, ExplainedSession, Explanation, Reason
 from conformance.report.explanation import to_explanation
 from conformance.report.html import to_html
 from conformance.report.markdown import to_markdown
 from conformance.report.printable import printable
 from conformance.report.text import to_text
+from conformance.run.explanation import ExplainedFile, ExplainedSession, Explanation, Reason
 
 if TYPE_CHECKING:
     from conformance.report import Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from driving import PROFILE, player, session
+from driving import PROFILE, driver, session
 from hypothesis import HealthCheck, given, settings
 
 from conformance import mutants, strategies
@@ -142,7 +142,7 @@ def found(rule, evidence):
     ids=lambda defect: defect.__name__,
 )
 def test_a_defect_is_blamed_on_its_own_rule(defect):
-    with player(f"python:conformance.mutants:{defect.__name__}") as one:
+    with driver(f"python:conformance.mutants:{defect.__name__}") as one:
         result = Engine(one).run(max_examples=60, seed=0)
     blamed = {failure.rule for failure in result.failures}
     assert {defect.rule} <= blamed <= {defect.rule, *defect.also}

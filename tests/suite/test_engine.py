@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import odd_trainers
 import pytest
-from driving import PROFILE, player, session
+from driving import PROFILE, driver, session
 
 from conformance.convention.rules import BY_ID, RULES, Level, Verdict
 from conformance.convention.sessions import played
@@ -21,7 +21,7 @@ PROBES = len(probes(PROFILE, resume=True))
 
 
 def run(spec, max_examples=PROBES, seed=0, *, reuse=(), watched=True, **options):
-    with player(spec, watched=watched, **options) as one:
+    with driver(spec, watched=watched, **options) as one:
         return Engine(one).run(max_examples=max_examples, seed=seed, reuse=reuse)
 
 
@@ -53,10 +53,10 @@ def test_fewer_examples_than_probes_are_the_first_probes():
 
 def test_the_same_seed_plays_the_same_chains():
     def chains(seed):
-        with player(BASE) as one:
+        with driver(BASE) as one:
             asked = []
-            play = one.play
-            one.play = lambda chain, **rest: asked.append(identity(chain)) or play(chain, **rest)
+            drive = one.drive
+            one.drive = lambda chain, **rest: asked.append(identity(chain)) or drive(chain, **rest)
             Engine(one).run(max_examples=PROBES + 20, seed=seed)
         return asked
 
@@ -67,7 +67,7 @@ def test_the_same_seed_plays_the_same_chains():
 
 def test_progress_is_told_by_phase():
     told = []
-    with player(BASE) as one:
+    with driver(BASE) as one:
         engine = Engine(one, progress=lambda *seen: told.append(seen))
         engine.run(max_examples=PROBES + 3, seed=0)
     assert [phase for phase, *_ in told] == ["probe"] * PROBES + ["generate"] * 3
@@ -118,7 +118,7 @@ def test_what_found_a_failure_is_the_first_that_did():
 
 
 def test_without_probes_the_generated_ones_are_all():
-    with player("python:conformance.mutants:RewritesOnTie") as one:
+    with driver("python:conformance.mutants:RewritesOnTie") as one:
         result = Engine(one).run(max_examples=30, seed=0, probing=False)
     assert result.counts.scenarios == {"generate": 30}
     assert [failure.found_by for failure in result.failures] == ["generate"]
@@ -142,7 +142,7 @@ def test_a_chain_that_failed_before_is_played_first():
 def test_a_replay_plays_one_chain_as_it_is_and_asks_for_nothing_more():
     chain = (session((5.0, 5.0, 1.0), 3),)
     for spec, rules in (("RewritesOnTie", ["BEST-003"]), ("Trainer", [])):
-        with player(f"python:conformance.mutants:{spec}") as one:
+        with driver(f"python:conformance.mutants:{spec}") as one:
             result = Engine(one).replay(chain)
         assert [failure.rule for failure in result.failures] == rules
         assert all(failure.chain == chain for failure in result.failures)

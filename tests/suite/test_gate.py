@@ -46,13 +46,15 @@ def test_a_broken_rule_is_told_with_all_that_its_author_needs():
     with pytest.raises(conformance.ConformanceError) as caught:
         check(mutants.RewritesOnTie)
     text = str(caught.value)
-    assert text.startswith("python:conformance.mutants.defects:RewritesOnTie, profile isaacgymenvs")
+    assert text.startswith(
+        "python:conformance.mutants.defects.best:RewritesOnTie, profile isaacgymenvs"
+    )
     assert "seed 0" in text
     assert "BEST-003: the best checkpoint holds epoch 2" in text
     assert "scenario: rewards 0.0, 0.0; save_freq 0" in text
     assert f"fix: {BY_ID['BEST-003'].fix}" in text
     assert (
-        "replay: conformance test python:conformance.mutants.defects:RewritesOnTie"
+        "replay: conformance test python:conformance.mutants.defects.best:RewritesOnTie"
         " --replay .conformance/failures/BEST-003.json" in text
     )
     assert not isinstance(caught.value, conformance.TrainerBrokeError)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from driving import PROFILE, player
+from driving import PROFILE, driver
 
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import RULES
@@ -45,7 +45,7 @@ def test_save_best_after_is_given_where_the_profile_has_it(name):
 
 def test_together_they_exercise_every_gated_rule():
     chains = probes(PROFILE, resume=True)
-    with player("python:conformance.mutants:Trainer") as one:
+    with driver("python:conformance.mutants:Trainer") as one:
         result = Engine(one).run(max_examples=len(chains), seed=0)
     gated = {rule.id for rule in RULES if rule.gated(PROFILE)}
     assert len(gated) > 25
@@ -55,7 +55,7 @@ def test_together_they_exercise_every_gated_rule():
 
 
 def test_without_a_resume_what_only_that_shows_is_not_exercised():
-    with player("python:odd_trainers:SaysThatItCannotResume") as one:
+    with driver("python:odd_trainers:SaysThatItCannotResume") as one:
         result = Engine(one).run(max_examples=len(probes(PROFILE, resume=False)), seed=0)
     gated = {rule.id for rule in RULES if rule.gated(PROFILE)}
     assert {rule for rule in gated if not result.evaluations[rule]} == {"BEST-008", "RESUME-001"}

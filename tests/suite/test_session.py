@@ -67,7 +67,7 @@ def test_a_spec_a_class_an_object_and_a_function_are_driven_alike(trainer):
 
 def test_a_class_is_known_by_the_spec_that_would_name_it():
     result = suite(mutants.RewritesOnTie)
-    assert result.spec == "python:conformance.mutants.defects:RewritesOnTie"
+    assert result.spec == "python:conformance.mutants.defects.best:RewritesOnTie"
 
 
 @pytest.mark.parametrize("trainer", [object(), 3, None])

@@ -17,8 +17,8 @@ from conformance.suite.shrink import identity, shrink, size
 NAN, INF = math.nan, math.inf
 
 
-def shrunken(chain, fails, most_plays=2000):
-    return shrink(tuple(chain), fails, profile=PROFILE, most_plays=most_plays)
+def shrunken(chain, fails, most_attempts=2000):
+    return shrink(tuple(chain), fails, profile=PROFILE, most_attempts=most_attempts)
 
 
 def rewards_of(chain):
@@ -38,7 +38,7 @@ def test_the_result_fails_can_be_played_and_is_no_larger(chain, salt, one_in):
         asked.append(candidate)
         return hash((salt, identity(candidate))) % one_in == 0
 
-    result = shrunken(chain, fails, most_plays=150)
+    result = shrunken(chain, fails, most_attempts=150)
     assert len(asked) <= 150
     assert size(result) <= size(chain)
     assert identity(result) == identity(chain) or any(result is each for each in asked)
@@ -58,7 +58,7 @@ def test_what_always_fails_shrinks_to_one_epoch(chain):
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(chain=strategies.chains())
 def test_what_never_fails_again_is_left_as_it_is(chain):
-    assert shrunken(chain, lambda _: False, most_plays=100) is chain
+    assert shrunken(chain, lambda _: False, most_attempts=100) is chain
 
 
 def test_no_chain_is_asked_for_twice():
@@ -67,17 +67,17 @@ def test_no_chain_is_asked_for_twice():
     assert len(set(asked)) == len(asked)
 
 
-@pytest.mark.parametrize("most_plays", [0, 1, 5])
-def test_the_budget_is_kept(most_plays):
+@pytest.mark.parametrize("most_attempts", [0, 1, 5])
+def test_the_budget_is_kept(most_attempts):
     asked = []
-    shrunken([session((3.5, NAN, 3.5, -0.0), 2)], asked.append, most_plays=most_plays)
-    assert len(asked) == most_plays
+    shrunken([session((3.5, NAN, 3.5, -0.0), 2)], asked.append, most_attempts=most_attempts)
+    assert len(asked) == most_attempts
 
 
 def test_at_the_end_of_the_budget_the_smallest_so_far_is_returned():
     chain = (session((3.5, NAN, 3.5, -0.0, 2.0, 1.0, 4.5), 2),)
     least = (session((0.0,) * 4, 0),)
-    result = shrunken(chain, lambda tried: tried[0].max_epochs >= 4, most_plays=30)
+    result = shrunken(chain, lambda tried: tried[0].max_epochs >= 4, most_attempts=30)
     assert size(least) < size(result) < size(chain)
 
 

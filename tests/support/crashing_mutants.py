@@ -14,10 +14,9 @@ import threading
 import time
 from pathlib import Path
 
-from speaking import work
-
 from conformance.convention.scenario import Scenario
 from conformance.mutants import Trainer
+from conformance.trainers import serve
 
 
 class Fickle(Trainer):
@@ -114,4 +113,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         Trainer().train(Scenario.from_json(Path(sys.argv[1]).read_text(encoding="utf-8")))
     else:
-        work(Numbers())
+        serve(Numbers)

@@ -1,4 +1,4 @@
-"""Driving a trainer in a test: a player around it, and journals written by hand."""
+"""Driving a trainer in a test: a driver around it, and journals written by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from conformance.checks import DrivenSession, Options, Writes, audit
+from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.scenario import Scenario
 from conformance.convention.sessions import played
@@ -14,7 +14,9 @@ from conformance.evidence.journal import Watcher
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_event_file
 from conformance.mutants.trainer import Trainer
-from conformance.suite.play import Player
+from conformance.run.driven import DrivenSession, Writes
+from conformance.run.settings import Options
+from conformance.suite.driver import Driver
 from conformance.trainers import open_object, open_trainer
 from conformance.trainers.workspace import Workspace
 
@@ -29,15 +31,15 @@ def session(rewards, save_freq=1, *, resume=None, experiment="A", **fields):
 
 
 @contextmanager
-def player(spec, *, profile=PROFILE, watched=True, **options):
-    """A player around the trainer that a spec names, or around an object or a class."""
+def driver(spec, *, profile=PROFILE, watched=True, **options):
+    """A driver around the trainer that a spec names, or around an object or a class."""
     opened = open_trainer if isinstance(spec, str) else open_object
     with ExitStack() as stack:
         trainer = stack.enter_context(opened(spec, time_limit=20.0))
         workspace = stack.enter_context(Workspace())
         watcher = stack.enter_context(Watcher()) if watched else None
         unwatched = "" if watched else "this system keeps no journal"
-        yield Player(trainer, profile, workspace, watcher, unwatched=unwatched, **options)
+        yield Driver(trainer, profile, workspace, watcher, unwatched=unwatched, **options)
 
 
 def judged(root, chain, journal, *, trainer=Trainer, **last):

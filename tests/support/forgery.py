@@ -12,8 +12,7 @@ from reports import HOSTILE, a_finding
 
 from conformance.checks.finding import RunReport
 from conformance.convention.rules import Level, Verdict
-from conformance.report import Report
-from conformance.report.driven import Driven
+from conformance.report import Driven, Report
 from conformance.report.formats import Look, Syntax
 
 if TYPE_CHECKING:

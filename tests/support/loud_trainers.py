@@ -1,19 +1,18 @@
 """Trainers that print where they should not, or break: `python:loud_trainers:X`, and a worker.
 
-As a program, it is the worker of the trainer that its argument names.
+As a program, it is the worker of the mutant that its argument names; a second argument is the code
+that it exits with.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import subprocess
 import sys
 
 from conformance import mutants
-from conformance.convention.scenario import Scenario
-from conformance.trainers import UnsupportedScenario
+from conformance.trainers import UnsupportedScenario, serve
 
 RUBBISH = "RUBBISH"
 
@@ -94,21 +93,6 @@ class LeavesOddThings(mutants.RewritesOnTie):
             core.truncate(2**30)  # sparse
 
 
-def serve(trainer, *, code=0):
-    """Speak the worker protocol."""
-    answers, sys.stdout = sys.stdout, sys.stderr
-    for line in sys.stdin:
-        request = json.loads(line)
-        if request["cmd"] == "stop":
-            sys.exit(code)
-        answer = {"ok": True}
-        if request["cmd"] == "start":
-            about = {"name": type(trainer).__name__, "version": "1.0"}
-            answer |= {"protocol": 1, "trainer": about, "capabilities": ["resume"]}
-        else:
-            trainer.train(Scenario.from_mapping(request["scenario"]))
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    serve(getattr(mutants, sys.argv[1])(), code=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    serve(getattr(mutants, sys.argv[1]))
+    sys.exit(int(sys.argv[2]) if len(sys.argv) > 2 else 0)

@@ -29,7 +29,7 @@ class Played:
         start, self._resumed_from = self._resumed_from, None
         kept = self.kept
 
-        class Session(self.trainer):
+        class Killed(self.trainer):
             def goes_on(self):
                 return super().goes_on() and (last is None or self.epoch < last)
 
@@ -50,7 +50,7 @@ class Played:
                 tuple(rewards),
                 resume="last" if start else None,
             )
-            Session().train(scenario)
+            Killed().train(scenario)
             earlier = set(self.files)
             self.files = {
                 path.relative_to(folder).as_posix(): path.read_bytes()
@@ -85,3 +85,15 @@ class Played:
             target.write_bytes(data)
         (folder / "nn").mkdir(parents=True, exist_ok=True)
         return folder
+
+
+def trained(save_freq=2, size=4):
+    """The files of a run that improves in each epoch."""
+    trainer = Played("Ant", save_freq, size)
+    trainer.run([float(epoch) for epoch in range(1, size + 1)])
+    return trainer.files
+
+
+def bare(files):
+    """The same files without the config."""
+    return {path: data for path, data in files.items() if path != "config.yaml"}

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from conformance.checks.finding import Finding, RunReport, run_verdict
 from conformance.convention.rules import RULES, Level, Verdict
-from conformance.report import Report
-from conformance.report.driven import Driven
+from conformance.report import Driven, Report
 
 HOSTILE = (
     *("\x1b[31mred\x1b[0m", "a\nverdict: conforms (1 run)", "\r", "\0", "\x07", "\x9b2J", "\x7f"),

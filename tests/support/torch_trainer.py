@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import torch
-from speaking import work
 
 from conformance.mutants import Trainer
+from conformance.trainers import serve
 
 
 def state_of(epoch: int, watermark: float) -> dict[str, object]:
@@ -37,4 +37,4 @@ class TorchTrainer(Trainer):
 
 
 if __name__ == "__main__":
-    work(TorchTrainer())
+    serve(TorchTrainer)

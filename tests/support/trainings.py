@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from conformance.checks import audit
-from conformance.checks.explain import Reason
-from conformance.checks.subject import Options
+from conformance.checks import judge
 from conformance.convention.brief import Brief
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind
@@ -22,6 +20,10 @@ from conformance.convention.scenario import Scenario
 from conformance.convention.sessions import next_session, resume_point_after
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.play import Session, play
+from conformance.run.explanation import Reason
+from conformance.run.settings import Options
+from conformance.run.subject import Subject
+from conformance.views.explain import explain
 
 if TYPE_CHECKING:
     from conformance.convention.profile import Profile
@@ -35,6 +37,12 @@ def broken(report):
         for finding in report.findings
         if finding.level is Level.MUST and finding.verdict in (Verdict.FAIL, Verdict.ERROR)
     }
+
+
+def explained(folder, profile, known=None):
+    """The report on a run, with what explains each of its files."""
+    subject = Subject(folder, profile, known or Options())
+    return replace(judge(subject), explanation=explain(subject))
 
 
 def unexplained(report):
@@ -76,7 +84,7 @@ class Training(Brief):
             known = Options(None, self.save_freq, self.max_epochs, self.save_best_after)
         with tempfile.TemporaryDirectory() as root:
             run = scan_run(self.run.write(Path(root)))
-            return audit(run, self.profile, known, explaining=True)
+            return explained(run, self.profile, known)
 
 
 def lagging(log, lost):
@@ -146,7 +154,7 @@ def trainings(draw, profile, *, killed):
 def whole(draw, profile):
     """Sessions that all reached their end, of rewards all different; some ten or more."""
     save_freq, end = draw(st.integers(1, 3)), draw(st.integers(10, 12))
-    late = profile.final_at == "epoch > max_epochs"
+    late = profile.ends_late
     values = draw(st.permutations([round(-9.75 + 1.5 * step, 2) for step in range(42)]))
     played, sessions = (), []
     for number in range(draw(st.integers(1, 3))):

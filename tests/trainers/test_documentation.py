@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from conformance.checks import Options, audit
+from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
+from conformance.run.settings import Options
 from conformance.trainers import TrainerBroke, open_trainer
 from conformance.trainers.command import PLACEHOLDERS
 from conformance.trainers.forms import FORMS

@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from conformance import Scenario
-from conformance.checks import Options, audit
-from conformance.checks.files import CheckpointFile
+from conformance.checks import audit
 from conformance.convention.names import parse_name
 from conformance.convention.profile import Kind, load_profile
 from conformance.convention.rewards import as_float32, is_rounding_of, same_reward
@@ -27,6 +26,8 @@ from conformance.evidence.checkpoint import read_item
 from conformance.evidence.journal import Watcher, writes
 from conformance.evidence.runs import scan_run
 from conformance.evidence.summaries import read_event_file
+from conformance.run.files import CheckpointFile
+from conformance.run.settings import Options
 from conformance.trainers import UnsupportedScenario, open_trainer, rl_games
 from conformance.trainers.rl_games import RlGames, RlGamesError
 

@@ -27,7 +27,7 @@ from conformance.evidence.checkpoint.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from conformance.evidence.checkpoint.opcodes import Machine
+    from conformance.evidence.checkpoint.walk import Walk
 
 _KNOWN = TORCH_DEFAULT | ADDED_SINCE
 """What torch itself lets through, so that its effect is known; a profile may add others."""
@@ -162,7 +162,7 @@ _NUMPY_OTHER = (
 _NUMPY_ORDERS = {"<": "<", ">": ">", "=": "<", "|": "<"}
 
 
-def call(machine: Machine, function: object, arguments: tuple[Any, ...]) -> object:
+def call(machine: Walk, function: object, arguments: tuple[Any, ...]) -> object:
     """Returns what REDUCE leaves on the stack.
 
     Raises:
@@ -186,7 +186,7 @@ def call(machine: Machine, function: object, arguments: tuple[Any, ...]) -> obje
         return Opaque(name, arguments)
 
 
-def new_object(machine: Machine, kind: object, arguments: tuple[Any, ...]) -> object:
+def new_object(machine: Walk, kind: object, arguments: tuple[Any, ...]) -> object:
     """Returns what NEWOBJ leaves on the stack: an object that was made but not initialised.
 
     Raises:
@@ -202,7 +202,7 @@ def new_object(machine: Machine, kind: object, arguments: tuple[Any, ...]) -> ob
     return call(machine, kind, arguments)
 
 
-def build(machine: Machine, target: object, state: object) -> None:
+def build(machine: Walk, target: object, state: object) -> None:
     """Checks what BUILD would do to the object on the stack; its data never changes by it.
 
     Raises:
@@ -223,7 +223,7 @@ def build(machine: Machine, target: object, state: object) -> None:
         raise refused(f"the state of a {kind.__name__} is set")
 
 
-def _build_opaque(machine: Machine, target: Opaque, state: object) -> None:
+def _build_opaque(machine: Walk, target: Opaque, state: object) -> None:
     if target.name == "numpy.dtype":
         _build_dtype(machine, target, state)
     elif target.name == "numpy.ndarray":
@@ -234,7 +234,7 @@ def _build_opaque(machine: Machine, target: Opaque, state: object) -> None:
         raise refused(f"the state of {shown(target.name)} is set")
 
 
-def _build_plain(machine: Machine, state: object, *, has_dict: bool) -> None:
+def _build_plain(machine: Walk, state: object, *, has_dict: bool) -> None:
     slots: object = None
     if type(state) is tuple and len(state) == 2:
         state, slots = state
@@ -246,14 +246,14 @@ def _build_plain(machine: Machine, state: object, *, has_dict: bool) -> None:
         _check_update(machine, state)
 
 
-def _check_update(machine: Machine, state: object) -> None:
+def _check_update(machine: Walk, state: object) -> None:
     """Lets through what `dict.update` takes."""
     if isinstance(state, dict):
         return
     _pairs(machine, state)
 
 
-def _pairs(machine: Machine, source: object) -> list[tuple[Any, Any]]:
+def _pairs(machine: Walk, source: object) -> list[tuple[Any, Any]]:
     items = _items(machine, source)
     pairs = []
     for item in items:
@@ -265,7 +265,7 @@ def _pairs(machine: Machine, source: object) -> list[tuple[Any, Any]]:
     return pairs
 
 
-def _items(machine: Machine, source: object) -> list[Any]:
+def _items(machine: Walk, source: object) -> list[Any]:
     """Returns what iterating gives, at a cost."""
     if isinstance(source, Opaque) and source.name == "torch.Size" and source.args is not None:
         source = source.args[0] if source.args else ()
@@ -280,7 +280,7 @@ def _arity(arguments: tuple[Any, ...], least: int, most: int) -> None:
         raise refused(f"a function is called with {len(arguments)} arguments")
 
 
-def _ordered_dict(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _ordered_dict(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 0, 1)
     if not arguments:
         return OrderedDict()
@@ -291,7 +291,7 @@ def _ordered_dict(machine: Machine, arguments: tuple[Any, ...]) -> object:
     return OrderedDict(_pairs(machine, source))
 
 
-def _counter(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _counter(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 0, 1)
     result: Counter[Any] = Counter()
     source = arguments[0] if arguments else None
@@ -308,7 +308,7 @@ def _counter(machine: Machine, arguments: tuple[Any, ...]) -> object:
     return result
 
 
-def _set(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _set(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 0, 1)
     items = _items(machine, arguments[0]) if arguments else []
     for item in items:
@@ -316,11 +316,11 @@ def _set(machine: Machine, arguments: tuple[Any, ...]) -> object:
     return set(items)
 
 
-def _spend_bytes(machine: Machine, count: int) -> None:
+def _spend_bytes(machine: Walk, count: int) -> None:
     machine.spend(count // _BYTES_PER_UNIT)
 
 
-def _encode(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _encode(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 1, 3)
     text = arguments[0]
     codec = arguments[1] if len(arguments) > 1 else "utf-8"
@@ -338,7 +338,7 @@ def _encode(machine: Machine, arguments: tuple[Any, ...]) -> object:
         raise refused("a text cannot be encoded") from None
 
 
-def _bytearray(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _bytearray(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 0, 3)
     source = arguments[0] if arguments else b""
     if len(arguments) > 1:
@@ -365,7 +365,7 @@ def _as_bytes(value: object) -> bytes:
     return value
 
 
-def _complex(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _complex(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 0, 2)
     if not all(type(part) in {int, float, bool, complex, str} for part in arguments):
         raise refused("a complex number is made of something that is no number")
@@ -377,7 +377,7 @@ def _complex(_machine: Machine, arguments: tuple[Any, ...]) -> object:
         raise refused("a complex number is made of something that is no number") from None
 
 
-def _size(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _size(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 0, 1)
     items = _items(machine, arguments[0]) if arguments else []
     if not all(isinstance(item, int) for item in items):
@@ -385,7 +385,7 @@ def _size(machine: Machine, arguments: tuple[Any, ...]) -> object:
     return Opaque("torch.Size", (tuple(items),))
 
 
-def _device(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _device(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 1, 2)
     source = arguments[0]
     if isinstance(source, Opaque) and source.name == "torch.device" and len(arguments) == 1:
@@ -400,7 +400,7 @@ def _device(_machine: Machine, arguments: tuple[Any, ...]) -> object:
     return Opaque("torch.device", arguments)
 
 
-def _layout(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _layout(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 1, 1)
     if type(arguments[0]) is not str or arguments[0] not in _LAYOUTS:
         raise refused("an unknown layout is named")
@@ -415,7 +415,7 @@ def _dtype_of(value: object) -> str:
     raise refused("something is used as a dtype that is none")
 
 
-def _integers(machine: Machine, value: object) -> tuple[int, ...]:
+def _integers(machine: Walk, value: object) -> tuple[int, ...]:
     """Returns the numbers of a size or stride, as torch's argument parser takes them."""
     if isinstance(value, Opaque) and value.name == "torch.Size" and value.args is not None:
         value = value.args[0]
@@ -455,7 +455,7 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _check_bounds(  # noqa: PLR0917 - the parts of a tensor, as in the pickle
-    machine: Machine,
+    machine: Walk,
     storage: Storage,
     itemsize: int,
     offset: int,
@@ -483,7 +483,7 @@ def _short(shape: tuple[int, ...]) -> str:
 
 
 def _view(  # noqa: PLR0917 - the parts of a tensor, as in the pickle
-    machine: Machine, storage: object, dtype: str | None, offset: object, size: object, step: object
+    machine: Walk, storage: object, dtype: str | None, offset: object, size: object, step: object
 ) -> Tensor:
     if not isinstance(storage, Storage):
         raise refused("a tensor is made of something that is no storage")
@@ -519,12 +519,12 @@ def _flags(dtype: str, metadata: object) -> tuple[str, ...]:
     return flags
 
 
-def _tensor_v1(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _tensor_v1(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 4, 4)
     return _view(machine, arguments[0], None, *arguments[1:])
 
 
-def _tensor_v2(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _tensor_v2(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 6, 7)
     tensor = _view(machine, arguments[0], None, *arguments[1:4])
     requires_grad = _check_grad(tensor.dtype, arguments[4])
@@ -532,7 +532,7 @@ def _tensor_v2(machine: Machine, arguments: tuple[Any, ...]) -> object:
     return _with(tensor, requires_grad=requires_grad, flags=flags)
 
 
-def _tensor_v3(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _tensor_v3(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 7, 8)
     # Unlike in version 2, dtype and flag go to `torch.empty`, for which None is the default, and
     # which makes a tensor that then cannot be given its storage if it requires a gradient.
@@ -561,7 +561,7 @@ def _with(
     )
 
 
-def _qtensor(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _qtensor(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 7, 7)
     scheme = arguments[4]
     if not (type(scheme) is tuple and scheme and isinstance(scheme[0], Opaque)):
@@ -583,12 +583,12 @@ def _qtensor(machine: Machine, arguments: tuple[Any, ...]) -> object:
     return tensor
 
 
-def _parameter(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _parameter(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 3, 3)
     return _as_parameter(arguments[0], arguments[1])
 
 
-def _parameter_class(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _parameter_class(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 0, 2)
     data = arguments[0] if arguments else None
     return _as_parameter(data, arguments[1] if len(arguments) > 1 else True)
@@ -611,14 +611,14 @@ def _as_parameter(data: object, requires_grad: object) -> Tensor | Opaque:
     )
 
 
-def _parameter_with_state(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _parameter_with_state(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 4, 4)
     result = _as_parameter(arguments[0], arguments[1])
     _check_attributes(machine, arguments[3])
     return result
 
 
-def _check_attributes(machine: Machine, state: object) -> None:
+def _check_attributes(machine: Walk, state: object) -> None:
     parts: tuple[object, ...] = (state,)
     if type(state) is tuple:
         if len(state) != 2:
@@ -636,7 +636,7 @@ def _check_attributes(machine: Machine, state: object) -> None:
                 raise refused(f"a tensor's state sets {what}")
 
 
-def _from_type(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _from_type(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 4, 4)
     function, kind, inner, state = arguments
     if not isinstance(inner, (tuple, list)):
@@ -653,7 +653,7 @@ def _from_type(machine: Machine, arguments: tuple[Any, ...]) -> object:
     return result
 
 
-def _sparse(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _sparse(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 2, 2)
     layout, data = arguments
     name = layout.args[0] if isinstance(layout, Opaque) and layout.args else ""
@@ -682,7 +682,7 @@ def _check_coo(indices: Tensor, values: Tensor, shape: tuple[int, ...]) -> None:
         raise refused("a sparse tensor's size does not fit its parts")
 
 
-def _meta(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _meta(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 4, 4)
     dtype = "float32" if arguments[0] is None else _dtype_of(arguments[0])
     shape = _integers(machine, arguments[1])
@@ -694,7 +694,7 @@ def _meta(machine: Machine, arguments: tuple[Any, ...]) -> object:
     return Opaque("torch._utils._rebuild_meta_tensor_no_storage", arguments)
 
 
-def _device_tensor(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _device_tensor(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 4, 4)
     data = arguments[0]
     if not isinstance(data, Tensor):
@@ -708,7 +708,7 @@ def _device_tensor(_machine: Machine, arguments: tuple[Any, ...]) -> object:
     return Opaque("torch._utils._rebuild_device_tensor_from_cpu_tensor", arguments)
 
 
-def _device_array(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _device_array(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 4, 4)
     data = arguments[0]
     if not isinstance(data, Opaque) or data.name != "numpy.ndarray":
@@ -717,7 +717,7 @@ def _device_array(_machine: Machine, arguments: tuple[Any, ...]) -> object:
     return Opaque("torch._utils._rebuild_device_tensor_from_numpy", arguments)
 
 
-def _nested(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _nested(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 4, 4)
     if not all(isinstance(part, Tensor) for part in arguments):
         raise refused("a nested tensor is made of something that is no tensor")
@@ -726,14 +726,14 @@ def _nested(_machine: Machine, arguments: tuple[Any, ...]) -> object:
     return Opaque("torch._utils._rebuild_nested_tensor", arguments)
 
 
-def _numpy_dtype(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _numpy_dtype(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 1, 3)
     if type(arguments[0]) is not str or len(arguments[0]) > 100:
         raise refused("numpy.dtype is made of something that is no code")
     return Opaque("numpy.dtype", arguments)
 
 
-def _build_dtype(machine: Machine, target: Opaque, state: object) -> None:
+def _build_dtype(machine: Walk, target: Opaque, state: object) -> None:
     code = str(target.args[0] if target.args else "")
     needed = f"numpy.dtypes.{_numpy_class(code)}"
     if not machine.lenient and needed not in machine.allowed:
@@ -752,7 +752,7 @@ def _numpy_class(code: str) -> str:
     return found or "VoidDType"
 
 
-def _numpy_scalar(machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _numpy_scalar(machine: Walk, arguments: tuple[Any, ...]) -> object:
     _arity(arguments, 1, 2)
     dtype = arguments[0]
     if not isinstance(dtype, Opaque) or dtype.name != "numpy.dtype" or not dtype.args:
@@ -779,13 +779,13 @@ def _decode_scalar(code: str, order: str, data: bytes) -> object:
     return Scalar(name, values[0] if len(values) == 1 else complex(*values))
 
 
-def _numpy_array(_machine: Machine, arguments: tuple[Any, ...]) -> object:
+def _numpy_array(_machine: Walk, arguments: tuple[Any, ...]) -> object:
     """An array that is still empty; the last argument takes the element of one that has one."""
     _arity(arguments, 3, 3)
     return Opaque("numpy.ndarray", (*arguments, []))
 
 
-def _build_array(machine: Machine, target: Opaque, state: object) -> None:
+def _build_array(machine: Walk, target: Opaque, state: object) -> None:
     """Keeps the element of an array that has just one, as the watermark of rl_games' SAC."""
     if type(state) is not tuple or len(state) != 5:
         return
@@ -800,7 +800,7 @@ def _build_array(machine: Machine, target: Opaque, state: object) -> None:
         element[:] = [_decode_scalar(str(dtype.args[0]), order, data)]
 
 
-_FUNCTIONS: dict[str, Callable[[Machine, tuple[Any, ...]], object]] = {
+_FUNCTIONS: dict[str, Callable[[Walk, tuple[Any, ...]], object]] = {
     "_codecs.encode": _encode,
     "torch._tensor._rebuild_from_type_v2": _from_type,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _device_tensor,
@@ -820,7 +820,7 @@ _FUNCTIONS: dict[str, Callable[[Machine, tuple[Any, ...]], object]] = {
     "numpy.core.multiarray._reconstruct": _numpy_array,
     "numpy._core.multiarray._reconstruct": _numpy_array,
 }
-_CALLS: dict[str, Callable[[Machine, tuple[Any, ...]], object]] = {
+_CALLS: dict[str, Callable[[Walk, tuple[Any, ...]], object]] = {
     **_FUNCTIONS,
     "builtins.bytearray": _bytearray,
     "builtins.complex": _complex,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.evidence.checkpoint.errors import RefusalError, damaged
 from conformance.evidence.checkpoint.values import FaultKind
-from conformance.evidence.regular import NotRegularError, open_regular
+from conformance.evidence.regular_files import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from conformance.evidence.regular import NotRegularError, open_regular
+from conformance.evidence.regular_files import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
