@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,12 @@ from conformance.checks.finding import (
     run_verdict,
     unobservable,
 )
-from conformance.convention.rules import RULES, Needs, Place, Rule
+from conformance.convention.rules import BY_ID, RULES, Needs, Place, Rule, Verdict
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from conformance.convention.profile import Profile
     from conformance.evidence.runs import RunFolder
@@ -60,6 +61,10 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
         )
     )
 )
+
+
+# The groups of rules that a run breaks by what it does not hold.
+_OF_WHAT_WAS_LEFT = ("LAYOUT", "CADENCE", "BEST")
 
 
 def audit(
@@ -109,6 +114,10 @@ def judge(
     findings = tuple(
         _finding(rule, subject) for rule in RULES if selected is None or rule.id in selected
     )
+    if subject.left_nothing:
+        findings = tuple(_told_once(subject.left_nothing, findings))
+    if subject.folder.is_file:  # the report's path is the file's own
+        findings = tuple(replace(finding, paths=()) for finding in findings)
     return RunReport(
         path=str(subject.folder.path),
         verdict=run_verdict(findings),
@@ -117,6 +126,24 @@ def judge(
         findings=findings,
         notes=(*subject.folder.problems, *subject.notes),
     )
+
+
+def _told_once(what: str, findings: tuple[Finding, ...]) -> Iterator[Finding]:
+    """The findings on a run that left nothing: that is told once, and no rule blames it.
+
+    What its logs and its name say for themselves stands.
+    """
+    teller = ""
+    for finding in findings:
+        rule = BY_ID[finding.rule]
+        lacks = finding.verdict is Verdict.FAIL and rule.group in _OF_WHAT_WAS_LEFT
+        if not lacks and finding.verdict is not Verdict.UNOBSERVABLE:
+            yield finding
+        elif teller:
+            yield not_applicable(f"the run left nothing ({teller} says so)").of(rule)
+        else:
+            teller = rule.id
+            yield unobservable(what).of(rule)
 
 
 def _finding(rule: Rule, subject: Subject) -> Finding:
@@ -137,6 +164,8 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
 def _outcome(rule: Rule, subject: Subject) -> Outcome:
     if rule.shown_otherwise or (rule.driven and not subject.driven):
         return not_applicable(rule.shown_by[0].value)
+    if subject.folder.is_file and not rule.of_one_file:
+        return not_applicable("it needs the run: this is a checkpoint by itself")
     if subject.driven and rule.id != "RESUME-001" and resume.went_elsewhere(subject):
         return reported_under("RESUME-001")
     hidden = _hidden(rule, subject)

@@ -7,11 +7,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.audits import list_run
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.streams import complain, emit
-from conformance.convention.profile import load_profile
-from conformance.evidence.runs import scan_run
 from conformance.report.printable import printable
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
@@ -42,15 +41,14 @@ class _Listed:
 def ls(options: argparse.Namespace) -> int:
     """List the runs under `options.paths`, or print one path alone."""
     profile = None if options.profile == AUTO else profile_of(options.profile)
-    followed = profile or load_profile()
-    runs, unusable = find_all(options.paths, followed)
+    runs, unusable = find_all(options.paths, profile)
     listed, known = [], Options(name=options.name)
     choices: dict[Path, Choice] = {}
-    for path in runs:
-        folder = scan_run(path, follow=(followed.checkpoints, followed.summaries))
+    for found in runs:
+        folder = list_run(found, profile)
         if profile is None:
-            choices[path] = choose(folder, known)
-        subject = Subject(folder, profile or choices[path].profile, known)
+            choices[found.path] = choose(folder, known)
+        subject = Subject(folder, profile or choices[found.path].profile, known)
         listed.append(_list(subject))
         if profile is not None:
             _tell_passed_over(subject)

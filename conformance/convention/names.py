@@ -208,6 +208,19 @@ def parse_name(profile: Profile, name: str, text: str) -> CheckpointName:
     return CheckpointName(text, None, epoch=epoch, flaws=(Flaw.SPELLING,))
 
 
+def named_run(profile: Profile, text: str) -> str | None:
+    """The run's name that a checkpoint's name tells beside an epoch, a reward or a stamp.
+
+    None where it tells nothing else. One text alone does not settle it: `last_Aep5ep12rew1.0.pth`
+    may be of a run called `Aep5`.
+    """
+    for template, pattern in _patterns_of_any(profile):
+        match = pattern.fullmatch(text)
+        if match and _rewards_fit(template, match):
+            return match["name"]
+    return parse_name(profile, "\0", text).other_run
+
+
 def has_checkpoint_suffix(text: str) -> bool:
     """Whether a file's name ends as checkpoints do (`.pth`, `.pt`, `.ckpt`)."""
     return text.endswith(CHECKPOINT_SUFFIXES)
@@ -235,6 +248,17 @@ def _patterns(
         for template in numbered
     )
     return strict, lenient, other
+
+
+@lru_cache(maxsize=16)
+def _patterns_of_any(profile: Profile) -> tuple[_Pattern, ...]:
+    """What says more than the run's name, for any run; the one with the most of its own first."""
+    telling = [template for template in profile.names if len(_FIELD.findall(template.template)) > 1]
+    telling.sort(key=lambda template: -len(_FIELD.sub("", template.template)))
+    return tuple(
+        (template, _compile(template, profile.suffix, ".+", _EPOCH_TEXT, _LENIENT_REWARD))
+        for template in telling
+    )
 
 
 def _lenient(template: NameTemplate) -> str:

@@ -145,6 +145,7 @@ RULES: tuple[Rule, ...] = (
         fix="Write a real file for each checkpoint; replace dangling links by what they meant.",
         gated=_always,
         leaves=_NOTHING,
+        by_itself=True,
     ),
     Rule(
         id="LAYOUT-005",
@@ -167,7 +168,10 @@ RULES: tuple[Rule, ...] = (
         needs=(NAMES, CONFIG),
         breaks="nn/best.pth or nn/cartpole.pth in the run Cartpole",
         keeps="nn/Cartpole.pth",
-        fix="Name the best checkpoint config['name'] + '.pth', nothing added.",
+        fix=(
+            "Name the best checkpoint config['name'] + '.pth', nothing added; give a folder that"
+            " was renamed its name back."
+        ),
         gated=_with_best,
         leaves=_NOTHING,
         tells_dialect=True,
@@ -186,6 +190,7 @@ RULES: tuple[Rule, ...] = (
         ),
         gated=_always,
         tells_dialect=True,
+        by_itself=True,
     ),
     Rule(
         id="NAME-003",
@@ -213,6 +218,7 @@ RULES: tuple[Rule, ...] = (
         fix="Print the epoch with str(epoch_num); count epochs from 1.",
         gated=_always,
         tells_dialect=True,
+        by_itself=True,
     ),
     Rule(
         id="NAME-005",
@@ -229,6 +235,7 @@ RULES: tuple[Rule, ...] = (
         gated=_always,
         tells_dialect=True,
         symptom_of=(Cause(("SUMMARY-002",), evidence="logged"),),
+        by_itself=True,
     ),
     Rule(
         id="NAME-006",
@@ -242,6 +249,7 @@ RULES: tuple[Rule, ...] = (
         gated=_always,
         leaves=_NOTHING,
         tells_dialect=True,
+        by_itself=True,
     ),
     Rule(
         id="NAME-007",
@@ -263,13 +271,15 @@ RULES: tuple[Rule, ...] = (
         level=SHOULD,
         text=(
             "Names are safe in a shell, a glob, a Hydra override and on a disk that ignores case:"
-            " no =, brackets, white space, NUL or control characters, no leading -."
+            " no =, brackets, white space, NUL or control characters, no leading -, no two runs of"
+            " one root that differ by case only."
         ),
         source=_READERS,
         needs=(NAMES,),
         breaks="an experiment called x[1] or lr=3e-4",
         keeps="an experiment called Ant-v2_seed.3",
         fix="Choose an experiment name of letters, digits, '_', '-' and '.'.",
+        by_itself=True,
     ),
     Rule(
         id="CADENCE-001",

@@ -121,11 +121,12 @@ class Roles:
         """The run's checkpoints, and the entries in `nn/` that are none."""
         checkpoints, foreign = [], []
         for entry in self._folder.entries:
-            direct = entry.folder == self._profile.checkpoints
+            alone = self._folder.is_file
+            direct = alone or entry.folder == self._profile.checkpoints
             if not direct and not self._is_misplaced(entry):
                 continue
             name = self._unrounded(parse_name(self._profile, self._given.name, entry.name))
-            if direct and not _is_checkpoint(entry, name):
+            if direct and not (alone or _is_checkpoint(entry, name)):
                 foreign.append(entry)
                 continue
             checkpoints.append(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from conformance.convention.names import has_checkpoint_suffix
 from conformance.convention.oracle import Settings
 from conformance.evidence.checkpoint import FaultKind
 from conformance.evidence.runs import EntryKind, RunFolder
+from conformance.evidence.summaries import is_event_file_name
 from conformance.run.doubt import Doubt, Gaps
 from conformance.run.driven import DrivenSession, played_history
 from conformance.run.expectation import (
@@ -85,6 +87,39 @@ class Subject:
         )
         named = (f"{self.given.config_name}: {problem}" for problem in config)
         return (*named, *unread, *logs, *links)
+
+    @cached_property
+    def left_nothing(self) -> str:
+        """How a run left no checkpoint at all; empty where it left one, or made place for some.
+
+        Where it logged, and has an empty folder for checkpoints, it saved none: it may have failed
+        to.
+        """
+        folder = self.folder
+        if (
+            self.driven
+            or folder.is_file
+            or folder.unlisted
+            or self.files.checkpoints
+            or self.files.foreign
+        ):
+            return ""
+        names = [entry.name for entry in folder.entries if entry.kind is not EntryKind.FOLDER]
+        logs = any(map(is_event_file_name, names))
+        if any(map(has_checkpoint_suffix, names)) or (logs and self._has_place_for_checkpoints):
+            return ""
+        if folder.twin:
+            return (
+                "the run left nothing: another rank of the training in"
+                f" {folder.twin!a} made its empty folder"
+            )
+        left = ["event files"] if logs else []
+        left += [] if self.given.config_name == "" else [self.given.config_name]
+        return " but ".join(["the run left nothing", *filter(None, [" and ".join(left)])])
+
+    @property
+    def _has_place_for_checkpoints(self) -> bool:
+        return any(entry.relative == self.profile.checkpoints for entry in self.folder.entries)
 
     # --- settings ---------------------------------------------------------------------------
 
