@@ -182,10 +182,10 @@ def _is_there(
 
 
 def _by_epoch(subject: Subject) -> _Files:
-    """The checkpoints but the best, by the epochs that they may stand for."""
+    """The periodic checkpoints, and what may be one under a wrong name, by epoch."""
     found: _Files = defaultdict(list)
     for file in subject.files.checkpoints:
-        if file is not subject.best:
+        if file.name.kind in (Kind.PERIODIC, None) and file is not subject.best:
             for epoch in file.epochs:
                 found[epoch].append(file)
     return found

@@ -182,12 +182,14 @@ class Roles:
             return False
         if freq and epoch % freq == 0:
             return False
-        return epoch in self._ends or (self._profile.logs_at_intervals and epoch > self._lag)
+        lags = freq is not None and self._profile.logs_at_intervals and epoch > self._lag
+        return lags or epoch in self._ends
 
     @cached_property
     def _lag(self) -> float:
         """The first epoch with which a log ends; a writer that logs at intervals ends before."""
-        ends = (file.rewards[-1].step for file in self._logs.files if file.rewards)
+        logs = (file for file in self._logs.files if file.rewards or not file.tags)
+        ends = (file.rewards[-1].step if file.rewards else 0 for file in logs)
         return min(ends, default=math.inf)
 
     @cached_property

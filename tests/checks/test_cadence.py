@@ -9,6 +9,7 @@ from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
+from conformance.fixtures.case import ordinary
 from conformance.mutants import Trainer, defects
 from conformance.run.settings import Options
 
@@ -197,3 +198,13 @@ def test_nor_what_the_checkpoints_should_say(tmp_path):
 
 def test_a_kill_before_the_only_save_leaves_nothing_to_judge(verdicts):
     assert verdicts(without(trained(4, 10, last=4), 4)) == (NONE, NONE, NONE)
+
+
+def test_a_copy_of_the_best_does_not_stand_for_a_missing_periodic_file(tmp_path):
+    """Somebody kept it beside: LAYOUT-001 speaks of the copy, CADENCE-002 of what is missing."""
+    run = ordinary()  # epochs 2 and 4, the best of epoch 3
+    best = run.storing(run.best, epoch=4).best
+    gone = run.without(run.periodic(4)).with_other("kept/Cartpole.pth", best.data)
+    found = audit(scan_run(gone.write(tmp_path)), load_profile()).findings
+    failed = {finding.rule for finding in found if finding.verdict is Verdict.FAIL}
+    assert failed == {"LAYOUT-001", "CADENCE-002"}
