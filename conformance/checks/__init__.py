@@ -27,7 +27,8 @@ from conformance.checks.finding import (
     run_verdict,
     unobservable,
 )
-from conformance.convention.rules import RULES, Needs, Place, Rule
+from conformance.convention.rules import RULES, Needs, Place, Rule, Verdict
+from conformance.run.dialects import of_other_dialects
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
 
@@ -58,6 +59,9 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
         )
     )
 )
+
+
+_TELLS_OTHER_NAMES = "NAME-002"  # fails for the names themselves, whatever else they are
 
 
 def audit(
@@ -140,7 +144,25 @@ def _outcome(rule: Rule, subject: Subject) -> Outcome:
     hidden = _hidden(rule, subject)
     if hidden is not None:
         return unobservable(f"the folder {hidden or '.'!a} cannot be listed whole", [hidden])
-    return CHECKS[rule.id](subject)
+    outcome = CHECKS[rule.id](subject)
+    depends = rule.tells_dialect and rule.id != _TELLS_OTHER_NAMES
+    return _unless_misread(rule, subject, outcome) if depends else outcome
+
+
+def _unless_misread(rule: Rule, subject: Subject, outcome: Outcome) -> Outcome:
+    """What was found; of a run with another dialect's names, blamed if that one breaks it too.
+
+    Which of several dialects it is may be open: it is blamed if all of them break it.
+    """
+    if outcome.verdict is not Verdict.FAIL:
+        return outcome
+    for other in of_other_dialects(subject):
+        if CHECKS[rule.id](other).verdict is not Verdict.FAIL:
+            return unobservable(
+                f"it depends on the dialect, and the names are those of {other.profile.name}"
+                f" ({_TELLS_OTHER_NAMES} judges)"
+            )
+    return outcome
 
 
 def _hidden(rule: Rule, subject: Subject) -> str | None:

@@ -58,10 +58,14 @@ class Subject:
         self.options = options
         self.driven = driven
         self.kept: dict[object, object] = {}
-        readings = readings or Readings()
+        self._readings = readings = readings or Readings()
         self.given = Given(folder, profile, options, played=bool(driven))
         self.logs = Logs(folder, profile, readings)
         self.files = Roles(folder, profile, self.given, self.logs, driven, readings=readings)
+
+    def under(self, profile: Profile) -> Subject:
+        """The same run, held against another profile; what was read of its files is shared."""
+        return Subject(self.folder, profile, self.options, self.driven, readings=self._readings)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:

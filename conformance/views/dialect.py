@@ -7,15 +7,16 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from conformance.checks import audit
-from conformance.convention.names import has_checkpoint_suffix, parse_name
-from conformance.convention.profile import (
-    DEFAULT_PROFILE,
-    Kind,
-    builtin_layouts,
-    builtin_profiles,
-    load_profile,
-)
+from conformance.convention.profile import DEFAULT_PROFILE, Kind, load_profile
 from conformance.convention.rules import RULES, Verdict
+from conformance.run.dialects import (
+    checkpoint_names,
+    layout_of,
+    logs_no_other_tags,
+    own_tags,
+    profiles_in,
+    spelled,
+)
 from conformance.run.files import Readings
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
@@ -92,18 +93,18 @@ def choose(folder: RunFolder, options: Options | None = None) -> Choice:
         options: what the caller knows of it.
     """
     known = options or Options()
-    layout = _layout(folder)
+    layout = layout_of(folder)
     reasons = [f"{load_profile(DEFAULT_PROFILE + layout).config[0]} stands there"] if layout else []
     readings = Readings()
     subjects = {
-        name: Subject(folder, load_profile(name), known, readings=readings)
-        for name in (profile + layout for profile in builtin_profiles())
+        profile.name: Subject(folder, profile, known, readings=readings)
+        for profile in profiles_in(layout)
     }
-    spelled = {name: _spelled(subject) for name, subject in subjects.items()}
-    most = max(map(len, spelled.values()))
-    all_names = _checkpoint_names(subjects[DEFAULT_PROFILE + layout])
+    spelt = {name: frozenset(spelled(subject)) for name, subject in subjects.items()}
+    most = max(map(len, spelt.values()))
+    all_names = checkpoint_names(subjects[DEFAULT_PROFILE + layout])
     left: Mapping[str, Subject] = {
-        name: subjects[name] for name, files in spelled.items() if len(files) == most
+        name: subjects[name] for name, files in spelt.items() if len(files) == most
     }
     if not most:
         what = "no profile spells names as here" if all_names else "there is no checkpoint"
@@ -121,7 +122,7 @@ def choose(folder: RunFolder, options: Options | None = None) -> Choice:
         choice = Choice(subject.profile, certainty, tuple(reasons))
     else:
         choice = _tried(left, reasons, readings)
-    return replace(choice, mixture=_mixture(spelled, choice.profile.name, all_names))
+    return replace(choice, mixture=_mixture(spelt, choice.profile.name, all_names))
 
 
 def _tried(left: Mapping[str, Subject], reasons: list[str], readings: Readings) -> Choice:
@@ -148,34 +149,7 @@ def _first_difference(against: Mapping[str, int], chosen: Mapping[str, int]) -> 
     return next(what for what, size in against.items() if size > chosen.get(what, 0))
 
 
-def _layout(folder: RunFolder) -> str:
-    """The layout that the run's folders have, as a suffix of a profile's name."""
-    present = {entry.relative for entry in folder.entries}
-    default = load_profile()
-    for layout in builtin_layouts():
-        config = load_profile(f"{DEFAULT_PROFILE}+{layout}").config
-        if present.intersection(config) and not present.intersection(default.config):
-            return f"+{layout}"
-    return ""
-
-
 # --- names ----------------------------------------------------------------------------------
-
-
-def _checkpoint_names(subject: Subject) -> frozenset[str]:
-    return frozenset(
-        entry.name
-        for entry in subject.folder.at(subject.profile.checkpoints)
-        if has_checkpoint_suffix(entry.name)
-    )
-
-
-def _spelled(subject: Subject) -> frozenset[str]:
-    """The names of checkpoints that are the profile's, without a flaw."""
-    parsed = (
-        parse_name(subject.profile, subject.given.name, name) for name in _checkpoint_names(subject)
-    )
-    return frozenset(name.text for name in parsed if name.kind is not None and not name.flaws)
 
 
 def _mixture(
@@ -195,26 +169,14 @@ def _mixture(
 # --- event files ----------------------------------------------------------------------------
 
 
-def _tags_of(profile: Profile) -> frozenset[str]:
-    """The tags that tell the dialect; what SAC logs the others log too."""
-    own = () if profile.epoch_tag else (profile.reward_tag,)
-    return frozenset((*own, *profile.logged_tags))
-
-
 def _own_tags(subjects: Mapping[str, Subject]) -> list[str]:
-    tags = {tag for subject in subjects.values() for tag in _tags_of(subject.profile)}
+    tags = {tag for subject in subjects.values() for tag in own_tags(subject.profile)}
     return sorted(tags or {subject.profile.reward_tag for subject in subjects.values()})
 
 
 def _fitting_tags(left: Mapping[str, Subject]) -> Mapping[str, Subject]:
     """The profiles whose tags, and no other profile's, are logged; all where none is so."""
-    logged = {tag for subject in left.values() for file in subject.logs.files for tag in file.tags}
-    telling = frozenset[str]().union(*(_tags_of(load_profile(name)) for name in builtin_profiles()))
-    fitting = {
-        name: subject
-        for name, subject in left.items()
-        if _tags_of(subject.profile) == logged & telling and subject.profile.reward_tag in logged
-    }
+    fitting = {name: subject for name, subject in left.items() if logs_no_other_tags(subject)}
     return fitting or left
 
 

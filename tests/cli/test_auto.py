@@ -64,6 +64,18 @@ def test_json_names_the_profile_alone(run, root):
     assert json.loads(out)["profile"] == "rl_games-1.5"
 
 
+def test_names_of_another_dialect_are_told_before_any_finding(run, root):
+    """The default stays the default; the first line under the run says how to change it."""
+    code, out, _ = run("check", str(root / "B_14-09-26-54"))
+    heading, _, first, *_ = out.splitlines()
+    assert (code, heading) == (1, "profile isaacgymenvs")
+    assert first.split()[0] == "hint"
+    assert "these names are those of rl_games-1.6.0: use --profile auto" in first
+    assert "MUST rules broken: NAME-002)" in out
+    _, own, _ = run("check", str(root / "Cartpole"))
+    assert "hint" not in own
+
+
 def test_a_violation_is_found_under_the_chosen_profile(run, root):
     torn = root / "A_14-09-26-53" / "nn" / "Ant.pth"
     torn.write_bytes(torn.read_bytes()[:-30])
