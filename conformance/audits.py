@@ -132,7 +132,9 @@ def runs_under(path: Path, profile: Profile | None) -> tuple[Path, ...]:
         NoRunError: there is none.
     """
     folders = profile or load_profile()
-    return find_runs(path, checkpoints=folders.checkpoints, summaries=folders.summaries)
+    # A folder whose name is another one for each run marks none.
+    summaries = load_profile().summaries if "{" in folders.summaries else folders.summaries
+    return find_runs(path, checkpoints=folders.checkpoints, summaries=summaries)
 
 
 def list_run(path: Path, profile: Profile | None) -> RunFolder:

@@ -75,7 +75,11 @@ def _of_another_dialect(subject: Subject) -> Outcome:
     names = checkpoint_names(subject) - spelled(subject).keys()
     return failed(
         f"{hint}; none of the {len(names)} is of profile {subject.profile.name}",
-        sorted(f"{subject.profile.checkpoints}/{name}" for name in names),
+        [
+            entry.relative
+            for entry in subject.folder.at(subject.profile.checkpoints)
+            if entry.name in names
+        ],
         hint=hint,
         profiles=profiles,
     )

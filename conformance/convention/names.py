@@ -171,6 +171,20 @@ def summarised_name(profile: Profile, folder: str) -> str | None:
     return match.groupdict().get("name") if match else None
 
 
+def folder_of_event_files(profile: Profile, name: str) -> str:
+    """The path from the run's folder where the profile logs a run called so; `*` stands for a time.
+
+    Empty where that is the run's own folder.
+    """
+    values = {"name": name, "stamp": "*", "pbt": "*", "date": "*"}
+    return _filled(profile.summaries, values)
+
+
+def spells_for_some_run(profile: Profile, text: str) -> bool:
+    """Whether a file's name is the profile's for some run, and says more than the run's name."""
+    return any(pattern.fullmatch(text) for pattern in _telling_patterns(profile))
+
+
 def parse_name(profile: Profile, name: str, text: str) -> CheckpointName:
     """Read the file name `text` in the folder of the run called `name`.
 
@@ -235,6 +249,15 @@ def _patterns(
         for template in numbered
     )
     return strict, lenient, other
+
+
+@lru_cache(maxsize=16)
+def _telling_patterns(profile: Profile) -> tuple[re.Pattern[str], ...]:
+    return tuple(
+        _compile(template, profile.suffix, ".+", _EPOCH_TEXT, _LENIENT_REWARD)
+        for template in profile.names
+        if len(_FIELD.findall(template.template)) > 1
+    )
 
 
 def _lenient(template: NameTemplate) -> str:

@@ -108,15 +108,29 @@ class Given:
                 return told, "the path of the run's folder"
             if self._writes_under(told):
                 return told, "the folder's name without its time stamp"
-        summarised = {
+        for name in sorted(self._summarised):
+            if len(self._summarised) == 1 or self._writes_under(name):
+                return name, "the name of the folder of its event files"
+        return experiment, "the folder's name"
+
+    @cached_property
+    def _summarised(self) -> frozenset[str]:
+        """The names that the folders of the event files tell, where the profile's do."""
+        told = (
             summarised_name(self._profile, entry.folder)
             for entry in self._folder.entries
             if is_event_file_name(entry.name)
-        } - {None}
-        for name in sorted(filter(None, summarised)):
-            if len(summarised) == 1 or self._writes_under(name):
-                return name, "the name of the folder of its event files"
-        return experiment, "the folder's name"
+        )
+        return frozenset(filter(None, told))
+
+    @cached_property
+    def beside(self) -> frozenset[str]:
+        """The names of other runs that log, and may save, in this one's folders.
+
+        None where no folder of event files tells this run's name: they may be its own.
+        """
+        others = self._summarised - {self.name}
+        return others if others < self._summarised else frozenset()
 
     def _writes_under(self, name: str) -> bool:
         """Whether a checkpoint's name is the profile's for a run that is called so."""

@@ -20,6 +20,7 @@ from conformance.run.files import CheckpointFile, Readings
 from conformance.run.guesses import infer_save_best_after, logged_history
 from conformance.run.logs import Logs
 from conformance.run.order import Order, order_of_writes
+from conformance.run.placement import placed
 from conformance.run.roles import Roles
 from conformance.run.save_freq import SaveFreq
 from conformance.run.settings import Given, Options, Setting
@@ -35,7 +36,7 @@ class Subject:
 
     Attributes:
         folder: the run, as `scan_run` lists it.
-        profile: the dialect to hold it against.
+        profile: the dialect to hold it against, with the folders that the run has (`placed`).
         options: what the caller knows of it.
         driven: its sessions, where the harness had them played; empty where only the files speak.
         given: its name and settings, as they were given.
@@ -53,6 +54,7 @@ class Subject:
         *,
         readings: Readings | None = None,
     ) -> None:
+        profile = placed(profile, folder)
         self.folder = folder
         self.profile = profile
         self.options = options
@@ -60,7 +62,7 @@ class Subject:
         self.kept: dict[object, object] = {}
         self._readings = readings = readings or Readings()
         self.given = Given(folder, profile, options, played=bool(driven))
-        self.logs = Logs(folder, profile, readings)
+        self.logs = Logs(folder, profile, self.given, readings)
         self.files = Roles(folder, profile, self.given, self.logs, driven, readings=readings)
 
     def under(self, profile: Profile) -> Subject:
@@ -88,7 +90,11 @@ class Subject:
             and entry.kind is EntryKind.BROKEN_LINK
         )
         named = (f"{self.given.config_name}: {problem}" for problem in config)
-        return (*named, *unread, *logs, *links)
+        beside = (
+            f"{name!a} logs and saves here too; --name says which run to judge"
+            for name in sorted(self.given.beside)
+        )
+        return (*named, *unread, *logs, *links, *beside)
 
     # --- settings ---------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from conformance.checks import audit
 from conformance.convention.profile import DEFAULT_PROFILE, Kind, load_profile
-from conformance.convention.rules import RULES, Verdict
+from conformance.convention.rules import RULES, Place, Verdict
+from conformance.evidence.summaries import is_event_file_name
 from conformance.run.dialects import (
     checkpoint_names,
     layout_of,
@@ -84,9 +85,9 @@ class Choice:
 def choose(folder: RunFolder, options: Options | None = None) -> Choice:
     """Choose the built-in profile that a run is written in.
 
-    First the layout of the folders, then the names, then the tags in the event files, and last a
-    trial: the run is held against each profile that is left, and the one that it contradicts the
-    least is chosen.
+    First the names, then where the event files stand, then the tags in them, and last a trial: the
+    run is held against each profile that is left, and the one that it contradicts the least is
+    chosen.
 
     Args:
         folder: the run, as `scan_run` lists it.
@@ -102,7 +103,7 @@ def choose(folder: RunFolder, options: Options | None = None) -> Choice:
     }
     spelt = {name: frozenset(spelled(subject)) for name, subject in subjects.items()}
     most = max(map(len, spelt.values()))
-    all_names = checkpoint_names(subjects[DEFAULT_PROFILE + layout])
+    all_names = frozenset[str]().union(*map(checkpoint_names, subjects.values()))
     left: Mapping[str, Subject] = {
         name: subjects[name] for name, files in spelt.items() if len(files) == most
     }
@@ -111,6 +112,10 @@ def choose(folder: RunFolder, options: Options | None = None) -> Choice:
         reasons.append(what)
     elif len(left) < len(subjects):
         reasons.append(f"{most} of {len(all_names)} name(s) are spelled so")
+    logging = {name: subject for name, subject in left.items() if subject.logs.entries}
+    if 0 < len(logging) < len(left):
+        reasons.append(f"the event files stand in {next(iter(logging.values())).logs.place}")
+        left = logging
     fitting = _fitting_tags(left)
     if len(fitting) < len(left):
         reasons.append(f"the event files log {_first_tags(_own_tags(fitting))}")
@@ -185,7 +190,13 @@ def _fitting_tags(left: Mapping[str, Subject]) -> Mapping[str, Subject]:
 
 def _against(subject: Subject, readings: Readings) -> dict[str, int]:
     """What speaks against a profile: each rule with how many files or epochs break it."""
-    selected = frozenset(rule.id for rule in RULES if rule.tells_dialect)
+    logs = any(is_event_file_name(entry.name) for entry in subject.folder.entries)
+    # That there is no log tells nothing, though some dialects keep it elsewhere.
+    selected = frozenset(
+        rule.id
+        for rule in RULES
+        if rule.tells_dialect and (logs or rule.lists is not Place.SUMMARIES)
+    )
     report = audit(
         subject.folder, subject.profile, subject.options, selected=selected, readings=readings
     )
