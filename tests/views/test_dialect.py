@@ -96,6 +96,16 @@ def test_of_dialects_that_fit_alike_the_strictest_is_taken():
     assert choice.told.endswith("the strictest is used")
 
 
+@pytest.mark.parametrize(("name", "chosen_name"), [("amp-2022", "amp-2022"), ("isaacgymenvs", "")])
+def test_the_last_save_of_amp_is_told_from_a_best_by_its_log(name, chosen_name):
+    """`A.pth` alone: the default's best, or the last save of AMP as it was in 2022."""
+    run = told(load_profile(name), whole(load_profile(name)))
+    others = [file for file in run.checkpoints.values() if file.path != "nn/A.pth"]
+    choice = chosen(run.without(*others).unconfigured(), Options(save_best_after=0))
+    assert choice.profile.name == (chosen_name or DEFAULT_PROFILE)
+    assert "amp-2022" not in choice.equals
+
+
 def test_an_empty_run_is_held_against_the_default(tmp_path):
     (tmp_path / "A" / "nn").mkdir(parents=True)
     choice = choose(scan_run(tmp_path / "A"))
