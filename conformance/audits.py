@@ -14,7 +14,7 @@ from conformance.report import Report
 from conformance.run.settings import Options, model_builder
 from conformance.run.subject import Subject
 from conformance.version import __version__
-from conformance.views.dialect import AUTO, choose
+from conformance.views.dialect import AUTO, choose, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -109,18 +109,16 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
     for path in paths:
         found.update(dict.fromkeys(runs_under(Path(path), profile)))
     reports: list[RunReport] = []
-    choices = {}
+    choices: dict[Path, Choice] = {}
+    explaining = options.get("explain", False)
     for run in found:
         judged, choice = audit_folder(
-            list_run(run, profile),
-            profile,
-            known,
-            selected=selected,
-            explaining=options.get("explain", False),
+            list_run(run, profile), profile, known, selected=selected, explaining=explaining
         )
         reports.append(judged.sharing(reports[-1]) if reports else judged)
         if choice is not None:
             choices[run] = choice
+    settle(reports, choices, known, selected=selected, explaining=explaining)
     name, chosen = held_against(profile, choices)
     return Report(__version__, name, tuple(reports), chosen=chosen)
 
@@ -164,6 +162,36 @@ def audit_folder(
 
         report = replace(report, explanation=explain(subject))
     return report, choice
+
+
+def settle(
+    reports: list[RunReport],
+    choices: dict[Path, Choice],
+    known: Options,
+    *,
+    selected: frozenset[str],
+    explaining: bool,
+) -> None:
+    """Let the runs of one search inform each other, and judge those again whose profile changes.
+
+    Args:
+        reports: one for each choice, in the same order; where no profile was chosen, nothing is
+            done.
+        choices: how the profile of each run was chosen by itself.
+        known: as `audit_folder` takes it, and the next two.
+        selected: see there.
+        explaining: see there.
+    """
+    for index, (path, choice) in enumerate(settled(choices).items()):
+        if choice.profile.name != choices[path].profile.name:
+            reports[index], _ = audit_folder(
+                list_run(path, None),
+                choice.profile,
+                known,
+                selected=selected,
+                explaining=explaining,
+            )
+        choices[path] = choice
 
 
 def held_against(profile: Profile | None, choices: Mapping[Path, Choice]) -> tuple[str, str]:

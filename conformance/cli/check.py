@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.audits import audit_folder, held_against, list_run
+from conformance.audits import audit_folder, held_against, list_run, settle
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.options import (
     find_all,
@@ -67,6 +67,7 @@ def check(options: argparse.Namespace) -> int:
         reports.append(run.sharing(reports[-1]) if reports else run)
         if choice is not None:
             choices[path] = choice
+    settle(reports, choices, known, selected=selected, explaining=explaining)
     progress.ends()
     judged = waived(reports, waivers)
     name, how = held_against(profile, choices)

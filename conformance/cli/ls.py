@@ -7,15 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conformance.audits import list_run
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.streams import complain, emit
-from conformance.convention.profile import load_profile
-from conformance.evidence.runs import scan_run
 from conformance.report.printable import printable
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
-from conformance.views.dialect import AUTO, choose
+from conformance.views.dialect import AUTO, choose, settled
 from conformance.views.picks import picks
 
 if TYPE_CHECKING:
@@ -42,14 +41,13 @@ class _Listed:
 def ls(options: argparse.Namespace) -> int:
     """List the runs under `options.paths`, or print one path alone."""
     profile = None if options.profile == AUTO else profile_of(options.profile)
-    followed = profile or load_profile()
-    runs, unusable = find_all(options.paths, followed)
+    runs, unusable = find_all(options.paths, profile)
     listed, known = [], Options(name=options.name)
     choices: dict[Path, Choice] = {}
+    if profile is None:
+        choices = settled({path: choose(list_run(path, None), known) for path in runs})
     for path in runs:
-        folder = scan_run(path, follow=(followed.checkpoints, followed.summaries))
-        if profile is None:
-            choices[path] = choose(folder, known)
+        folder = list_run(path, profile)
         subject = Subject(folder, profile or choices[path].profile, known)
         listed.append(_list(subject))
         if profile is not None:

@@ -24,6 +24,7 @@ from conformance.run.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from conformance.checks.finding import Finding
     from conformance.convention.profile import Profile
@@ -128,6 +129,36 @@ def choose(folder: RunFolder, options: Options | None = None) -> Choice:
     else:
         choice = _tried(left, reasons, readings)
     return replace(choice, mixture=_mixture(spelt, choice.profile.name, all_names))
+
+
+def settled(choices: Mapping[Path, Choice]) -> dict[Path, Choice]:
+    """The choices for the runs of one search, where neighbours in a root inform each other.
+
+    A run that is open is what the runs beside it are for certain, where that fits it as well as
+    what was chosen, and where they are all of one such profile: one trainer wrote the root.
+    """
+    certain: dict[Path, dict[str, Path]] = {}
+    for path, choice in choices.items():
+        if choice.certainty is Certainty.CERTAIN:
+            certain.setdefault(path.parent, {}).setdefault(choice.profile.name, path)
+    return {
+        path: _settled(choice, certain.get(path.parent, {})) for path, choice in choices.items()
+    }
+
+
+def _settled(choice: Choice, certain: Mapping[str, Path]) -> Choice:
+    fitting = [name for name in (choice.profile.name, *choice.equals) if name in certain]
+    if choice.certainty is not Certainty.OPEN or len(fitting) != 1:
+        return choice
+    (name,) = fitting
+    reason = f"{certain[name].name!a} beside it is {name} for certain"
+    return replace(
+        choice,
+        profile=load_profile(name),
+        certainty=Certainty.LIKELY,
+        reasons=(*choice.reasons, reason),
+        equals=(),
+    )
 
 
 def _tried(left: Mapping[str, Subject], reasons: list[str], readings: Readings) -> Choice:
