@@ -11,6 +11,8 @@ from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
 from conformance.evidence.runs import NoRunError, find_runs, scan_run
 from conformance.report import Report
+from conformance.run.dialects import layout_of, profiles_in
+from conformance.run.files import Readings
 from conformance.run.settings import Options, model_builder
 from conformance.run.subject import Subject
 from conformance.version import __version__
@@ -152,10 +154,11 @@ def audit_folder(
 ) -> tuple[RunReport, Choice | None]:
     """Judge a run; without a profile, one is chosen for it and returned too."""
     choice = None
+    readings = Readings(profiles_in(layout_of(folder)) if profile is None else (profile,))
     if profile is None:
-        choice = choose(folder, known)
+        choice = choose(folder, known, readings)
         profile = choice.profile
-    subject = Subject(folder, profile, known)
+    subject = Subject(folder, profile, known, readings=readings)
     report = judge(subject, selected=selected, watch=watch)
     if explaining:
         from conformance.views.explain import explain  # noqa: PLC0415 - only who asks pays for it

@@ -7,14 +7,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from conformance.convention.names import parse_name, run_name_of, summarised_name
-from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.summaries import is_event_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.convention.profile import Profile
+    from conformance.evidence.config import RunConfig
     from conformance.evidence.runs import Entry, RunFolder
+    from conformance.run.files import Readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +62,29 @@ class Given:
         folder: the run.
         profile: its dialect.
         options: what the caller said.
+        readings: keeps what is read.
         played: whether the harness had the run played: the caller then quotes the scenario.
     """
 
     def __init__(
-        self, folder: RunFolder, profile: Profile, options: Options, *, played: bool
+        self,
+        folder: RunFolder,
+        profile: Profile,
+        options: Options,
+        readings: Readings,
+        *,
+        played: bool,
     ) -> None:
         self._folder = folder
         self._profile = profile
         self._options = options
+        self._readings = readings
         self._played = played
 
     @cached_property
     def config(self) -> RunConfig | None:
         """The run's config file, where it has one."""
-        return None if self._config_entry is None else read_config(self._config_entry.path)
+        return None if self._config_entry is None else self._readings.config(self._config_entry)
 
     @property
     def config_name(self) -> str:

@@ -61,7 +61,7 @@ class Subject:
         self.driven = driven
         self.kept: dict[object, object] = {}
         self._readings = readings = readings or Readings()
-        self.given = Given(folder, profile, options, played=bool(driven))
+        self.given = Given(folder, profile, options, readings, played=bool(driven))
         self.logs = Logs(folder, profile, self.given, readings)
         self.files = Roles(folder, profile, self.given, self.logs, driven, readings=readings)
 

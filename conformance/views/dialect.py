@@ -83,7 +83,9 @@ class Choice:
         return "the first of equally strict ones"
 
 
-def choose(folder: RunFolder, options: Options | None = None) -> Choice:
+def choose(
+    folder: RunFolder, options: Options | None = None, readings: Readings | None = None
+) -> Choice:
     """Choose the built-in profile that a run is written in.
 
     First the names, then where the event files stand, then the tags in them, and last a trial: the
@@ -93,11 +95,12 @@ def choose(folder: RunFolder, options: Options | None = None) -> Choice:
     Args:
         folder: the run, as `scan_run` lists it.
         options: what the caller knows of it.
+        readings: keeps what is read of its files, for who judges it next.
     """
     known = options or Options()
     layout = layout_of(folder)
     reasons = [f"{load_profile(DEFAULT_PROFILE + layout).config[0]} stands there"] if layout else []
-    readings = Readings()
+    readings = readings or Readings(profiles_in(layout))
     subjects = {
         profile.name: Subject(folder, profile, known, readings=readings)
         for profile in profiles_in(layout)
