@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from conformance.checks import judge
 from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
-from conformance.evidence.runs import NoRunError, find_runs, scan_run
+from conformance.evidence.runs import NoRunError, discover, scan_run
 from conformance.report import Report
 from conformance.run.dialects import layout_of, profiles_in
 from conformance.run.files import Readings
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from conformance.checks import RunReport
-    from conformance.evidence.runs import RunFolder
+    from conformance.evidence.runs import Discovery, Found, RunFolder
     from conformance.views.dialect import Choice
 
 
@@ -61,7 +61,8 @@ def check_run(path: str | PathLike[str], **options: Unpack[AuditOptions]) -> Run
     """Audit one run, from its files alone. Nothing in them is executed.
 
     Args:
-        path: the run's folder, or its `nn/` folder.
+        path: the run's folder, or a folder in it; or a checkpoint by itself, which is held against
+            the rules that need no run.
         **options: see `AuditOptions`; each may be left out.
 
     Returns:
@@ -83,7 +84,7 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
     """Audit all runs under the paths, from their files alone. Nothing in them is executed.
 
     Args:
-        *paths: runs, their `nn/` folders, or roots that hold many runs.
+        *paths: runs, folders in them, roots that hold many runs, or checkpoints by themselves.
         **options: see `AuditOptions`; each may be left out.
 
     Returns:
@@ -107,26 +108,31 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
         model=model_builder(options.get("model")),
     )
     selected = rules.chosen(options.get("select"), options.get("ignore", ()))
-    found: dict[Path, None] = {}
+    found: dict[Path, Found] = {}
     for path in paths:
-        found.update(dict.fromkeys(runs_under(Path(path), profile)))
+        found.update({run.path: run for run in runs_under(Path(path), profile).runs})
     reports: list[RunReport] = []
     choices: dict[Path, Choice] = {}
     explaining = options.get("explain", False)
-    for run in found:
+    for path, run in found.items():
         judged, choice = audit_folder(
             list_run(run, profile), profile, known, selected=selected, explaining=explaining
         )
         reports.append(judged.sharing(reports[-1]) if reports else judged)
         if choice is not None:
-            choices[run] = choice
-    settle(reports, choices, known, selected=selected, explaining=explaining)
+            choices[path] = choice
+    settle(reports, choices, found, known, selected=selected, explaining=explaining)
     name, chosen = held_against(profile, choices)
     return Report(__version__, name, tuple(reports), chosen=chosen)
 
 
-def runs_under(path: Path, profile: Profile | None) -> tuple[Path, ...]:
+def runs_under(path: Path, profile: Profile | None, *, files: bool = True) -> Discovery:
     """Return the runs that a path means, by the folders of a profile; None: of the default one.
+
+    Args:
+        path: see `discover`.
+        profile: whose folders.
+        files: whether a checkpoint by itself is of use.
 
     Raises:
         NoRunError: there is none.
@@ -134,13 +140,13 @@ def runs_under(path: Path, profile: Profile | None) -> tuple[Path, ...]:
     folders = profile or load_profile()
     # A folder whose name is another one for each run marks none.
     summaries = load_profile().summaries if "{" in folders.summaries else folders.summaries
-    return find_runs(path, checkpoints=folders.checkpoints, summaries=summaries)
+    return discover(path, checkpoints=folders.checkpoints, summaries=summaries, files=files)
 
 
-def list_run(path: Path, profile: Profile | None) -> RunFolder:
+def list_run(run: Path | Found, profile: Profile | None) -> RunFolder:
     """List a run, its folders that are links followed, by a profile; None: by the default one."""
     folders = profile or load_profile()
-    return scan_run(path, follow=(folders.checkpoints, folders.summaries))
+    return scan_run(run, follow=(folders.checkpoints, folders.summaries))
 
 
 def audit_folder(
@@ -160,7 +166,7 @@ def audit_folder(
         profile = choice.profile
     subject = Subject(folder, profile, known, readings=readings)
     report = judge(subject, selected=selected, watch=watch)
-    if explaining:
+    if explaining and not folder.is_file:
         from conformance.views.explain import explain  # noqa: PLC0415 - only who asks pays for it
 
         report = replace(report, explanation=explain(subject))
@@ -170,6 +176,7 @@ def audit_folder(
 def settle(
     reports: list[RunReport],
     choices: dict[Path, Choice],
+    found: Mapping[Path, Found],
     known: Options,
     *,
     selected: frozenset[str],
@@ -181,6 +188,7 @@ def settle(
         reports: one for each choice, in the same order; where no profile was chosen, nothing is
             done.
         choices: how the profile of each run was chosen by itself.
+        found: the runs, by their paths.
         known: as `audit_folder` takes it, and the next two.
         selected: see there.
         explaining: see there.
@@ -188,7 +196,7 @@ def settle(
     for index, (path, choice) in enumerate(settled(choices).items()):
         if choice.profile.name != choices[path].profile.name:
             reports[index], _ = audit_folder(
-                list_run(path, None),
+                list_run(found[path], None),
                 choice.profile,
                 known,
                 selected=selected,

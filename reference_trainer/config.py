@@ -1,18 +1,13 @@
-"""The settings: one dataclass, read from a Hydra command line and checked before anything runs."""
+"""The settings: one dataclass, checked before anything runs, and the run's `config.yaml`."""
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
-from hydra import compose, initialize
-from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 NO_LIMITS = {"least": -math.inf, "above": -math.inf, "most": 2**32 - 1}
 MAX_FILE_NAME = 255  # bytes, on Linux
@@ -138,65 +133,15 @@ def _wrong_numbers(settings: Settings) -> Iterator[str]:
         )
 
 
-def _not_looked_up(text: str) -> str:
+def not_looked_up(text: str) -> str:
     """Return a text in which OmegaConf takes `${...}` as it stands, and looks nothing up."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-
-
-def _quoted(override: str) -> str:
-    """Return an override with its text in quotes, where Hydra's grammar has no word for it.
-
-    A path may hold what Hydra reads as grammar, or cannot read at all: `=`, `[`, `ü`.
-    """
-    key, _, value = override.partition("=")
-    if key not in {item.name for item in fields(Settings) if item.type in {str, "str"}}:
-        return override
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        # In quotes a backslash stands for itself but before a quote, which it escapes.
-        value = _not_looked_up(value)
-        escaped = re.sub(r"\\+(?='|$)", lambda found: 2 * found[0], value).replace("'", r"\'")
-        return f"{key}='{escaped}'"
-    return override
-
-
-def from_command_line(overrides: Sequence[str]) -> Settings:
-    """Return the settings that Hydra reads from `key=value` overrides, checked.
-
-    Hydra only composes here: it makes no folder, writes no log and does not change directory.
-
-    Raises:
-        SettingsError: a key is unknown, a value is of the wrong type or out of range.
-    """
-    for override in overrides:
-        if override.startswith("-") or "=" not in override:
-            raise SettingsError(f"{override!a} is not a setting: key=value is")
-    schema = OmegaConf.structured(Settings)
-    OmegaConf.set_readonly(schema, False)  # Hydra fills it in; a Settings again is frozen
-    ConfigStore.instance().store(name="settings", node=schema)
-    try:
-        with initialize(version_base="1.3", config_path=None):
-            composed = compose("settings", overrides=[_quoted(each) for each in overrides])
-        for key in {str(key) for key in composed} ^ {item.name for item in fields(Settings)}:
-            raise SettingsError(f"{key!a} can neither be added nor removed")
-        settings = cast("Settings", OmegaConf.to_object(composed))
-    except (HydraException, OmegaConfBaseException) as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        text = (str(cause).strip() or str(error)).partition("\n")[0]
-        text = text.replace("LexerNoViableAltException", "Hydra has no word for")
-        about = str(getattr(error, "override", None) or getattr(cause, "full_key", None) or "")
-        raise SettingsError(text if about in text else f"{about}: {text}") from error
-    check(settings)
-    return settings
 
 
 def run_config(settings: Settings) -> str:
     """Return the text of the run's `config.yaml`: flat, under the names that an audit reads."""
     values = {
-        key: _not_looked_up(value) if isinstance(value, str) else value
+        key: not_looked_up(value) if isinstance(value, str) else value
         for key, value in asdict(settings).items()
     }
     renamed = {"name": "experiment", "save_freq": "save_freq", "max_epochs": "max_iterations"}

@@ -190,6 +190,24 @@ def test_a_circle_would_be_seen(graph: dict[str, set[str]], circles: list[set[st
     assert sorted(map(sorted, _circles(graph))) == sorted(map(sorted, circles))
 
 
+def test_what_a_log_leaves_open_is_asked_of_doubt_and_put_together_nowhere_else() -> None:
+    """A judge that combined what sessions may have done would think it through anew."""
+    (gaps,) = (
+        node
+        for node in _tree(ROOT / "conformance/run/doubt.py").body
+        if isinstance(node, ast.ClassDef) and node.name == "Gaps"
+    )
+    inside = {node.name for node in gaps.body if isinstance(node, ast.FunctionDef)}
+    assert {"may_have_gone_on", "rewards_tell"} <= inside
+    wrong = {
+        f"{_name(path)}: {node.attr}"
+        for path in (*_in_room("checks"), *_in_room("views"))
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in inside
+    }
+    assert wrong == set()
+
+
 def test_mutants_take_nothing_from_what_judges_them() -> None:
     """Else a wrong oracle would be held against trainers that are wrong in the same way."""
     wrong = {

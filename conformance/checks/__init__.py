@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from conformance.checks import (
     names,
     resume,
     safety,
+    sessions,
     summary,
     writes,
 )
@@ -27,13 +29,13 @@ from conformance.checks.finding import (
     run_verdict,
     unobservable,
 )
-from conformance.convention.rules import RULES, Needs, Place, Rule, Verdict
+from conformance.convention.rules import BY_ID, RULES, Needs, Place, Rule, Verdict
 from conformance.run.dialects import of_other_dialects
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from conformance.convention.profile import Profile
     from conformance.evidence.runs import RunFolder
@@ -55,6 +57,7 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
             integrity,
             safety,
             summary,
+            sessions,
             resume,
         )
     )
@@ -62,6 +65,8 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
 
 
 _TELLS_OTHER_NAMES = "NAME-002"  # fails for the names themselves, whatever else they are
+# The groups of rules that a run breaks by what it does not hold.
+_OF_WHAT_WAS_LEFT = ("LAYOUT", "CADENCE", "BEST")
 
 
 def audit(
@@ -111,6 +116,10 @@ def judge(
     findings = tuple(
         _finding(rule, subject) for rule in RULES if selected is None or rule.id in selected
     )
+    if subject.left_nothing:
+        findings = tuple(_told_once(subject.left_nothing, findings))
+    if subject.folder.is_file:  # the report's path is the file's own
+        findings = tuple(replace(finding, paths=()) for finding in findings)
     return RunReport(
         path=str(subject.folder.path),
         verdict=run_verdict(findings),
@@ -119,6 +128,24 @@ def judge(
         findings=findings,
         notes=(*subject.folder.problems, *subject.notes),
     )
+
+
+def _told_once(what: str, findings: tuple[Finding, ...]) -> Iterator[Finding]:
+    """The findings on a run that left nothing: that is told once, and no rule blames it.
+
+    What its logs and its name say for themselves stands.
+    """
+    teller = ""
+    for finding in findings:
+        rule = BY_ID[finding.rule]
+        lacks = finding.verdict is Verdict.FAIL and rule.group in _OF_WHAT_WAS_LEFT
+        if not lacks and finding.verdict is not Verdict.UNOBSERVABLE:
+            yield finding
+        elif teller:
+            yield not_applicable(f"the run left nothing ({teller} says so)").of(rule)
+        else:
+            teller = rule.id
+            yield unobservable(what).of(rule)
 
 
 def _finding(rule: Rule, subject: Subject) -> Finding:
@@ -139,12 +166,16 @@ def _finding(rule: Rule, subject: Subject) -> Finding:
 def _outcome(rule: Rule, subject: Subject) -> Outcome:
     if rule.shown_otherwise or (rule.driven and not subject.driven):
         return not_applicable(rule.shown_by[0].value)
+    if subject.folder.is_file and not rule.of_one_file:
+        return not_applicable("it needs the run: this is a checkpoint by itself")
     if subject.driven and rule.id != "RESUME-001" and resume.went_elsewhere(subject):
         return reported_under("RESUME-001")
     hidden = _hidden(rule, subject)
     if hidden is not None:
         return unobservable(f"the folder {hidden or '.'!a} cannot be listed whole", [hidden])
     outcome = CHECKS[rule.id](subject)
+    if rule.one_at_a_time and not subject.driven and subject.history.concurrent is not None:
+        outcome = outcome.in_doubt("two processes trained at once (SESSION-001 judges)")
     depends = rule.tells_dialect and rule.id != _TELLS_OTHER_NAMES
     return _unless_misread(rule, subject, outcome) if depends else outcome
 

@@ -129,8 +129,9 @@ def _blamed(rule: str, blame: Blame, best: CheckpointFile | None) -> Outcome:
 
 
 def _holds_the_maximum(subject: Subject, holder: Holder) -> Outcome:
-    del subject
     reward = holder.rewards[holder.epoch]
+    if holder.timeline.session.has_holes:
+        return _left_out(subject)
     return passed(
         f"it holds epoch {holder.epoch}, the first to reach {reward!r}",
         epoch=holder.epoch,
@@ -189,8 +190,18 @@ def _saved_at_once(subject: Subject, holder: Holder) -> Outcome:
             f"{subject.order.improved} improvement(s) were each seen written to the best",
             epoch=holder.epoch,
         )
+    if holder.timeline.session.has_holes:
+        return _left_out(subject)
     return passed(
         f"the last improvement, in epoch {holder.epoch}, is in the best", epoch=holder.epoch
+    )
+
+
+def _left_out(subject: Subject) -> Outcome:
+    """What is unknown of a best that no logged reward contradicts, where some are not logged."""
+    return unobservable(
+        "its writer logs at intervals: an epoch that is not logged may have improved",
+        [] if subject.best is None else [subject.best.path],
     )
 
 
@@ -203,7 +214,6 @@ def _stores_its_reward(subject: Subject, holder: Holder) -> Outcome:
 
 
 def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
-    del holder
     if not subject.profile.resume_keeps_watermark:
         return not_applicable(f"profile {subject.profile.name} resets the watermark on resume")
     resumed = [s for s in subject.history.sessions if s.may_be_resumed]
@@ -215,7 +225,32 @@ def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
             "a resumed session's checkpoints store a watermark below the one reached before",
             [file.path for file in lost],
         )
+    afresh = _only_afresh(subject, holder)
+    if afresh:
+        return unobservable(
+            "a session that may have been resumed stores a watermark below the one reached before:"
+            " whether it was started afresh is not known",
+            afresh,
+        )
     return passed(f"{len(resumed)} resumed session(s) kept the watermark", sessions=len(resumed))
+
+
+def _only_afresh(subject: Subject, holder: Holder) -> list[str]:
+    """The files that are right only if a session that may have been resumed was started afresh."""
+    resumed = subject.if_resumed
+    if resumed is None:
+        return []
+    written = holder.timeline.session.index, holder.epoch
+    best = [] if subject.best is None else [subject.best.path]
+    if any(at is not None and (at.session, at.epoch) == written for at in resumed.bests):
+        best = []
+    return best + [
+        file.path
+        for file in subject.files.periodic
+        if file.watermark is not None
+        and _explains(subject.expectation.timelines, file)
+        and not _explains(resumed.timelines, file)
+    ]
 
 
 @once

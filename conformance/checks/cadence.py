@@ -54,7 +54,10 @@ def multiples_only(subject: Subject) -> Outcome:
 
 
 def _before_any_reward(subject: Subject) -> list[CheckpointFile]:
-    """The periodic checkpoints of epochs that had no mean reward; only a driven run tells."""
+    """The periodic checkpoints of epochs that had no mean reward; only a driven run tells.
+
+    (decisions.md: "A periodic checkpoint of an epoch in which no episode had finished".)
+    """
     if not subject.history.played or subject.history.problems:
         return []
     if Kind.PERIODIC in subject.profile.unrewarded:
@@ -171,7 +174,10 @@ def _is_shifted(subject: Subject, due: set[int], save_freq: int) -> bool:
 def _is_there(
     subject: Subject, files: list[CheckpointFile], epoch: int, reward: float | None
 ) -> bool:
-    """Whether one of the epoch's files stands for the periodic save, however it is called."""
+    """Whether one of the epoch's files stands for the periodic save, however it is called.
+
+    (decisions.md: "Names that carry no reward do not tell which session wrote them".)
+    """
     logged = len(subject.history.rewards_at(epoch))
     if logged <= 1 or reward is None:
         return bool(files)

@@ -2,6 +2,7 @@
 
 One diagnosis serves all BEST rules: the deviation is blamed on the one rule whose cause the
 evidence shows, on BEST-002 where the cause cannot be told.
+(decisions.md: "One diagnosis for all BEST rules".)
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.finding import Blame
 from conformance.checks.writes import blamed
+from conformance.convention.oracle import first_best_epoch
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import improves, is_float32, same_reward
 from conformance.run import weights
@@ -137,6 +139,7 @@ def _held_epoch(subject: Subject, best: CheckpointFile) -> int | None:
         if not offsets or 0 in offsets:
             return best.epoch
         # Named and stored epochs never agree (NAME-006's matter): the logs say which are right.
+        # See decisions.md: "Values that are wrong everywhere have one cause"
         for epoch in (best.epoch, *(best.epoch - offset for offset in sorted(offsets))):
             if _is_expected(subject, epoch, best.watermark):
                 return epoch
@@ -169,6 +172,9 @@ def _epoch_offsets(subject: Subject) -> set[int]:
 def _unlogged(subject: Subject, epoch: int) -> Diagnosis:
     """The held epoch has no logged reward: the log lags, is lost in part, or the epoch is wrong."""
     why = subject.doubt.why_unlogged(epoch)
+    blame = None if why is None else _contradicted(subject, epoch)
+    if blame is not None:
+        return Diagnosis(blame)
     if why is not None:
         return Diagnosis(unknown=f"epoch {epoch} is not logged: {why}")
     return Diagnosis(
@@ -176,6 +182,29 @@ def _unlogged(subject: Subject, epoch: int) -> Diagnosis:
             "BEST-002",
             f"the best checkpoint says epoch {epoch}, which has no logged mean reward",
         )
+    )
+
+
+def _contradicted(subject: Subject, epoch: int) -> Blame | None:
+    """The rule that a best of an epoch breaks that the log of the one session left out."""
+    best, history = subject.best, subject.history
+    watermark = None if best is None else best.watermark
+    if watermark is None or history.count != 1 or not history.sessions[0].leaves_out(epoch):
+        return None
+    session = history.sessions[0]
+    held = f"the best checkpoint holds epoch {epoch} (reward {watermark!r})"
+    first = first_best_epoch(subject.profile, subject.settings)
+    higher = [e for e, r in session.rewards.items() if e >= first and improves(r, watermark)]
+    before = next((at for at in higher if at < epoch), None)
+    if before is not None:
+        reached = f"{session.rewards[before]!r} was reached before, in epoch {before}"
+        return Blame("BEST-004", f"{held}, although {reached}")
+    later = next((at for at in higher if at != session.last or at < epoch), None)
+    if later is None:
+        return None
+    return Blame(
+        "BEST-006",
+        f"{held}, and reward {session.rewards[later]!r} in epoch {later} improved on it",
     )
 
 
@@ -311,6 +340,7 @@ def _looks_only_at_periodic(subject: Subject, session: Session, at: Epoch) -> bo
 
     The periodic checkpoint of the held epoch then stores the highest reward of the periodic epochs
     before it, and not the higher one in between.
+    (decisions.md: "A missing improvement that is periodic looks like a lower reward".)
     """
     freq = subject.save_freq.value or 0
     if freq < 2 or at.epoch % freq or session.may_be_resumed:

@@ -32,6 +32,12 @@ class Outcome:
     paths: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
+    def in_doubt(self, why: str) -> Outcome:
+        """The same where what it rests on cannot be trusted: nothing passes and nothing fails."""
+        if self.verdict not in (Verdict.PASS, Verdict.FAIL):
+            return self
+        return unobservable(why, self.paths)
+
     def of(self, rule: Rule) -> Finding:
         """What a report shows of it as the outcome of that rule: with the fix, where it failed."""
         return Finding(

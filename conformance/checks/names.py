@@ -32,6 +32,14 @@ UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|
 
 def best_is_called_by_the_run(subject: Subject) -> Outcome:
     """NAME-001."""
+    if subject.given.renamed_from is not None:
+        name, experiment = subject.given.renamed_from, subject.folder.experiment
+        return failed(
+            f"the names inside are all of a run called {name!a}, and its folder is {experiment!a}:"
+            f" the folder was renamed from {name!a}?",
+            expected=name,
+            name_from="the names of the checkpoints",
+        )
     if not subject.profile.has_best:
         return not_applicable(f"profile {subject.profile.name} has no best checkpoint")
     best, (name, source) = subject.best, subject.given.run_name
@@ -148,6 +156,7 @@ def rounded_rewards(subject: Subject) -> list[CheckpointFile]:
 
     None where some name disagrees with the log altogether, or the best's watermark does too: then
     it is no matter of digits (SUMMARY-002).
+    (decisions.md: "Values that are wrong everywhere have one cause".)
     """
     if not subject.history.usable:
         return []
@@ -240,7 +249,7 @@ def one_periodic_for_an_epoch(subject: Subject) -> Outcome:
 
 def names_are_safe(subject: Subject) -> Outcome:
     """NAME-008."""
-    names = {subject.folder.experiment: ""}
+    names = {} if subject.folder.is_file else {subject.folder.experiment: ""}
     names.update({file.entry.name: file.path for file in subject.files.checkpoints})
     unsafe = [name for name in names if UNSAFE.search(name)]
     if unsafe:
@@ -255,6 +264,12 @@ def names_are_safe(subject: Subject) -> Outcome:
     clashing = [path for paths in folded.values() if len(paths) > 1 for path in paths]
     if clashing:
         return failed("names that differ only in case or normalisation", clashing)
+    if subject.folder.namesakes:
+        return failed(
+            f"the run beside it is called {first_few(subject.folder.namesakes)}: on a disk that"
+            " ignores case the two are one folder",
+            names=[subject.folder.experiment, *subject.folder.namesakes],
+        )
     return passed(f"{len(names)} names are safe", names=len(names))
 
 

@@ -22,7 +22,7 @@ def names_no_forbidden_global(subject: Subject) -> Outcome:
     """SAFETY-001.
 
     NumPy's plain data types are not blamed here: they make torch refuse the file (LOAD-001), but
-    they run nothing.
+    they run nothing. (decisions.md: "NumPy data outside the profile is LOAD-001".)
     """
     read = [file for file in subject.files.readable if file.contents is not None]
     if not read:

@@ -56,16 +56,22 @@ def logs_each_epoch(subject: Subject) -> Outcome:
         return _nothing_logged(subject)
     behind = subject.doubt.unlogged_end
     if behind is not None:
-        return failed(
+        return unobservable(
             f"the log ends at epoch {history.last_epoch}, and {behind.entry.name!a} was saved at"
-            f" epoch {behind.epoch}, the end of the training",
+            f" epoch {behind.epoch}, the end of the training: whether the writer was closed too"
+            " early or never told, the files do not say",
             [subject.logs.path],
+            last=history.last_epoch,
+            epoch=behind.epoch,
         )
     epochs = sum(len(session.rewards) for session in history.sessions)
     torn = [file.path.name for file in subject.logs.files if file.torn]
     note = f"; the last record of {len(torn)} file(s) is torn, as a kill leaves it" if torn else ""
+    each = "each of "
+    if any(session.has_holes for session in history.sessions):
+        each, note = "", f", at intervals, as the dialect's writer does{note}"
     return passed(
-        f"{len(history.sessions)} session(s) log a reward for each of {epochs} epochs{note}",
+        f"{len(history.sessions)} session(s) log a reward for {each}{epochs} epochs{note}",
         epochs=epochs,
         torn=torn,
     )
@@ -144,6 +150,16 @@ def _nothing_logged(subject: Subject) -> Outcome:
         return unobservable(
             "no event file logs more than its start, and no checkpoint is of the last epoch: a"
             " session that is killed early loses its log"
+        )
+    profile = subject.profile
+    if profile.logs_at_intervals and profile.epoch_tag and profile.reward_tag in tags:
+        return unobservable(
+            f"{profile.reward_tag} is logged at frames whose epoch is left out: the dialect's"
+            " writer logs each tag at intervals"
+        )
+    if profile.logs_at_intervals and subject.doubt.ended_before_its_log:
+        return unobservable(
+            "the dialect's writer waits some seconds before it logs, and the event files end before"
         )
     if numbered or any(tag.startswith("rewards") for tag in tags):
         others = f"; what is logged: {', '.join(ascii(tag) for tag in tags[:5])}" if tags else ""

@@ -97,7 +97,9 @@ def _add_check(commands: _Commands) -> None:
     check = commands.add_parser(
         "check", help="audit run folders, or a root that holds many, from their files alone"
     )
-    check.add_argument("paths", nargs="+", metavar="PATH", help="a run, its nn/, or a root of runs")
+    check.add_argument(
+        "paths", nargs="+", metavar="PATH", help="a run, a root of runs, or a checkpoint by itself"
+    )
     add_audit_options(check)
     check.add_argument(
         "--verbose", action="store_true", help="also list the rules that passed or did not apply"

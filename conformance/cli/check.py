@@ -51,14 +51,19 @@ def check(options: argparse.Namespace) -> int:
         save_best_after=options.save_best_after,
         model=model_of(options.model),
     )
-    runs, unusable = find_all(options.paths, profile)
+    runs, unusable = find_all(options.paths, profile, files=True)
     if not runs:
         return Exit.USAGE
+    for found in runs if explaining else ():
+        if found.is_file:
+            complain(
+                f"{found.path}: a checkpoint by itself is not explained: give its run's folder"
+            )
     progress = Progress(len(runs))
     reports: list[RunReport] = []
     choices: dict[Path, Choice] = {}
-    for path in runs:
-        folder = list_run(path, profile)
+    for found in runs:
+        folder = list_run(found, profile)
         unusable |= "" in folder.unlisted
         progress.starts(folder.experiment)
         run, choice = audit_folder(
@@ -66,8 +71,9 @@ def check(options: argparse.Namespace) -> int:
         )
         reports.append(run.sharing(reports[-1]) if reports else run)
         if choice is not None:
-            choices[path] = choice
-    settle(reports, choices, known, selected=selected, explaining=explaining)
+            choices[found.path] = choice
+    by_path = {found.path: found for found in runs}
+    settle(reports, choices, by_path, known, selected=selected, explaining=explaining)
     progress.ends()
     judged = waived(reports, waivers)
     name, how = held_against(profile, choices)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conformance.audits import list_run
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.output import write_report
 from conformance.cli.streams import emit
-from conformance.convention.profile import load_profile
-from conformance.evidence.runs import scan_run
 from conformance.report.comparison import (
     ComparedRun,
     ComparisonReport,
@@ -51,19 +50,18 @@ def diff(options: argparse.Namespace) -> int:
 def _subject(path: str, profile: str, name: str | None) -> Subject:
     """The one run that the path means."""
     chosen = None if profile == AUTO else profile_of(profile)
-    followed = chosen or load_profile()
-    runs, unusable = find_all([path], followed)
+    runs, unusable = find_all([path], chosen)
     if unusable:
         raise UsageError(f"{path!a}: no run to compare")
     if len(runs) > 1:
         raise UsageError(f"{path!a}: {len(runs)} runs found; name one run")
-    folder = scan_run(runs[0], follow=(followed.checkpoints, followed.summaries))
+    folder = list_run(runs[0], chosen)
     if "" in folder.unlisted:
         raise UsageError(f"{path!a}: {folder.problems[0]}")
     known = Options(name=name)
     if chosen is None:
         choice = choose(folder, known)
-        tell_choices({runs[0]: choice})
+        tell_choices({runs[0].path: choice})
         chosen = choice.profile
     return Subject(folder, chosen, known)
 

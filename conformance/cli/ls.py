@@ -45,10 +45,10 @@ def ls(options: argparse.Namespace) -> int:
     listed, known = [], Options(name=options.name)
     choices: dict[Path, Choice] = {}
     if profile is None:
-        choices = settled({path: choose(list_run(path, None), known) for path in runs})
-    for path in runs:
-        folder = list_run(path, profile)
-        subject = Subject(folder, profile or choices[path].profile, known)
+        choices = settled({run.path: choose(list_run(run, None), known) for run in runs})
+    for found in runs:
+        folder = list_run(found, profile)
+        subject = Subject(folder, profile or choices[found.path].profile, known)
         listed.append(_list(subject))
         if profile is not None:
             _tell_passed_over(subject)

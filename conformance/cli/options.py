@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from conformance.checks import RunReport
+    from conformance.evidence.runs import Found
     from conformance.views.dialect import Choice
     from conformance.waivers import Waiver
 
@@ -30,19 +31,28 @@ def tell_choices(choices: Mapping[Path, Choice]) -> None:
         complain(f"{path}: profile {choice.profile.name}, {choice.told}")
 
 
-def find_all(paths: list[str], profile: Profile | None) -> tuple[list[Path], bool]:
-    """The runs under all paths, each once, and whether some path led to none."""
-    found: dict[Path, None] = {}
+def find_all(
+    paths: list[str], profile: Profile | None, *, files: bool = False
+) -> tuple[list[Found], bool]:
+    """The runs under all paths, each once, and whether some path led to none.
+
+    What the search has to say of a path is said once, on standard error.
+    """
+    found: dict[Path, Found] = {}
+    remarks: dict[str, None] = {}
     unusable = False
     for path in paths:
         try:
-            runs = runs_under(Path(path), profile)
+            discovery = runs_under(Path(path), profile, files=files)
         except NoRunError as error:
             complain(str(error))
             unusable = True
             continue
-        found.update(dict.fromkeys(runs))
-    return list(found), unusable
+        found.update({run.path: run for run in discovery.runs})
+        remarks.update(dict.fromkeys(discovery.remarks))
+    for remark in remarks:
+        complain(remark)
+    return list(found.values()), unusable
 
 
 def profile_of(name: str) -> Profile:

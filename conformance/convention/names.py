@@ -180,11 +180,6 @@ def folder_of_event_files(profile: Profile, name: str) -> str:
     return _filled(profile.summaries, values)
 
 
-def spells_for_some_run(profile: Profile, text: str) -> bool:
-    """Whether a file's name is the profile's for some run, and says more than the run's name."""
-    return any(pattern.fullmatch(text) for pattern in _telling_patterns(profile))
-
-
 def parse_name(profile: Profile, name: str, text: str) -> CheckpointName:
     """Read the file name `text` in the folder of the run called `name`.
 
@@ -222,6 +217,19 @@ def parse_name(profile: Profile, name: str, text: str) -> CheckpointName:
     return CheckpointName(text, None, epoch=epoch, flaws=(Flaw.SPELLING,))
 
 
+def named_run(profile: Profile, text: str) -> str | None:
+    """The run's name that a checkpoint's name tells beside an epoch, a reward or a stamp.
+
+    None where it tells nothing else. One text alone does not settle it: `last_Aep5ep12rew1.0.pth`
+    may be of a run called `Aep5`.
+    """
+    for template, pattern in _patterns_of_any(profile):
+        match = pattern.fullmatch(text)
+        if match and _rewards_fit(template, match):
+            return match["name"]
+    return parse_name(profile, "\0", text).other_run
+
+
 def has_checkpoint_suffix(text: str) -> bool:
     """Whether a file's name ends as checkpoints do (`.pth`, `.pt`, `.ckpt`)."""
     return text.endswith(CHECKPOINT_SUFFIXES)
@@ -252,11 +260,13 @@ def _patterns(
 
 
 @lru_cache(maxsize=16)
-def _telling_patterns(profile: Profile) -> tuple[re.Pattern[str], ...]:
+def _patterns_of_any(profile: Profile) -> tuple[_Pattern, ...]:
+    """What says more than the run's name, for any run; the one with the most of its own first."""
+    telling = [template for template in profile.names if len(_FIELD.findall(template.template)) > 1]
+    telling.sort(key=lambda template: -len(_FIELD.sub("", template.template)))
     return tuple(
-        _compile(template, profile.suffix, ".+", _EPOCH_TEXT, _LENIENT_REWARD)
-        for template in profile.names
-        if len(_FIELD.findall(template.template)) > 1
+        (template, _compile(template, profile.suffix, ".+", _EPOCH_TEXT, _LENIENT_REWARD))
+        for template in telling
     )
 
 

@@ -161,18 +161,27 @@ _FINAL_AT = (_NEVER, _LATE, "epoch >= max_epochs")
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """Where a field stands in the file, the type that it has there, and what is made of it."""
+    """Where a field stands in the file, the type that it has there, and what is made of it.
+
+    `default` is for keys that are younger than the files of users; None: it must be given.
+    """
 
     table: str
     name: str
     type: type
     read: Callable[[Any, str], Any]
+    default: Any = None
 
 
 def _key(
-    table: str, kind: type, read: Callable[[Any, str], Any] = _as_it_is, *, name: str = ""
+    table: str,
+    kind: type,
+    read: Callable[[Any, str], Any] = _as_it_is,
+    *,
+    name: str = "",
+    default: Any = None,  # noqa: ANN401 - of any kind
 ) -> Any:  # noqa: ANN401 - as dataclasses.field
-    return field(metadata={"key": _Key(table, name, kind, read)})
+    return field(metadata={"key": _Key(table, name, kind, read, default)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -209,6 +218,8 @@ class Profile(Brief):
         epoch_tag: empty where `reward_tag` is logged by epoch; else it is logged by frame, and this
             tag says the epoch of a frame.
         logged_tags: what else is logged with each mean reward, and tells the dialect.
+        logs_at_intervals: whether its writer may log a tag once in 5 s or more, so that epochs are
+            left out.
         models: the keys that hold state_dicts.
         allowed_globals: what the pickle may name.
         absent_keys: those of `RESUME_KEYS` that the dialect does not store.
@@ -240,6 +251,7 @@ class Profile(Brief):
     reward_tag: str = _key("events", str)
     epoch_tag: str = _key("events", str)
     logged_tags: tuple[str, ...] = _key("events", list, _texts)
+    logs_at_intervals: bool = _key("events", bool, default=False)
     models: tuple[str, ...] = _key("contents", list, _texts)
     allowed_globals: frozenset[str] = _key("contents", list, _globals, name="allow_globals")
     absent_keys: frozenset[str] = _key("contents", list, _text_set)
@@ -419,6 +431,9 @@ def _merged(text: str, *, where: str) -> dict[str, Any]:
     _validate(raw, where)
     base = raw.get("base")
     if base is None:
+        for _, key in _keys():
+            if key.default is not None:
+                raw.setdefault(key.table, {}).setdefault(key.name, key.default)
         missing = [
             f"{table}.{key}"
             for table, keys in _TABLES.items()

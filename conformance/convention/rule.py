@@ -112,6 +112,10 @@ class Matter(str, Enum):
     RESUME = "a resume"
 
 
+# The groups of rules on what a checkpoint holds, each by itself.
+_OF_CONTENTS = ("LOAD", "INTEGRITY", "SAFETY")
+
+
 def never(_: Profile) -> bool:
     """Say that no profile's trainers must have exercised a rule."""
     return False
@@ -143,6 +147,10 @@ class Rule:
         of_writes: whether it is about single writes of the best or their order: it explains a rule
             that is told closely.
         told_closely: whether a periodic checkpoint in every epoch shows it more closely.
+        one_at_a_time: whether it depends on the order of the saves, which event files do not tell
+            where two processes train at once.
+        by_itself: whether a checkpoint without its run can be held against it; all rules on what
+            one holds are of this kind.
     """
 
     id: str
@@ -163,6 +171,13 @@ class Rule:
     more_general: frozenset[str] = frozenset()
     of_writes: bool = False
     told_closely: bool = False
+    one_at_a_time: bool = False
+    by_itself: bool = False
+
+    @property
+    def of_one_file(self) -> bool:
+        """Whether a checkpoint without its run can be held against it."""
+        return self.by_itself or self.group in _OF_CONTENTS
 
     @property
     def group(self) -> str:

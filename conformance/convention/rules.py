@@ -146,6 +146,7 @@ RULES: tuple[Rule, ...] = (
         fix="Write a real file for each checkpoint; replace dangling links by what they meant.",
         gated=_always,
         leaves=_NOTHING,
+        by_itself=True,
     ),
     Rule(
         id="LAYOUT-005",
@@ -168,7 +169,10 @@ RULES: tuple[Rule, ...] = (
         needs=(NAMES, CONFIG),
         breaks="nn/best.pth or nn/cartpole.pth in the run Cartpole",
         keeps="nn/Cartpole.pth",
-        fix="Name the best checkpoint config['name'] + '.pth', nothing added.",
+        fix=(
+            "Name the best checkpoint config['name'] + '.pth', nothing added; give a folder that"
+            " was renamed its name back."
+        ),
         gated=_with_best,
         leaves=_NOTHING,
         tells_dialect=True,
@@ -187,6 +191,7 @@ RULES: tuple[Rule, ...] = (
         ),
         gated=_always,
         tells_dialect=True,
+        by_itself=True,
     ),
     Rule(
         id="NAME-003",
@@ -214,6 +219,7 @@ RULES: tuple[Rule, ...] = (
         fix="Print the epoch with str(epoch_num); count epochs from 1.",
         gated=_always,
         tells_dialect=True,
+        by_itself=True,
     ),
     Rule(
         id="NAME-005",
@@ -230,6 +236,7 @@ RULES: tuple[Rule, ...] = (
         gated=_always,
         tells_dialect=True,
         symptom_of=(Cause(("SUMMARY-002",), evidence="logged"),),
+        by_itself=True,
     ),
     Rule(
         id="NAME-006",
@@ -243,6 +250,7 @@ RULES: tuple[Rule, ...] = (
         gated=_always,
         leaves=_NOTHING,
         tells_dialect=True,
+        by_itself=True,
     ),
     Rule(
         id="NAME-007",
@@ -257,19 +265,22 @@ RULES: tuple[Rule, ...] = (
         ),
         gated=_always,
         tells_dialect=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="NAME-008",
         level=SHOULD,
         text=(
             "Names are safe in a shell, a glob, a Hydra override and on a disk that ignores case:"
-            " no =, brackets, white space, NUL or control characters, no leading -."
+            " no =, brackets, white space, NUL or control characters, no leading -, no two runs of"
+            " one root that differ by case only."
         ),
         source=_READERS,
         needs=(NAMES,),
         breaks="an experiment called x[1] or lr=3e-4",
         keeps="an experiment called Ant-v2_seed.3",
         fix="Choose an experiment name of letters, digits, '_', '-' and '.'.",
+        by_itself=True,
     ),
     Rule(
         id="CADENCE-001",
@@ -282,6 +293,7 @@ RULES: tuple[Rule, ...] = (
         fix="Test epoch_num % save_freq == 0 with the epoch just finished, counted from 1.",
         gated=_always,
         tells_dialect=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="CADENCE-002",
@@ -295,6 +307,7 @@ RULES: tuple[Rule, ...] = (
         gated=_always,
         tells_dialect=True,
         symptom_of=(Cause(("NAME-005", "SUMMARY-002"), When.RESUMED),),
+        one_at_a_time=True,
     ),
     Rule(
         id="CADENCE-003",
@@ -307,6 +320,7 @@ RULES: tuple[Rule, ...] = (
         fix="Skip periodic saves when save_freq is 0, before the modulo.",
         gated=_always,
         tells_dialect=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="CADENCE-004",
@@ -320,6 +334,7 @@ RULES: tuple[Rule, ...] = (
         shown_by=(DRIVEN,),
         gated=_always,
         of_writes=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="CADENCE-005",
@@ -335,6 +350,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_POISONED,),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-001",
@@ -354,6 +370,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_POISONED, Cause(("BEST-003", "BEST-004", "BEST-006"))),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-002",
@@ -373,6 +390,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_WRONG_EPOCHS,),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-003",
@@ -391,6 +409,7 @@ RULES: tuple[Rule, ...] = (
         more_general=frozenset({"BEST-004"}),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-004",
@@ -407,6 +426,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_LOST_ON_RESUME, _POISONED, _WRONG_EPOCHS),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-005",
@@ -430,6 +450,7 @@ RULES: tuple[Rule, ...] = (
         more_general=frozenset({"BEST-001", "BEST-003", "BEST-004", "BEST-006"}),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-006",
@@ -449,6 +470,7 @@ RULES: tuple[Rule, ...] = (
         symptom_of=(_POISONED, _WRONG_EPOCHS),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-007",
@@ -462,6 +484,7 @@ RULES: tuple[Rule, ...] = (
         gated=_with_best,
         leaves=_NOTHING,
         tells_dialect=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-008",
@@ -480,6 +503,7 @@ RULES: tuple[Rule, ...] = (
         more_general=frozenset({"BEST-003", "BEST-004", "BEST-005", "BEST-006"}),
         of_writes=True,
         told_closely=True,
+        one_at_a_time=True,
     ),
     Rule(
         id="BEST-009",
@@ -494,6 +518,7 @@ RULES: tuple[Rule, ...] = (
         keeps="a second training from scratch under another experiment name",
         fix="Refuse to start in a folder that holds a best, or give the run a name of its own.",
         shown_by=(FILES,),
+        one_at_a_time=True,
     ),
     Rule(
         id="LOAD-001",
@@ -710,6 +735,21 @@ RULES: tuple[Rule, ...] = (
             Cause(_OF_THE_WATERMARK, evidence="watermark"),
             Cause(("BEST-008",), When.RESUMED, evidence="watermark"),
         ),
+        one_at_a_time=True,
+    ),
+    Rule(
+        id="SESSION-001",
+        level=SHOULD,
+        text=(
+            "One process at a time trains in a run: the rewards of no two sessions interleave in"
+            " wall time (at least two of each logged within the time of the other)."
+        ),
+        source=_LOGS,
+        needs=(EVENTS,),
+        breaks="two trainings started at once under one experiment's name",
+        keeps="a session that was resumed as soon as the one before it was killed",
+        fix="Give each training a name of its own, or refuse to start in a run that is in use.",
+        shown_by=(FILES,),
     ),
     Rule(
         id="RESUME-001",

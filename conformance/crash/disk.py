@@ -1,4 +1,4 @@
-"""What recorded calls did to the files: a disk that they are played on, and what it had to keep."""
+"""What recorded calls did to the files: a disk to replay them on, and what it had to keep."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Disk:
         inode = self.names.get(path)
         return None if inode is None else bytes(self.contents[inode])
 
-    def play(self, call: Call) -> list[Change]:
+    def replay(self, call: Call) -> list[Change]:
         """Do what a call did, and tell it; nothing for one that failed or never returned."""
         if call.error or call.result is None:
             return []

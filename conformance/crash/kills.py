@@ -313,7 +313,7 @@ class _KillTest:
     # --- judging -----------------------------------------------------------------------------
 
     def expected(self, left: Left) -> tuple[_State, ...] | None:
-        """What there is between two saves; None where the rewards are the trainer's own."""
+        """Return what there is between two saves; None where the rewards are the trainer's own."""
         if left.best.state != "whole":
             raise CrashError(
                 "left alone, it leaves no whole best checkpoint"
@@ -368,7 +368,7 @@ class _KillTest:
         )
 
     def wrong(self, left: Left, torn: Sequence[str], *, ended: bool) -> tuple[str, str]:
-        """Which rule is broken, and why; two empty texts for none."""
+        """Return which rule is broken, and why; two empty texts for none."""
         if left.best.state == "torn":
             return "INTEGRITY-002", f"the best is {left.best.told}"
         if torn:

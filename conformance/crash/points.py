@@ -80,7 +80,7 @@ class Recording:
         calls: all of them.
         saves: of its checkpoints.
         end: the disk after it.
-        process: the number of the process that played it; None where it is not known.
+        process: the number of the process that trained; None where it is not known.
     """
 
     calls: tuple[Call, ...]
@@ -229,7 +229,7 @@ def record(
         run: the run's own.
         name: of the run.
         profile: whose names count.
-        process: the number of the process that played it.
+        process: the number of the process that trained.
     """
     naming = Naming(run, name, profile)
     ours = _of_saves(calls, naming)
@@ -248,7 +248,7 @@ def record(
         if touched and not steps:
             start = _copy(disk)
         span = disk.position(call) if touched else None
-        changes = disk.play(call)
+        changes = disk.replay(call)
         if not touched or call.name not in TRACED:
             continue
         # Those that fail by themselves are no points, but are counted: so that each has its turn.

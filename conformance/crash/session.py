@@ -251,7 +251,7 @@ class _CrashTest:
         )
 
     def _unexplained(self) -> tuple[str, ...]:
-        """Whether the calls explain what lies there; else nothing can be replayed."""
+        """Tell whether the calls explain what lies there; else nothing can be replayed."""
         for name in (self._best_name(), *self.left.others):
             path = self.folder / name
             replayed = self.again.end.at(os.fsencode(path))
@@ -260,7 +260,7 @@ class _CrashTest:
         return ()
 
     def _story(self) -> Iterator[Held]:
-        """What stands under the best's name before each step, and after the last one."""
+        """Yield what stands under the best's name before each step, and after the last one."""
         disk = Disk(os.fsencode(self.scenario.root))
         known: tuple[bytes | None, Held] = None, ABSENT
         steps = {step.index for step in self.recording.steps}
@@ -268,7 +268,7 @@ class _CrashTest:
             if index in steps:
                 known = self._known(disk, known)
                 yield known[1]
-            disk.play(call)
+            disk.replay(call)
         yield self._known(disk, known)[1]
 
     def _known(self, disk: Disk, known: tuple[bytes | None, Held]) -> tuple[bytes | None, Held]:
@@ -361,7 +361,7 @@ class _CrashTest:
         )
 
     def _reached(self, point: Point) -> bool:
-        """Whether the fault fell on the call that it was meant for."""
+        """Tell whether the fault fell on the call that it was meant for."""
         folders = {
             other.path.rpartition(b"/")[0]
             for other in self.recording.steps
@@ -372,12 +372,12 @@ class _CrashTest:
     # --- judging -----------------------------------------------------------------------------
 
     def _before(self, number: int) -> Held:
-        """The newest whole best before a step."""
+        """Return the newest whole best before a step."""
         wholes = [held for held in self.story[: number + 1] if held.state == "whole"]
         return wholes[-1] if wholes else ABSENT
 
     def _later(self, number: int) -> list[Held]:
-        """The whole bests that come behind it, in order, each once."""
+        """Return the whole bests that come behind it, in order, each once."""
         found: list[Held] = []
         known = self._before(number)
         for held in self.story[number + 1 :]:
@@ -441,7 +441,7 @@ class _CrashTest:
         return best.told
 
     def _recovered(self, left: Left) -> bool:
-        """Whether all is there in the end, as if nothing had happened."""
+        """Tell whether all is there in the end, as if nothing had happened."""
         if self.exact:
             return left.shows(self.left)
         return self._same(left.best, self.left.best) and {
@@ -449,7 +449,7 @@ class _CrashTest:
         } == {name: held.epoch for name, held in self.left.others.items()}
 
     def _mentions(self, output: str) -> bool:
-        """Whether it printed a line about it that it does not print when it is left alone."""
+        """Tell whether it printed a line about it that it does not print when it is left alone."""
         usual = {_NUMBERS.sub("0", line.strip()) for line in self.baseline.output.splitlines()}
         return any(
             _MENTIONS.search(line) and _NUMBERS.sub("0", line.strip()) not in usual
@@ -472,7 +472,7 @@ class _CrashTest:
     # --- replaying ---------------------------------------------------------------------------
 
     def _replayed(self) -> tuple[list[Tried], int]:
-        """What kills in the middle of a write, and power cuts, may leave; nothing runs."""
+        """Return what kills in the middle of a write, and power cuts, may leave; nothing runs."""
         if self.blind:
             return [], 0
         tried: list[Tried] = []
@@ -509,7 +509,7 @@ class _CrashTest:
         return tried, states
 
     def _explanations(self) -> tuple[list[str], list[str]]:
-        """What kills may lose, and what power cuts may, by the calls alone; the shortest first."""
+        """Return what kills and power cuts may lose by the calls alone, the shortest first."""
         naming = self._naming()
         kills: set[str] = set()
         cuts: set[str] = set()

@@ -372,7 +372,7 @@ def _killed_after(seconds: float, leader: int) -> Iterator[None]:
 
 
 def _session(leader: int) -> list[int]:
-    """The processes of a session, its leader first: a worker may be a shell's child."""
+    """Return the processes of a session, its leader first: a worker may be a shell's child."""
     found = [leader]
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal() or int(entry.name) == leader:

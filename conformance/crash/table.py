@@ -47,7 +47,7 @@ def to_table(result: CrashResult, *, verbose: bool = False) -> str:
 
 
 def summary(result: CrashResult) -> str:
-    """How much was tried, and how fast, in one line."""
+    """Return how much was tried, and how fast, in one line."""
     played = len(result.played)
     speed = played / result.seconds if result.seconds else 0.0
     of = f" of {result.found}" if result.found != played else ""
@@ -59,7 +59,7 @@ def summary(result: CrashResult) -> str:
 
 
 def _rows(tried: Iterable[Tried]) -> Iterator[tuple[str, ...]]:
-    """One row for what is alike in all but the save and the fault, the worst first.
+    """Yield one row for what is alike in all but the save and the fault, the worst first.
 
     Each fault of a row came in each of its saves.
     """
@@ -113,7 +113,7 @@ def to_kills_table(result: KillsResult) -> str:
 
 
 def kills_summary(result: KillsResult) -> str:
-    """How many kills there were, and how many of them in a save, in one line."""
+    """Return how many kills there were, and how many of them in a save, in one line."""
     within = sum(each.within for each in result.killed)
     size = max((each.bytes for each in result.killed), default=0) / 1e6
     return (

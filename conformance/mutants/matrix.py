@@ -83,7 +83,7 @@ def drive(
 
 
 def asks_for_a_model(mutant: type[Trainer]) -> bool:
-    """Whether the rule that a mutant breaks is judged only where a model is given."""
+    """Tell whether the rule that a mutant breaks is judged only where a model is given."""
     return bool(mutant.rule) and Needs.MODEL in BY_ID[mutant.rule].needs
 
 
@@ -94,17 +94,17 @@ def model() -> Any:  # noqa: ANN401 - torch is not imported here, not even for a
 
 
 def own_failure(mutant: type[Trainer], result: Result) -> Failure | None:
-    """The failure by the rule that a defect is of; None where that rule did not fail."""
+    """Return the failure by the rule that a defect is of; None where that rule did not fail."""
     return next((each for each in result.failures if each.rule == mutant.rule), None)
 
 
 def epochs_of(chain: Chain) -> int:
-    """How many epochs are trained, over all sessions."""
+    """Return how many epochs are trained, over all sessions."""
     return sum(session.last - session.first + 1 for session in played(PROFILE, chain))
 
 
 def deviations(mutant: type[Trainer], result: Result) -> tuple[str, ...]:
-    """What came otherwise than the mutant says of itself, a line each; empty where nothing did."""
+    """Return a line for each thing that came otherwise than the mutant says of itself."""
     return tuple(f"{mutant.__name__}: {what}" for what in _deviations(mutant, result))
 
 
@@ -137,7 +137,7 @@ def _deviations(mutant: type[Trainer], result: Result) -> Iterator[str]:
 
 
 def row(mutant: type[Trainer], result: Result) -> Row:
-    """What the page says of a mutant that was driven through the probes."""
+    """Return what the page says of a mutant that was driven through the probes."""
     own = own_failure(mutant, result)
     return Row(
         trainer=mutant.__name__,
@@ -149,7 +149,7 @@ def row(mutant: type[Trainer], result: Result) -> Row:
 
 
 def told(chain: Chain) -> str:
-    """A chain in short: `rewards 5, 5; save_freq 0`."""
+    """Return a chain in short: `rewards 5, 5; save_freq 0`."""
     parts = []
     if chain[0].experiment != "A":
         parts.append(f"named {chain[0].experiment}")
@@ -167,7 +167,7 @@ def _number(reward: float | None) -> str:
 
 
 def line(held: Row) -> str:
-    """What the page says of one mutant, in a line for a terminal."""
+    """Return what the page says of one mutant, in a line for a terminal."""
     others = ", ".join(held.others)
     rule = _BY_NAME[held.trainer].rule
     if not rule:
@@ -179,7 +179,7 @@ def line(held: Row) -> str:
 
 
 def page(rows: Iterable[Row]) -> str:
-    """The page in Markdown, from the rows of all mutants."""
+    """Return the page in Markdown, from the rows of all mutants."""
     by_name = {each.trainer: each for each in rows}
     return (
         "\n".join([*_preamble(), *_matrix(by_name), *_rules(by_name), *_oddities(by_name)]) + "\n"
@@ -187,7 +187,7 @@ def page(rows: Iterable[Row]) -> str:
 
 
 def read_rows(text: str) -> dict[str, Row]:
-    """The rows of a page, by the trainers' names."""
+    """Return the rows of a page, by the trainers' names."""
     found = {}
     for line in text.splitlines():
         if not line.startswith("| `"):
@@ -250,13 +250,13 @@ def _matrix(rows: Mapping[str, Row]) -> Iterator[str]:
 
 
 def _failing(mutant: type[Trainer], rows: Mapping[str, Row]) -> frozenset[str]:
-    """The rules that a mutant's row says failed."""
+    """Return the rules that a mutant's row says failed."""
     held = rows[mutant.__name__]
     return frozenset(held.others) | ({mutant.rule} if held.probe else frozenset())
 
 
 def _cell(rule: Rule, group: str, seen: list[type[Trainer]]) -> str:
-    """How many defects of the group a rule sees, its own and others apart."""
+    """Return how many defects of the group a rule sees, its own and others apart."""
     own = sum(mutant.rule == rule.id for mutant in seen) if rule.group == group else 0
     others = sum(BY_ID[mutant.rule].group == group for mutant in seen) - own
     return "+".join(str(number) for number in (own, others) if number)
@@ -317,7 +317,7 @@ def _escaped(text: str) -> str:
 
 
 def by_name(name: str) -> type[Trainer]:
-    """The mutant of that name.
+    """Return the mutant of that name.
 
     Raises:
         KeyError: there is none.

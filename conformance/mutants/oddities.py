@@ -556,7 +556,7 @@ class LogsAsTensorboardX(Trainer):
 
 
 def _number(path: Path, key: str) -> float:
-    """A number that a checkpoint stores as a tensor of one element."""
+    """Return a number that a checkpoint stores as a tensor of one element."""
     contents = read_checkpoint(path)
     stored = contents.root[key] if isinstance(contents.root, dict) else None
     if not isinstance(stored, Tensor):

@@ -125,15 +125,15 @@ class Trainer:
     # --- decisions --------------------------------------------------------------------------
 
     def goes_on(self) -> bool:
-        """Whether another epoch is to be trained."""
+        """Tell whether another epoch is to be trained."""
         return self.epoch < self.scenario.max_epochs
 
     def is_periodic(self) -> bool:
-        """Whether the epoch is one of those that `save_freq` asks for."""
+        """Tell whether the epoch is one of those that `save_freq` asks for."""
         return self.scenario.save_freq > 0 and self.epoch % self.scenario.save_freq == 0
 
     def improves(self, reward: float) -> bool:
-        """Whether the reward is better than any before."""
+        """Tell whether the reward is better than any before."""
         return reward > self.watermark
 
     def keep_watermark(self, reward: float) -> None:
@@ -312,6 +312,6 @@ _HEADER = len(event_file((), started=0.0))
 
 
 def _stored(path: Path) -> dict[str, object]:
-    """The top level of a checkpoint; empty where it cannot be read."""
+    """Return the top level of a checkpoint; empty where it cannot be read."""
     root = read_checkpoint(path, verify=False).root
     return root if isinstance(root, dict) else {}

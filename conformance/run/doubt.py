@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from conformance.run.roles import Roles
     from conformance.run.timeline import Timeline, Written
 
+_FIRST_WAIT = 5.0  # seconds
 _FEWEST_TELLING = 10  # rewards that are all different; fewer may be so by chance
 
 
@@ -51,12 +52,12 @@ class Gaps:
     Attributes:
         history: the sessions.
         save_freq: as it was given; None where it was not.
-        max_epochs: the same.
+        last_epoch: the training's last one, by its `max_epochs`; None where that was not given.
     """
 
     history: History
     save_freq: int | None
-    max_epochs: int | None
+    last_epoch: int | None
 
     def may_have_gone_on(self, session: Session) -> bool:
         """Whether a killed session may have reached epochs behind the end of its log.
@@ -70,7 +71,12 @@ class Gaps:
         )
 
     def may_have_trained(self, session: Session, epoch: int) -> bool:
-        """Whether a killed session may have trained the epoch without a log of it."""
+        """Whether a session may have trained the epoch without a log of it.
+
+        It was killed before it logged it, or its writer logs at intervals and left it out.
+        """
+        if session.leaves_out(epoch):
+            return True
         return session.last < epoch and self.may_have_gone_on(session)
 
     def may_have_reached(self, epoch: int, sessions: Iterable[Session] | None = None) -> bool:
@@ -83,8 +89,14 @@ class Gaps:
         if self.history.silent:
             return True
         if sessions is None:
-            return self._first_open_end < epoch
+            left_out = any(session.leaves_out(epoch) for session in self.at_intervals)
+            return left_out or self._first_open_end < epoch
         return any(self.may_have_trained(session, epoch) for session in sessions)
+
+    @cached_property
+    def at_intervals(self) -> tuple[Session, ...]:
+        """The sessions whose writer logs at intervals."""
+        return tuple(session for session in self.history.sessions if session.sparse)
 
     @cached_property
     def _first_open_end(self) -> float:
@@ -98,7 +110,7 @@ class Gaps:
         The last session of a run that logged the training's last epoch went on to the end.
         (decisions.md: "The last logged epoch of an interrupted session".)
         """
-        history, limit = self.history, self.max_epochs
+        history, limit = self.history, self.last_epoch
         if history.played or self._is_continued(session):
             return False
         if session.index < len(history.sessions) - 1 or history.silent:
@@ -150,7 +162,11 @@ class Gaps:
     def none_at(self, epoch: int) -> bool:
         """Whether no session can have reached the epoch without a log of it: each logged it."""
         first, last = self._common
-        return self.history.played or (not self.history.silent and first <= epoch <= last)
+        return self.history.played or (
+            not self.history.silent
+            and first <= epoch <= last
+            and not any(session.leaves_out(epoch) for session in self.at_intervals)
+        )
 
     @cached_property
     def _common(self) -> tuple[float, float]:
@@ -240,10 +256,10 @@ class Doubt:
             default=0,
         )
         ends = (
-            at.after
+            end
             for timeline in self.timelines[resumed:]
             if self.gaps.may_have_trained(timeline.session, epoch)
-            for at in timeline.at(timeline.session.last)
+            for end in timeline.watermarks_before(epoch)
         )
         return self._history.silent > 0 or any(
             improves(watermark, end) or (not best and same_reward(watermark, end)) for end in ends
@@ -263,11 +279,19 @@ class Doubt:
         return improved and self.may_be_unlogged(Kind.BEST, epoch, watermark)
 
     def may_have_reached_more(self, watermark: float, known: Iterable[float]) -> bool:
-        """Whether a watermark above what is known may have been reached in epochs without a log."""
-        return self.gaps.between_sessions and improves(watermark, min(known))
+        """Whether a watermark above what is known may have been reached in epochs without a log.
+
+        (decisions.md: "A log that may lag proves nothing against a checkpoint".)
+        """
+        unlogged = self.gaps.between_sessions or bool(self.gaps.at_intervals)
+        return unlogged and improves(watermark, min(known))
+
+    def may_have_improved_before(self, session: Session, epoch: int) -> bool:
+        """Whether an epoch that the session's log leaves out may have improved before this one."""
+        return session.sparse and any(map(session.leaves_out, range(1, epoch)))
 
     def unlogged_at(self, epoch: int, *, logged: bool = False) -> tuple[Session, ...] | None:
-        """The sessions whose logs end before the epoch, each of which may have saved at it.
+        """The sessions whose logs end before the epoch or leave it out: each may have saved at it.
 
         Args:
             epoch: which one.
@@ -278,11 +302,16 @@ class Doubt:
         """
         if self._history.played or (logged and self.gaps.rewards_tell):
             return None
-        behind = self._ended_before(epoch)
+        behind = self._did_not_log(epoch)
         return behind if behind or self._history.silent else None
 
-    def _ended_before(self, epoch: int) -> tuple[Session, ...]:
-        return tuple(session for session in self._history.sessions if session.last < epoch)
+    def _did_not_log(self, epoch: int) -> tuple[Session, ...]:
+        """The sessions whose logs end before the epoch, or leave it out."""
+        return tuple(
+            session
+            for session in self._history.sessions
+            if session.last < epoch or session.leaves_out(epoch)
+        )
 
     def most_saves_at(self, epoch: int) -> int:
         """How many sessions may have saved at the epoch: each that reached it, logged or not.
@@ -302,13 +331,15 @@ class Doubt:
 
     def why_unlogged(self, epoch: int) -> str | None:
         """Why nobody logged a reward for the epoch; None where no gap in the logs explains it."""
-        history, limit = self._history, self.gaps.max_epochs
+        history, limit = self._history, self.gaps.last_epoch
         last = history.last_epoch or 0
         if epoch > last and (limit is None or epoch <= limit):
             return f"the log ends at epoch {last}"
         if history.sessions and epoch < history.sessions[0].first and self.earlier_logs_are_lost:
             return "earlier event files are missing"
-        if 1 <= epoch <= last and (history.silent or self._ended_before(epoch)):
+        if any(session.leaves_out(epoch) for session in self.gaps.at_intervals):
+            return "its writer logs at intervals"
+        if 1 <= epoch <= last and (history.silent or self._did_not_log(epoch)):
             return "a killed session's log ends before"
         return None
 
@@ -322,7 +353,7 @@ class Doubt:
         best, history = self.best, self._history
         if history.played or best is None or best.epoch is None or best.watermark is None:
             return False
-        epoch, watermark, limit = best.epoch, best.watermark, self.gaps.max_epochs
+        epoch, watermark, limit = best.epoch, best.watermark, self.gaps.last_epoch
         due = [written for written in self.bests if written is not None and written.epoch == epoch]
         hidden = self.may_be_unlogged(Kind.BEST, epoch, watermark)
         if hidden and (limit is None or epoch <= limit):
@@ -353,7 +384,7 @@ class Doubt:
         They lie before the last checkpoint. Only the one session of a run is known to have written
         that.
         """
-        last, limit = session.last, self.gaps.max_epochs
+        last, limit = session.last, self.gaps.last_epoch
         reached = max(
             (file.epoch for file in self.files.readable if file.epoch is not None), default=last
         )
@@ -372,7 +403,7 @@ class Doubt:
         flushed without what followed it. And a log may count epochs before the first episode has
         finished; behind a checkpoint it would hold that one's reward.
         """
-        limit, files = self.gaps.max_epochs, self.logs.files
+        limit, files = self.gaps.last_epoch, self.logs.files
         if self._history.played or limit is None or not files:
             return False
         # The first record names the format; each other one, where it alone is logged, an epoch.
@@ -382,6 +413,19 @@ class Doubt:
         counted = max((file.first_epoch or 1) + file.records - 2 for file in files)
         one_logged_on = len(files) == 1 and min(saved, default=counted) < counted
         return max(saved, default=0) < limit and not one_logged_on
+
+    @cached_property
+    def ended_before_its_log(self) -> bool:
+        """Whether each event file ends before a writer that logs at intervals writes a first time.
+
+        rl_games' IntervalSummaryWriter logs nothing in its first 5 s.
+        """
+        return not self._history.played and all(
+            file.first_wall_time is None
+            or file.last_wall_time is None
+            or file.last_wall_time - file.first_wall_time < _FIRST_WAIT
+            for file in self.logs.files
+        )
 
     @cached_property
     def earlier_logs_are_lost(self) -> bool:
@@ -398,10 +442,10 @@ class Doubt:
 
         A killed session's log lags; one that reached its last epoch and saved it was not killed.
         """
-        limit, last = self.gaps.max_epochs, self._history.last_epoch or 0
+        limit, last = self.gaps.last_epoch, self._history.last_epoch or 0
         if limit is None or last >= limit or self._history.played:
             return None
-        if any(file.torn for file in self.logs.files):
+        if any(session.last == last for session in self.gaps.at_intervals):
             return None
         return next(
             (

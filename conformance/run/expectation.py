@@ -2,7 +2,7 @@
 
 Event files do not say whether a session was resumed or started afresh, nor how it got its
 watermark. Where the evidence leaves several readings, all of them are kept, and a check may blame
-only what is wrong under each (decisions.md: "Event files do not say how a session began").
+only what is wrong under each. (decisions.md: "Event files do not say how a session began".)
 """
 
 from __future__ import annotations
@@ -144,6 +144,7 @@ def _written_behind_its_log(gaps: Gaps, session: Session, watermark: float) -> f
 
     A session that logged an improvement, or that had found the watermark of the best, does not
     matter here: what such a one wrote later is no lower than what is known already.
+    (decisions.md: "A best that a killed session may have replaced behind its log".)
     """
     if not gaps.may_have_gone_on(session):
         return frozenset()

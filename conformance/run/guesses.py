@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def logged_history(profile: Profile, logs: Iterable[EventFile], files: Roles) -> History:
     """The sessions that the event files show; it has a problem where the log is a step off."""
-    history = build_history(logs)
+    history = build_history(
+        logs, at_intervals=profile.logs_at_intervals, joins=profile.resume_keeps_watermark
+    )
     # A session without a log may have saved what only seems to be logged late or early.
     complete = history.usable and not history.silent
     shift = step_shift(history, _rewards_told(files)) if complete else 0
@@ -54,7 +56,7 @@ def step_shift(history: History, told: tuple[tuple[int, float], ...]) -> int:
 
     A trainer whose names alone are off agrees with the log in its best.
     """
-    if len(history.sessions) != 1 or not told:
+    if len(history.sessions) != 1 or history.sessions[0].sparse or not told:
         return 0
     rewards = history.sessions[0].rewards
 
@@ -70,7 +72,10 @@ def step_shift(history: History, told: tuple[tuple[int, float], ...]) -> int:
 
 
 def infer_save_freq(epochs: set[int], last_epoch: int | None) -> int | None:
-    """The save_freq that leaves the fewest epochs unexplained; None without two epochs."""
+    """The save_freq that leaves the fewest epochs unexplained; None without two epochs.
+
+    (decisions.md: "save_freq that is not configured is inferred from the names".)
+    """
     if len(epochs) < 2:
         return None
     last = max(last_epoch or 0, *epochs)

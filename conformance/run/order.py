@@ -2,8 +2,8 @@
 
 The journal tells names and order, not contents. Periodic checkpoints carry their epochs in their
 names, so that they divide the session's writes into slots; a rewrite of the best belongs to the
-epochs of its slot. Only what no epoch of a slot explains is a deviation (decisions.md: "The journal
-tells names and order, and that is enough").
+epochs of its slot. Only what no epoch of a slot explains is a deviation.
+(decisions.md: "The journal tells names and order, and that is enough".)
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Order:
 def order_of_writes(
     profile: Profile,
     settings: Settings,
-    driven: tuple[DrivenSession, ...],
+    session: DrivenSession,
     history: History,
     expectation: Expectation,
     *,
@@ -107,15 +107,12 @@ def order_of_writes(
     Args:
         profile: the dialect.
         settings: the run's.
-        driven: its sessions as they were played; empty where only the files speak.
-        history: the same as the harness knows them.
+        session: the last one that was driven.
+        history: all of its sessions.
         expectation: what the oracle makes of them.
         lower: the last session, had it lost the watermark on its resume.
         best: the best checkpoint that is there.
     """
-    if not driven:
-        return Order(unknown="no trainer was driven")
-    session = driven[-1]
     names = session.writes.names
     if names is None or session.writes.unseen is not None:
         why = session.writes.unseen or "no journal was kept"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from conformance.convention.names import holds_event_files, run_name_of, spells_for_some_run
+from conformance.convention.names import holds_event_files, named_run, run_name_of
 from conformance.evidence.summaries import is_event_file_name
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def placed(profile: Profile, folder: RunFolder) -> Profile:
 def _saves_here(profile: Profile, folder: RunFolder) -> bool:
     if any(entry.relative == profile.checkpoints for entry in folder.entries):
         return False
-    return any(spells_for_some_run(profile, entry.name) for entry in folder.at(""))
+    return any(named_run(profile, entry.name) is not None for entry in folder.at(""))
 
 
 def _logs_here(profile: Profile, folder: RunFolder, *, saved: bool) -> bool:

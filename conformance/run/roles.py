@@ -64,7 +64,10 @@ class Roles:
 
     @cached_property
     def readable(self) -> tuple[CheckpointFile, ...]:
-        """The checkpoints whose bytes can be believed."""
+        """The checkpoints whose bytes can be believed.
+
+        (decisions.md: "Damage silences everything else".)
+        """
         return tuple(
             file for file in self.checkpoints if file.contents is not None and not file.damaged
         )
@@ -118,7 +121,8 @@ class Roles:
         """The run's checkpoints, and the entries in `nn/` that are none."""
         checkpoints, foreign = [], []
         for entry in self._folder.entries:
-            direct = entry.folder == self._profile.checkpoints
+            alone = self._folder.is_file
+            direct = alone or entry.folder == self._profile.checkpoints
             if not direct and not self._is_misplaced(entry):
                 continue
             name = self._unrounded(parse_name(self._profile, self._given.name, entry.name))
@@ -126,7 +130,7 @@ class Roles:
                 continue
             if direct and not self._profile.checkpoints and not has_checkpoint_suffix(entry.name):
                 continue  # what else stands in the run's own folder is free
-            if direct and not _is_checkpoint(entry, name):
+            if direct and not (alone or _is_checkpoint(entry, name)):
                 foreign.append(entry)
                 continue
             checkpoints.append(
@@ -203,7 +207,15 @@ class Roles:
         epoch, freq = file.name.epoch, self._given.save_freq.value
         if epoch is None or file.name.flaws or not self.spells_finals_like_periodic:
             return False
-        return bool(freq is None or freq == 0 or epoch % freq) and epoch in self._ends
+        if freq and epoch % freq == 0:
+            return False
+        return epoch in self._ends or (self._profile.logs_at_intervals and epoch > self._lag)
+
+    @cached_property
+    def _lag(self) -> float:
+        """The first epoch with which a log ends; a writer that logs at intervals ends before."""
+        ends = (file.rewards[-1].step for file in self._logs.files if file.rewards)
+        return min(ends, default=math.inf)
 
     @cached_property
     def _ends(self) -> frozenset[int]:
@@ -251,6 +263,7 @@ class Roles:
 def _is_checkpoint(entry: Entry, name: CheckpointName) -> bool:
     if name.kind is not None or has_checkpoint_suffix(entry.name):
         return True
+    # See decisions.md: "A temporary name is LAYOUT-003 even if the file holds a whole checkpoint"
     if entry.kind is not EntryKind.FILE or is_temporary(entry.name):
         return False
     return looks_like_checkpoint(entry.path)

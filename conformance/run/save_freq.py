@@ -45,7 +45,7 @@ class SaveFreq:
 
     @cached_property
     def setting(self) -> Setting:
-        """As it was given, else as what explains the files best (decisions.md: "save_freq ...")."""
+        """As it was given, else as what explains the files best."""
         if self.given.value is not None:
             return self.given
         named = {file.name.epoch for file in self.files.periodic if file.name.epoch}

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from conformance.convention.names import parse_name, run_name_of, summarised_name
+from conformance.convention.names import (
+    has_checkpoint_suffix,
+    named_run,
+    parse_name,
+    run_name_of,
+    summarised_name,
+)
 from conformance.evidence.summaries import is_event_file_name
+from conformance.run.files import is_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +24,11 @@ if TYPE_CHECKING:
     from conformance.evidence.config import RunConfig
     from conformance.evidence.runs import Entry, RunFolder
     from conformance.run.files import Readings
+
+
+# What a trainer calls a checkpoint that does not name the run.
+_NO_NAMES = ("best", "last", "final", "model", "checkpoint", "ckpt", "policy", "agent", "weights")
+_MOST_NAMES = 3  # under which a run's checkpoints may all have been written
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +123,16 @@ class Given:
             return self._options.name, "--name"
         if self.config is not None and self.config.name is not None:
             return self.config.name, self.config_name
+        if self._folder.is_file:
+            return self._name_by_itself, "its own name"
+        name, source = self._folder_name
+        if self._played or self._agreed_name in (None, name):
+            return name, source
+        return self._agreed_name or name, "the names of the checkpoints"
+
+    @cached_property
+    def _folder_name(self) -> tuple[str, str]:
+        """The run's name as its folders tell it."""
         experiment = self._folder.experiment
         told = run_name_of(self._profile, self._folder.path.as_posix())
         if told is not None and told != experiment:
@@ -144,10 +167,58 @@ class Given:
     def _writes_under(self, name: str) -> bool:
         """Whether a checkpoint's name is the profile's for a run that is called so."""
         return any(
-            parsed.kind is not None and not parsed.flaws
-            for entry in self._folder.at(self._profile.checkpoints)
-            for parsed in (parse_name(self._profile, name, entry.name),)
+            self._is_of(name, entry.name) for entry in self._folder.at(self._profile.checkpoints)
         )
+
+    def _is_of(self, name: str, text: str) -> bool:
+        """Whether a file's name is the profile's, without a flaw, for a run that is called so."""
+        parsed = parse_name(self._profile, name, text)
+        return parsed.kind is not None and not parsed.flaws
+
+    @cached_property
+    def _agreed_name(self) -> str | None:
+        """The one name under which all checkpoints' names are the profile's, if not the folder's.
+
+        None as well where any is the profile's under the folder's name. A best alone tells it,
+        unless it may be one that is called wrongly, or event files tell another name.
+        """
+        if self._writes_under(self._folder_name[0]):
+            return None
+        texts = [
+            entry.name
+            for entry in self._folder.at(self._profile.checkpoints)
+            if has_checkpoint_suffix(entry.name) and not is_temporary(entry.name)
+        ]
+        told = Counter(filter(None, (named_run(self._profile, text) for text in texts)))
+        names = {name for name, _ in told.most_common(_MOST_NAMES)}
+        if len(texts) == 1 and not (names or self._summarised) and self._profile.has_best:
+            stem = texts[0].removesuffix(self._profile.suffix)
+            names = set() if _may_be_misnamed(stem, self._folder_name[0]) else {stem}
+        agreed = [name for name in names if all(self._is_of(name, text) for text in texts)]
+        return agreed[0] if len(agreed) == 1 else None
+
+    @property
+    def renamed_from(self) -> str | None:
+        """The run's name, where all names inside agree on it and its folder has another one.
+
+        Where any folder will do for the profile, or a link of another name leads to the folder,
+        nothing was renamed.
+        """
+        if self.run_name[1] != "the names of the checkpoints" or "*" in self._profile.experiments:
+            return None
+        target = self._folder.target
+        if self.name in (target, run_name_of(self._profile, target)):
+            return None
+        return self.name
+
+    @property
+    def _name_by_itself(self) -> str:
+        """The name of the run that a checkpoint by itself is of, as its own name tells it."""
+        text = next((entry.name for entry in self._folder.entries), "")
+        stem = text.removesuffix(self._profile.suffix)
+        told = named_run(self._profile, text)
+        # A best may be called anything, but what begins like a periodic one is none.
+        return told or ("" if stem.startswith("last_") else stem)
 
     # --- numbers ----------------------------------------------------------------------------
 
@@ -175,3 +246,9 @@ class Given:
         if configured is not None:
             return Setting(configured, self.config_name)
         return Setting(None, "not known")
+
+
+def _may_be_misnamed(stem: str, name: str) -> bool:
+    """Whether a lone checkpoint may be the best of a run called so, under a wrong name."""
+    lowered = stem.casefold()
+    return lowered == name.casefold() or any(word in lowered for word in _NO_NAMES)

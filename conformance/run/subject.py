@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from conformance.convention.names import has_checkpoint_suffix
 from conformance.convention.oracle import Settings
 from conformance.evidence.checkpoint import FaultKind
 from conformance.evidence.runs import EntryKind, RunFolder
+from conformance.evidence.summaries import is_event_file_name
 from conformance.run.doubt import Doubt, Gaps
 from conformance.run.driven import DrivenSession, played_history
 from conformance.run.expectation import (
@@ -96,6 +98,42 @@ class Subject:
         )
         return (*named, *unread, *logs, *links, *beside)
 
+    @cached_property
+    def left_nothing(self) -> str:
+        """How a run left no checkpoint at all; empty where it left one, or made place for some.
+
+        Where it logged, and has an empty folder for checkpoints, it saved none: it may have failed
+        to. Where the dialect keeps its logs apart, these left all that is due here.
+        """
+        folder = self.folder
+        if (
+            self.driven
+            or folder.is_file
+            or folder.unlisted
+            or self.files.checkpoints
+            or self.files.foreign
+        ):
+            return ""
+        names = [entry.name for entry in folder.entries if entry.kind is not EntryKind.FOLDER]
+        logs = any(map(is_event_file_name, names))
+        placed_apart = self.files.stand_apart and bool(self.logs.entries)
+        if any(map(has_checkpoint_suffix, names)) or placed_apart:
+            return ""
+        if logs and self._has_place_for_checkpoints:
+            return ""
+        if folder.twin:
+            return (
+                "the run left nothing: another rank of the training in"
+                f" {folder.twin!a} made its empty folder"
+            )
+        left = ["event files"] if logs else []
+        left += [] if self.given.config_name == "" else [self.given.config_name]
+        return " but ".join(["the run left nothing", *filter(None, [" and ".join(left)])])
+
+    @property
+    def _has_place_for_checkpoints(self) -> bool:
+        return any(entry.relative == self.profile.checkpoints for entry in self.folder.entries)
+
     # --- settings ---------------------------------------------------------------------------
 
     @cached_property
@@ -143,10 +181,12 @@ class Subject:
     @cached_property
     def order(self) -> Order:
         """What the journal of the last driven session says of the order of its writes."""
+        if not self.driven:
+            return Order(unknown="no trainer was driven")
         return order_of_writes(
             self.profile,
             self.settings,
-            self.driven,
+            self.driven[-1],
             self.history,
             self.expectation,
             lower=self.from_lower,
@@ -167,6 +207,16 @@ class Subject:
         return expect(self.profile, self.settings, self._gaps, resume_resets=True)
 
     @cached_property
+    def if_resumed(self) -> Expectation | None:
+        """The same, had each session that may have been resumed been so; None: that is settled."""
+        history = self.history.had_all_been_resumed
+        if history == self.history:
+            return None
+        gaps = self._gaps_of(history)
+        stored = stored_watermarks(self.profile, self.settings, self.files)
+        return expect(self.profile, self.settings, gaps, stored=stored)
+
+    @cached_property
     def from_lower(self) -> Timeline | None:
         """The last driven session, had it lost the watermark on its resume; None: it had none."""
         return from_lower_watermarks(self.profile, self.history, self.expectation)
@@ -183,7 +233,12 @@ class Subject:
 
     @cached_property
     def _gaps(self) -> Gaps:
-        return Gaps(self.history, self.given.save_freq.value, self.max_epochs)
+        return self._gaps_of(self.history)
+
+    def _gaps_of(self, history: History) -> Gaps:
+        limit = self.max_epochs
+        last = None if limit is None else self.profile.last_epoch(limit)
+        return Gaps(history, self.given.save_freq.value, last)
 
     @cached_property
     def doubt(self) -> Doubt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -114,6 +115,17 @@ class Timeline:
     def at(self, epoch: int) -> tuple[Epoch, ...]:
         """A logged epoch under each of the watermarks, equal ones once."""
         return self.course.at(epoch, self._started)
+
+    def watermarks_before(self, epoch: int) -> tuple[float, ...]:
+        """The watermarks behind the last logged epoch before this one, or at the start."""
+        place = bisect_left(self._logged, epoch)
+        if not place:
+            return self.starts
+        return tuple(at.after for at in self.at(self._logged[place - 1]))
+
+    @cached_property
+    def _logged(self) -> tuple[int, ...]:
+        return tuple(self.course.numbers)
 
     def watermarks_at(self, epoch: int) -> frozenset[float]:
         """The watermarks that a checkpoint of the epoch may store, as float32."""

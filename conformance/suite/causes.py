@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def without(rule: str, chain: Chain) -> Iterator[Chain]:
-    """The chain without what the rule is about: without ties, without NaN, without a resume."""
+    """Yield the chain without what the rule is about: no ties, no NaN, no resume."""
     matter = BY_ID[rule].matter
     if matter is Matter.TIES:
         yield tuple(_changed(scenario, _without_ties(scenario.rewards)) for scenario in chain)
@@ -42,7 +42,7 @@ def closely(rule: str, chain: Chain) -> Iterator[Chain]:
 
 
 def is_symptom(rule: str, finding: Finding, chain: Chain, failing: Collection[str]) -> bool:
-    """Whether a broken rule only shows what another broken one does."""
+    """Tell whether a broken rule only shows what another broken one does."""
     return any(
         not set(cause.rules).isdisjoint(failing)
         and (not cause.evidence or cause.evidence in finding.evidence)
@@ -56,7 +56,7 @@ def _is_resumed(chain: Chain) -> bool:
 
 
 def _has_tie(chain: Chain) -> bool:
-    """Whether a reward ties with the highest before it, epochs that are played again left out."""
+    """Tell whether a reward ties with the highest before it; epochs played again do not count."""
     rewards: tuple[float | None, ...] = ()
     for scenario in chain:
         rewards += scenario.rewards[len(rewards) : scenario.max_epochs]
@@ -109,7 +109,7 @@ def _lower_for_nan(rewards: tuple[float | None, ...]) -> tuple[float | None, ...
 
 
 def _without_nan(scenario: Scenario) -> Scenario:
-    """The scenario without its NaN epochs; as it is where that leaves none."""
+    """Return the scenario without its NaN epochs; as it is where that leaves none."""
     kept = tuple(
         reward
         for reward in scenario.rewards[: scenario.max_epochs]
@@ -119,5 +119,5 @@ def _without_nan(scenario: Scenario) -> Scenario:
 
 
 def _just_below(reward: float) -> float:
-    """A float32 below a finite one, near it."""
+    """Return a float32 below a finite one, near it."""
     return as_float32(reward - max(abs(reward) * 1e-6, 1e-6))

@@ -93,7 +93,7 @@ def _scenario(document: object, number: int) -> Scenario:
 
 
 def _names_a_folder(name: str) -> bool:
-    """Whether a folder of this name can stand in another one, and nowhere else."""
+    """Tell whether a folder of this name can stand in another one, and nowhere else."""
     try:
         encoded = os.fsencode(name)
     except UnicodeEncodeError:

@@ -329,7 +329,7 @@ class Driver:
         )
 
     def _start(self, scenario: Scenario, session: ExpectedSession | None) -> DrivenSession:
-        """What the session starts from: as the oracle has it, or as the files at hand say."""
+        """Return what the session starts from: by the oracle, or by the files at hand."""
         if session is None:
             return self._start_from_files(scenario)
         point = session.resumed_from
@@ -344,7 +344,7 @@ class Driver:
         )
 
     def _start_from_files(self, scenario: Scenario) -> DrivenSession:
-        """The same for a trainer whose rewards are its own."""
+        """Return the same for a trainer whose rewards are its own."""
         fresh = DrivenSession(None, 1, scenario.max_epochs, scenario.save_freq)
         if scenario.resume is None:
             return fresh
@@ -401,7 +401,7 @@ class Driver:
         return Writes(names, journal.problem)
 
     def _find(self, scenario: Scenario) -> tuple[Path, tuple[str, ...]]:
-        """The run's folder, and what else of checkpoints stands beside it.
+        """Return the run's folder, and what else of checkpoints stands beside it.
 
         Where there is no checkpoint in the folder that was asked for, and one other folder that
         holds some, that is the run's.
@@ -418,7 +418,7 @@ class Driver:
 
 
 def _given(scenario: Scenario, first: int) -> dict[int, float]:
-    """The known rewards of a scenario's epochs from `first` on."""
+    """Return the known rewards of a scenario's epochs from `first` on."""
     return {
         epoch: reward
         for epoch, reward in enumerate(scenario.rewards[: scenario.max_epochs], start=1)
@@ -427,7 +427,7 @@ def _given(scenario: Scenario, first: int) -> dict[int, float]:
 
 
 def _still_telling(attempt: Attempt) -> frozenset[str] | None:
-    """The rules worth judging in the next session; None: all, where every MUST rule was kept.
+    """Return the rules worth judging in the next session; None: all, as no MUST rule is broken.
 
     What broke in an earlier session would show again in its files. Whether the trainer resumes is
     another question, and whether it keeps the watermark, where the best was as it should be.
@@ -441,7 +441,7 @@ def _overwritten(
     logs: tuple[EventFile, ...],
     present: dict[Path, tuple[int, int]],
 ) -> Iterator[str]:
-    """The event files of earlier sessions that are gone, or hold something else now.
+    """Yield the event files of earlier sessions that are gone, or hold something else now.
 
     A name made of the second in which the session began is no fault of the trainer: sessions do
     not follow each other within a second elsewhere.
@@ -473,7 +473,7 @@ def _strayed(strays: tuple[str, ...]) -> TrainerBroke:
 
 
 def _event_files(run: Path, profile: Profile) -> dict[Path, tuple[int, int]]:
-    """The event files of a run, with what changes when one is written to."""
+    """Return the event files of a run, with what changes when one is written to."""
     try:
         with os.scandir(run / profile.summaries) as entries:
             found = {
@@ -487,7 +487,7 @@ def _event_files(run: Path, profile: Profile) -> dict[Path, tuple[int, int]]:
 
 
 def _with_checkpoints(root: Path, run: str, suffix: str) -> Iterator[str]:
-    """What stands in the folder of runs beside the run, and is or holds a checkpoint."""
+    """Yield what stands in the folder of runs beside the run, and is or holds a checkpoint."""
     with os.scandir(root) as entries:
         names = sorted(entry.name for entry in entries if entry.name != run)
     for name in names:
@@ -496,7 +496,7 @@ def _with_checkpoints(root: Path, run: str, suffix: str) -> Iterator[str]:
 
 
 def _twins(root: Path, run: str, profile: Profile) -> Iterator[str]:
-    """The folders beside the run that are made like one, whether or not they hold anything."""
+    """Yield the folders beside the run that are made like one, empty ones too."""
     with os.scandir(root) as entries:
         folders = [entry.name for entry in entries if entry.name != run and entry.is_dir()]
     for name in folders:
@@ -506,7 +506,7 @@ def _twins(root: Path, run: str, profile: Profile) -> Iterator[str]:
 
 
 def _holds(folder: Path, suffix: str) -> bool:
-    """Whether a checkpoint stands somewhere in a folder, as far as one wants to look."""
+    """Tell whether a checkpoint stands somewhere in a folder, as far as one wants to look."""
     waiting, seen = [(str(folder), 0)], 0
     while waiting and seen < _MOST_ENTRIES:
         path, depth = waiting.pop()

@@ -65,7 +65,7 @@ class Failure:
 
 
 def by_weight(failure: Failure) -> tuple[bool, str]:
-    """The order in which failures are told: MUST rules first."""
+    """Return the order in which failures are told: MUST rules first."""
     return failure.level is not Level.MUST, failure.rule
 
 
@@ -275,7 +275,7 @@ class Engine:
     # --- shrinking --------------------------------------------------------------------------
 
     def _shrunken(self, found: _Found, fails: Callable[[Attempt], bool], what: str) -> _Found:
-        """The smallest chain that still fails, as far as there was time, and its attempt."""
+        """Return the smallest chain that still fails, as far as there was time, and its attempt."""
         smallest = found
 
         def still(chain: Chain) -> bool:
@@ -299,7 +299,7 @@ class Engine:
         return smallest
 
     def _failures(self, *, shrinking: bool) -> Iterator[Failure]:
-        """The failures, each rule that only shows another one's cause left out."""
+        """Yield the failures, each rule that only shows another one's cause left out."""
         settled: dict[str, Failure] = {}
         # Those that may be explained away first: what explains them may be new.
         waiting = sorted(self._failing, key=lambda rule: (not BY_ID[rule].more_general, rule))
@@ -323,7 +323,7 @@ class Engine:
                 yield failure
 
     def _more_general(self, failure: Failure) -> dict[str, _Found]:
-        """The more general rules that break without what the failure's rule is about."""
+        """Return the more general rules that break without what the failure's rule is about."""
         found: dict[str, _Found] = {}
         for chain in closely(failure.rule, failure.chain):
             failing = self._failing_in(failure, chain)
@@ -338,7 +338,7 @@ class Engine:
         return found
 
     def _failing_in(self, failure: Failure, chain: Chain) -> dict[str, _Found]:
-        """What another chain than the failure's breaks, found as the failure was."""
+        """Return what another chain than the failure's breaks, found as the failure was."""
         if identity(chain) == identity(failure.chain):
             return {}
         self._sums["shrinking"] += 1
@@ -413,7 +413,7 @@ class Engine:
         *,
         gated: bool,
     ) -> RunReport:
-        """One finding for each rule over all attempts."""
+        """Return one finding for each rule over all attempts."""
         failed = {failure.rule: failure.finding for failure in failures}
         explained = set(self._failing) - set(failed)
         selected = self.driver.selected
@@ -438,7 +438,7 @@ class Engine:
     def _finding(
         self, rule: str, counts: Counts, breakages: tuple[Breakage, ...], *, gated: bool
     ) -> Finding:
-        """What the attempts without a failure of the rule say of it."""
+        """Return what the attempts without a failure of the rule say of it."""
         for verdict in (Verdict.ERROR, Verdict.PASS):
             if self._verdicts[rule][verdict]:
                 times = self._verdicts[rule][verdict]

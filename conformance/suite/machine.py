@@ -169,7 +169,7 @@ class _TrainerMachine(RuleBasedStateMachine):
     # --- the model --------------------------------------------------------------------------
 
     def can_resume(self, which: str) -> bool:
-        """Whether the run holds the checkpoint, and the trainer can be resumed."""
+        """Tell whether the run holds the checkpoint, and the trainer can be resumed."""
         if self.latest is None or self.latest.unsupported is not None:
             return False
         if "resume" not in self.driver.trainer.capabilities:
@@ -177,7 +177,7 @@ class _TrainerMachine(RuleBasedStateMachine):
         return resume_point_after(self.profile, self.sessions, which) is not None
 
     def further(self, which: str) -> SearchStrategy[tuple[float | None, ...]]:
-        """The rewards of the epochs behind a checkpoint: beyond those of the run, for the last."""
+        """Return the rewards of the epochs after a checkpoint; after the last, new ones."""
         point = resume_point_after(self.profile, self.sessions, which)
         if point is None:
             raise AssertionError("the precondition lets nobody resume from nothing")

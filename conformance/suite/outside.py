@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class OutsideFinding:
     """What was seen of a rule beside the scenarios.
 
     Attributes:
@@ -72,7 +72,7 @@ class Outside:
 
     def findings(
         self, trainer: Trainer, observer: Observer, selected: frozenset[str] | None
-    ) -> tuple[Seen, ...]:
+    ) -> tuple[OutsideFinding, ...]:
         """Judge both rules, as far as they are selected and somebody offers what they judge."""
         seen = []
         if selected is None or INFERENCE in selected:
@@ -80,12 +80,12 @@ class Outside:
             if finding is not None:
                 given = trainer.plays_rewards
                 scenario = observer.scenario(ROOT, INFERENCE_REWARDS, given=given)
-                seen.append(Seen(finding, scenario, _again(finding, self.play)))
+                seen.append(OutsideFinding(finding, scenario, _again(finding, self.play)))
         if self.ranks is not None and (selected is None or RANKS in selected):
             finding = ranks_finding(self.ranks, observer)
             given = self.ranks.plays_rewards
             scenario = observer.scenario(ROOT, RANKS_REWARDS, given=given)
-            seen.append(Seen(finding, scenario, _again(finding, self.ranks)))
+            seen.append(OutsideFinding(finding, scenario, _again(finding, self.ranks)))
         return tuple(seen)
 
 

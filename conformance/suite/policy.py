@@ -214,7 +214,7 @@ def _judged(opened: _Opened, journal: Journal, broke: TrainerBroke | None, best:
 
 
 def _fingerprint(path: Path) -> tuple[int, int] | None:
-    """Size and CRC-32 of a file; None where it cannot be read."""
+    """Return size and CRC-32 of a file; None where it cannot be read."""
     try:
         with closing(Source(path)) as source:
             return source.size, source.crc32(0, source.size)

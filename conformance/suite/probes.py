@@ -100,7 +100,7 @@ def _session(
 
 
 def _resumed(first: Scenario, resume: str, further: tuple[float, ...]) -> Scenario:
-    """A session that goes on where the first one ended, or replays its end."""
+    """Return a session that goes on where the first one ended, or replays its end."""
     return _session(
         first.experiment,
         first.save_freq,

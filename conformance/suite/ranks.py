@@ -116,7 +116,7 @@ def _left(observer: Observer, root: Path, journal: Journal, broke: TrainerBroke 
 
 
 def _is_twin(folder: Path) -> bool:
-    """Whether a folder without a run in it was made for one: by its name, or left empty."""
+    """Tell whether a folder without a run in it was made for one: by its name, or left empty."""
     return folder.name.startswith(EXPERIMENT) or not any(folder.iterdir())
 
 
@@ -141,7 +141,7 @@ class _Written:
     improved: int | None
 
     def twice(self) -> dict[str, int]:
-        """How often, by name, each was written that was written more often than can be due.
+        """Return, by name, how often each file was written that was written more often than due.
 
         A periodic one is due once; the best, once in an epoch: between two periodic ones no more
         often than epochs lie between them.
@@ -153,7 +153,7 @@ class _Written:
         return found
 
     def is_certain(self) -> bool:
-        """Whether the best was surely written no more often than due."""
+        """Tell whether the best was surely written no more often than due."""
         count = self.names.count(self.best)
         slots = self._slots()
         return (
@@ -163,7 +163,7 @@ class _Written:
         )
 
     def _slots(self) -> list[tuple[int, int]]:
-        """How often the best was written before, between and after periodic ones, and at most."""
+        """Return how often the best was written around periodic ones, and how often it may be."""
         tokens = [name for name in self.names if name in self.epochs or name == self.best]
         places = [place for place, name in enumerate(tokens) if name in self.epochs]
         passed_by = [0, *(self.epochs[tokens[place]] for place in places)]

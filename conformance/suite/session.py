@@ -24,7 +24,7 @@ from conformance.suite.driver import Driver
 from conformance.suite.engine import Breakage, Counts, Engine, Failure, Result, by_weight
 from conformance.suite.examples import Examples
 from conformance.suite.observer import Observer
-from conformance.suite.outside import Outside, Seen, with_findings
+from conformance.suite.outside import Outside, OutsideFinding, with_findings
 from conformance.suite.saving import Saved, save_breakages, save_failure
 from conformance.trainers import TrainerBroke, open_object, open_trainer
 from conformance.trainers.forms import FORMS
@@ -81,7 +81,7 @@ class Fixed:
         return self != Fixed()
 
     def applied(self, chain: Chain, profile: Profile) -> Chain:
-        """The chain with these settings, as far as its sessions can then be played."""
+        """Return the chain with these settings, as far as its sessions can then be played."""
         sessions: Chain = ()
         for scenario in chain:
             changed = scenario
@@ -289,7 +289,7 @@ class _Drive:
         self.engine = Engine(driver) if progress is None else Engine(driver, progress=progress)
         self.notes: list[str] = []
         self.saved: dict[str, Saved] = {}
-        self.seen: tuple[Seen, ...] = ()
+        self.seen: tuple[OutsideFinding, ...] = ()
 
     def generated(self, max_examples: int, seed: int, database: Path | None) -> Result:
         """Play earlier failures, probes and generated scenarios; keep the database."""
@@ -322,7 +322,7 @@ class _Drive:
         )
 
     def ended(
-        self, result: Result, folder: Path | None, beside: Callable[[], tuple[Seen, ...]]
+        self, result: Result, folder: Path | None, beside: Callable[[], tuple[OutsideFinding, ...]]
     ) -> Result:
         """Keep what failed, look at what scenarios do not show, and stop the trainer.
 
@@ -356,7 +356,7 @@ class _Drive:
                 self.notes.extend(f"{str(kept.tree)!a}: {line}" for line in kept.missing)
 
     def _stopped(self, result: Result) -> Result:
-        """The result with how the trainer ended, where that was not well."""
+        """Return the result with how the trainer ended, where that was not well."""
         try:
             self._trainer.stop()
         except TrainerBroke as broke:
@@ -388,8 +388,8 @@ def _watcher() -> Iterator[tuple[Watcher | None, str]]:
         yield watcher, ""
 
 
-def _with_seen(result: Result, seen: tuple[Seen, ...]) -> Result:
-    """The result with what was seen beside the scenarios."""
+def _with_seen(result: Result, seen: tuple[OutsideFinding, ...]) -> Result:
+    """Return the result with what was seen beside the scenarios."""
     found = tuple(each.finding for each in seen)
     judged = Counter(each.rule for each in found if each.verdict in (Verdict.PASS, Verdict.FAIL))
     evaluations = {rule: times + judged[rule] for rule, times in result.evaluations.items()}
@@ -414,7 +414,7 @@ def _failing(result: Result) -> dict[str, Chain]:
 
 
 def _fixed(result: Result, examples: Examples, selected: frozenset[str] | None) -> frozenset[str]:
-    """The entries that were played and judged, and do not fail any more."""
+    """Return the entries that were played and judged, and do not fail any more."""
     if not result.counts.total:
         return frozenset()
     judged = (
@@ -439,7 +439,7 @@ def _unstarted(
     selected: frozenset[str] | None,
     folder: Path | None,
 ) -> SuiteResult:
-    """What there is to say of a trainer that could not be started."""
+    """Return what there is to say of a trainer that could not be started."""
     why = f"the trainer broke: {broke.message}"
     findings = tuple(
         unobservable(why).of(rule) for rule in RULES if selected is None or rule.id in selected

@@ -95,7 +95,7 @@ def shrink(
 
 
 def _like(first: Scenario, small: _Small) -> Chain:
-    """A small chain as scenarios, with what is not the chain's own taken from `first`."""
+    """Return a small chain as scenarios, with what is not the chain's own taken from `first`."""
     freq, sessions = small
     return tuple(
         replace(
@@ -113,7 +113,7 @@ def _like(first: Scenario, small: _Small) -> Chain:
 
 
 def identity(chain: Chain) -> _Key:
-    """What two chains have in common if, and only if, they ask for the same.
+    """Return what two chains have in common if, and only if, they ask for the same.
 
     Chains themselves do not compare so: 0.0 equals -0.0, and NaN not even itself.
     """
@@ -132,7 +132,7 @@ def identity(chain: Chain) -> _Key:
 
 
 def size(chain: Chain) -> _Key:
-    """What makes a chain small: compares lower, is easier to read."""
+    """Return what makes a chain small: compares lower, is easier to read."""
     return (
         len(chain),
         sum(scenario.max_epochs for scenario in chain),
@@ -163,13 +163,14 @@ def _plainness(reward: float | None) -> tuple[int, int, float, int]:
 
 @lru_cache(maxsize=1024)
 def _length(reward: float) -> int:
-    """How long its text is."""
+    """Return how long its text is."""
     return len(reward_text(reward))
 
 
 def _distinct(chain: Chain) -> list[float | None]:
-    """The rewards of all sessions, each once, the least plain first; NaN and -0.0 as they are."""
-    found = {(repr(reward)): reward for scenario in chain for reward in scenario.rewards}
+    """Return the rewards of all sessions, each once, the least plain first."""
+    # By text: NaN equals itself there, and -0.0 is not 0.0.
+    found = {repr(reward): reward for scenario in chain for reward in scenario.rewards}
     return sorted(found.values(), key=_plainness, reverse=True)
 
 
@@ -217,7 +218,7 @@ def _shorter(chain: Chain) -> Iterator[Chain]:
 
 
 def _without(scenario: Scenario, epoch: int) -> Scenario:
-    """The scenario without an epoch, counted from 0."""
+    """Return the scenario without an epoch, counted from 0."""
     if epoch >= scenario.max_epochs:
         return scenario
     rewards = scenario.rewards[:epoch] + scenario.rewards[epoch + 1 :]
@@ -225,7 +226,7 @@ def _without(scenario: Scenario, epoch: int) -> Scenario:
 
 
 def _plainer(chain: Chain) -> Iterator[Chain]:
-    """The same chain with plainer rewards: all at once by their order, each kind, each one."""
+    """Yield the same chain with plainer rewards: all by their order, each kind, each one."""
     kinds = _distinct(chain)
     numbers = sorted({r for r in kinds if r is not None and math.isfinite(r)})
     for start in (0, 1, -len(numbers), -len(numbers) // 2):
@@ -247,14 +248,14 @@ def _plainer(chain: Chain) -> Iterator[Chain]:
 
 
 def _rounded(reward: float | None) -> tuple[float, ...]:
-    """The reward as a whole number, and with one digit."""
+    """Return the reward as a whole number, and with one digit."""
     if reward is None or not math.isfinite(reward):
         return ()
     return as_float32(float(round(reward))), as_float32(float(f"{reward:.1g}"))
 
 
 def _mapped(chain: Chain, change: Mapping[str, float]) -> Chain:
-    """The chain with each reward of such a text replaced."""
+    """Return the chain with each reward of such a text replaced."""
     return tuple(
         _kept(scenario, rewards=tuple(change.get(repr(r), r) for r in scenario.rewards))
         for scenario in chain
@@ -270,7 +271,7 @@ def _one(chain: Chain, number: int, **changes: object) -> Chain:
 
 
 def _kept(scenario: Scenario, **changes: object) -> Scenario:
-    """The changed scenario; the old one where the change makes it none."""
+    """Return the changed scenario; the old one where the change makes it none."""
     try:
         return replace(scenario, **changes)  # type: ignore[arg-type]  # of the fields' own types
     except ScenarioError:

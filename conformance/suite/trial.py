@@ -288,7 +288,7 @@ class Trial:
 
 
 def told_against(found: Judgement) -> str:
-    """What a judgement has against the trainer."""
+    """Return what a judgement has against the trainer."""
     if found.ruling is Ruling.UNEXPECTED:
         return (
             f"{found.rule.id}: it was expected to fail ({printable(found.reason)}) and was kept:"
@@ -309,7 +309,7 @@ def _broke(breakage: Breakage) -> str:
 
 
 def _expected(given: Mapping[str, object], selected: frozenset[str]) -> dict[str, str]:
-    """The reasons by rule, each one looked at."""
+    """Return the reasons by rule, each one looked at."""
     reasons: dict[str, str] = {}
     for rule, reason in given.items():
         if rule not in BY_ID:
@@ -323,5 +323,5 @@ def _expected(given: Mapping[str, object], selected: frozenset[str]) -> dict[str
 
 
 def _is_importable(spec: str) -> bool:
-    """Whether the command line could find the trainer by its spec."""
+    """Tell whether the command line could find the trainer by its spec."""
     return "<locals>" not in spec and not spec.startswith("python:__main__:")

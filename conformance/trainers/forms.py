@@ -107,13 +107,13 @@ FORMS: dict[str, Form] = {
 
 
 def spellings() -> str:
-    """How TRAINER may be written, in one phrase."""
+    """Return how TRAINER may be written, in one phrase."""
     *others, last = (form.spelling for form in FORMS.values())
     return f"{', '.join(others)} or {last}"
 
 
 def usage() -> str:
-    """What TRAINER may be, a few lines for `--help`."""
+    """Return what TRAINER may be, a few lines for `--help`."""
     width = max(len(form.spelling) for form in FORMS.values()) + 3
     return "".join(
         f"  {form.spelling if not number else '':{width}}{line}\n"
@@ -123,7 +123,7 @@ def usage() -> str:
 
 
 def defaults(get: Callable[[Form], int]) -> str:
-    """How many there are by default: `200; 20 for command:`."""
+    """Return how many there are by default: `200; 20 for command:`."""
     numbers = {name: get(form) for name, form in FORMS.items()}
     first = next(iter(numbers.values()))
     return "; ".join(

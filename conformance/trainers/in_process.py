@@ -282,7 +282,7 @@ class ObjectTrainer(PythonTrainer):
 
 
 def _spec_of(found: object) -> str:
-    """The spec that would name it, if it can be imported; one line either way."""
+    """Return the spec that would name it, if it can be imported; one line either way."""
     named = found if hasattr(found, "__qualname__") else type(found)
     name = getattr(named, "__qualname__", type(found).__name__)
     return one_line(f"python:{getattr(named, '__module__', '')}:{name}")
@@ -293,7 +293,7 @@ def _has_train(thing: object) -> bool:
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """Where it was raised, from the trainer's own code on."""
+    """Return where it was raised, from the trainer's own code on."""
     return [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

@@ -107,7 +107,7 @@ def _has_train(thing: object) -> bool:
 
 
 def _decoded(line: bytes) -> Mapping[str, Any]:
-    """The request on a line; what is none has no `cmd`."""
+    """Return the request on a line; what is none has no `cmd`."""
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):

@@ -110,7 +110,7 @@ class WorkerTrainer(Trainer):
         return "" if self._child is None else self._child.printed
 
     def process(self) -> int:
-        """The number of the worker's process, which is also its session's; started if need be.
+        """Return the number of the worker's process and session; start it if need be.
 
         Raises:
             TrainerBroke: it did not start again as the protocol says.
@@ -154,7 +154,7 @@ class WorkerTrainer(Trainer):
     def _answer(
         self, child: Child, request: bytes, what: str, seconds: float
     ) -> tuple[bytes, bytes]:
-        """The line that comes back, and what came with it already."""
+        """Return the line that comes back, and what came with it already."""
         self._check_idle(child)
         child.send(request)
         deadline = time.monotonic() + seconds
@@ -190,7 +190,7 @@ class WorkerTrainer(Trainer):
             raise self._died(child, "between two requests")
 
     def _died(self, child: Child, when: str) -> TrainerBroke:
-        """What to say of a worker whose standard output has ended."""
+        """Return what to say of a worker whose standard output has ended."""
         if child.outlives(1.0):
             return self._broke(
                 child, "died", f"the worker closed its standard output {when}", "keep it open"
@@ -199,7 +199,7 @@ class WorkerTrainer(Trainer):
         return self._broke(child, "died", f"the worker died {when}, {child.ending}", hint)
 
     def _broke(self, child: Child, code: str, message: str, hint: str = "") -> TrainerBroke:
-        """The error to raise, once the worker is out of the way."""
+        """Return the error to raise, once the worker is out of the way."""
         self._kill()
         return TrainerBroke(code, message, output=child.printed, hint=hint)
 
@@ -247,7 +247,7 @@ def _reason(answer: dict[str, Any]) -> str:
 
 
 def _shown(said: bytes | bytearray) -> str:
-    r"""The first of what it said, fit for a line.
+    r"""Return the first of what it said, fit for a line.
 
     >>> _shown(b"Epoch 1\x1b[0m\n")
     "'Epoch 1\\x1b[0m'"

@@ -316,8 +316,10 @@ class _Explainer:
             if file in self._strays:
                 return f"saves at multiples of {self._subject.save_freq.value}"
             # What the cadence is was settled above; every epoch divides by 1.
-            if self._guard_is_known and not any(
-                is_periodic(self._subject.profile, 1, reading) for reading in readings
+            if (
+                self._guard_is_known
+                and not self._subject.doubt.may_have_improved_before(session, at.epoch)
+                and not any(is_periodic(self._subject.profile, 1, reading) for reading in readings)
             ):
                 return f"reached a new best in epoch {at.epoch}: no periodic checkpoint is due"
         if kind is Kind.FINAL and at.epoch != session.last:
@@ -366,6 +368,10 @@ class _Explainer:
             if behind:
                 how += f", or one whose log ends before epoch {epoch}"
             return _Match(numbers, (), how)
+        skipping = [str(session.index + 1) for session in behind if session.leaves_out(epoch)]
+        if skipping:
+            how = f"a writer that logs at intervals left epoch {epoch} out: session"
+            return _Match(numbers, (), f"{how} {', '.join(skipping)}")
         ends = ", ".join(f"{session.index + 1} at epoch {session.last}" for session in behind)
         return _Match(
             numbers,

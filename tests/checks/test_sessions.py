@@ -17,6 +17,7 @@ from conformance.checks import audit
 from conformance.convention.names import format_name
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, builtin_profiles, load_profile
+from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
 from conformance.fixtures.events import Scalar
 from conformance.fixtures.play import Session, play
@@ -335,3 +336,65 @@ def test_a_copy_is_told_to_be_one(drawn, data):
     told = {other.path: other for other in report.explanation.files}
     assert told[path].reason is Reason.DUPLICATE
     assert session + 1 in told[path].sessions
+
+
+# --- what is left open ------------------------------------------------------------------------
+
+
+def of(report, rule):
+    (verdict,) = (finding.verdict for finding in report.findings if finding.rule == rule)
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("kept", "counted", "verdict"),
+    [
+        (False, False, Verdict.UNOBSERVABLE),  # it may as well have been started afresh
+        (False, True, Verdict.FAIL),  # its log counts from epoch 3: it was resumed
+        (True, False, Verdict.PASS),
+        (True, True, Verdict.PASS),
+    ],
+)
+def test_a_watermark_that_starts_anew_passes_nowhere(tmp_path, kept, counted, verdict):
+    sessions = [
+        Session((1.0, 3.0, 2.0)),
+        Session((1.0, 2.0, 2.5), first=3, resumed=True, watermark=3.0 if kept else -math.inf),
+    ]
+    run = play(Settings("A", 1, 5), sessions)
+    if not counted:
+        run = run.with_logs(
+            lambda log: replace(
+                log, scalars=tuple(s for s in log.scalars if s.tag != "info/epochs")
+            )
+        )
+    assert of(judged(run.write(tmp_path)), "BEST-008") is verdict
+
+
+@pytest.mark.parametrize("torn", [0, 12], ids=["on a record's border", "torn"])
+def test_a_log_that_ends_before_the_final_save_is_no_failure_from_files(tmp_path, torn):
+    """11 of 11 finished trainings of Omniverse end it 1 to 49 epochs before."""
+    run = play(Settings("A", 2, 8), [Session(tuple(float(at) for at in range(8)))])
+    run = run.with_logs(lambda log: replace(lagging(log, 3), tail=b"\0" * torn))
+    report = judged(run.write(tmp_path))
+    assert broken(report) == set()
+    assert of(report, "SUMMARY-001") is Verdict.UNOBSERVABLE
+    assert of(report, "BEST-002") is Verdict.UNOBSERVABLE
+
+
+@pytest.mark.parametrize("restarted", [True, False], ids=["in a container", "by one process"])
+def test_a_resume_with_the_same_host_and_process_id_is_no_rotation(tmp_path, restarted):
+    """rl_games 1.6 resets the watermark on resume: the best may become worse."""
+    profile = load_profile("rl_games-1.6")
+    sessions = [
+        Session((1.0, 9.0, 2.0, 4.0), max_epochs=9),
+        Session((3.0, 7.0, 6.0, 5.0), first=5, resumed=True),
+    ]
+    run = play(Settings("A", 2, 8, save_best_after=0), sessions, profile=profile)
+    logs = [
+        replace(
+            log, path=f"summaries/events.out.tfevents.{number}.node.1.{0 if restarted else number}"
+        )
+        for number, log in enumerate(run.logs)
+    ]
+    found = audit(scan_run(replace(run, logs=tuple(logs)).write(tmp_path)), profile)
+    assert broken(found) == set()

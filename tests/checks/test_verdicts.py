@@ -137,7 +137,6 @@ _SHOWN = [
     (defects.LogsFromZero, 2, [1.0, 2.0], {"SUMMARY-001"}),
     (defects.LogsFromZero, 2, [None, None, 1.0, 2.0, 3.0, 2.0], {"SUMMARY-001"}),
     (defects.LogsEveryOther, 2, [1.0, 2.0, 3.0], {"SUMMARY-001"}),
-    (defects.LogsEveryOther, 0, [1.0, 2.0], {"SUMMARY-001"}),
     (defects.LogsShapedRewards, 2, [1.0, 2.0, 3.0], {"SUMMARY-002"}),
 ]
 

@@ -85,10 +85,10 @@ def test_strict_does_not_hide_a_failure(
     assert command("check", "--strict", failing, incomplete).code == 1
 
 
-@pytest.mark.parametrize("name", ["gone", "file.pth", "empty"])
+@pytest.mark.parametrize("name", ["gone", "file.txt", "empty"])
 def test_a_path_without_a_run_exits_2(command: Callable[..., Any], root: Path, name: str) -> None:
     (root / "empty").mkdir()
-    (root / "file.pth").touch()
+    (root / "file.txt").touch()
     result = command("check", root / name)
     assert (result.code, result.out) == (2, "")
     assert _is_one_line(result.err)

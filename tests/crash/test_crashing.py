@@ -155,29 +155,18 @@ def test_who_waits_for_a_failed_disk_for_ever_is_ended_and_told():
 # --- the other forms ----------------------------------------------------------------------------
 
 _IN_PLACE = """
-import json, os, sys
+import sys
 sys.path[:0] = {path!r}
 from conformance.convention.scenario import Scenario
 from conformance.mutants import WritesInPlace
-if len(sys.argv) > 1:
-    try:
-        WritesInPlace().train(Scenario.from_json(open(sys.argv[1]).read()))
-    except OSError as error:
-        sys.exit(str(error))
+from conformance.trainers import serve
+if len(sys.argv) == 1:
+    serve(WritesInPlace)
     sys.exit()
-for line in sys.stdin:
-    request = json.loads(line)
-    if request["cmd"] == "stop":
-        break
-    answer = {{"ok": True}}
-    if request["cmd"] == "start":
-        answer |= {{"protocol": 1, "trainer": {{"name": "w", "version": "1"}}, "capabilities": []}}
-    else:
-        try:
-            WritesInPlace().train(Scenario.from_mapping(request["scenario"]))
-        except OSError as error:
-            answer = {{"ok": False, "error": str(error)}}
-    print(json.dumps(answer), flush=True)
+try:
+    WritesInPlace().train(Scenario.from_json(open(sys.argv[1]).read()))
+except OSError as error:
+    sys.exit(str(error))
 """
 
 

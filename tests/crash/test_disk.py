@@ -20,7 +20,7 @@ TOP = b"/r"
 
 def played(script):
     disk = Disk(TOP)
-    changes = [change for call in script.calls for change in disk.play(call)]
+    changes = [change for call in script.calls for change in disk.replay(call)]
     return disk, changes
 
 
@@ -147,7 +147,7 @@ os.rename("sub", "moved"); open("gone", "w").close(); os.unlink("gone")
     )
     disk = Disk(os.fsencode(folder))
     for call in read_log(log.read_text("ascii").splitlines()):
-        disk.play(call)
+        disk.replay(call)
     real = {os.fsencode(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert {path: disk.at(path) for path in disk.names} == real
     assert disk.blind == []

@@ -26,7 +26,7 @@ from conformance.crash.calls import read_log
 from conformance.crash.held import left_in
 from conformance.crash.tracing import Tracing
 from reference_trainer.adapter import ReferenceTrainer
-from reference_trainer.config import from_command_line
+from reference_trainer.overrides import from_command_line
 from reference_trainer.train import train as train_here
 
 pytestmark = pytest.mark.slow

@@ -70,7 +70,7 @@ def test_a_folder_of_a_run_stands_for_the_run(root: Path, part: str) -> None:
 
 def test_a_run_called_nn_is_a_run(root: Path) -> None:
     assert find_runs(_run(root / "nn")) == (root / "nn",)
-    assert find_runs(root) == (root,)  # a folder that holds nn/ is a run
+    assert find_runs(root) == (root / "nn",)  # what only holds folders is no part of a run
 
 
 def test_a_root_stands_for_all_its_runs_in_order(root: Path) -> None:
@@ -116,7 +116,8 @@ def test_a_folder_of_strays_is_a_run_with_a_broken_layout(root: Path, stray: str
     _run(root / "A")
     (root / "stray" / "deep").mkdir(parents=True)
     (root / "stray" / "deep" / stray).touch()
-    assert find_runs(root) == (root / "A", root / "stray")
+    assert find_runs(root) == (root / "A", root / "stray" / "deep")
+    assert find_runs(root / "stray") == find_runs(root / "stray" / "deep")
     assert find_runs(root / "stray" / "deep") == (root / "stray" / "deep",)
 
 
@@ -137,10 +138,19 @@ def test_a_missing_path_is_an_error(root: Path) -> None:
         find_runs(root / "gone")
 
 
-def test_a_file_is_no_folder(root: Path) -> None:
-    (root / "A.pth").touch()
-    with pytest.raises(NoRunError, match=r"A\.pth': not a folder"):
-        find_runs(root / "A.pth")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("A.pth", "a checkpoint by itself; give the run's folder"),
+        (EVENTS, "an event file; give the run's folder"),
+        ("runs.tar.gz", "an archive; unpack it"),
+        ("notes.txt", "not a folder; give the run's folder that holds nn/$"),
+    ],
+)
+def test_a_file_is_no_folder(root: Path, name: str, said: str) -> None:
+    (root / name).touch()
+    with pytest.raises(NoRunError, match=said):
+        find_runs(root / name)
 
 
 def test_an_empty_folder_holds_no_run(root: Path) -> None:

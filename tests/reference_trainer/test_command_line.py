@@ -224,8 +224,13 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"  {key}" in shown
 
 
-def test_the_package_imports_without_torch() -> None:
-    code = (
-        "import sys, reference_trainer, reference_trainer.config; sys.exit('torch' in sys.modules)"
-    )
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("reference_trainer, reference_trainer.config", "torch"),
+        ("reference_trainer, reference_trainer.train", "hydra"),
+    ],
+)
+def test_what_is_heavy_is_imported_where_it_is_needed_alone(modules: str, heavy: str) -> None:
+    code = f"import sys, {modules}; sys.exit({heavy!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, timeout=300, check=True)

@@ -12,9 +12,9 @@ from reference_trainer.config import (
     Settings,
     SettingsError,
     check,
-    from_command_line,
     run_config,
 )
+from reference_trainer.overrides import from_command_line
 
 
 def test_without_overrides_the_settings_are_the_published_ones() -> None:

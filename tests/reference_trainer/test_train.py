@@ -20,11 +20,11 @@ from reference_trainer import train as train_module
 from reference_trainer.checkpoints import CheckpointError, RunFolder, load_checkpoint
 from reference_trainer.config import Settings, SettingsError
 from reference_trainer.ppo import ActorCritic, EpisodeStatistics, Ppo
+from reference_trainer.summaries import SummaryLog
 from reference_trainer.train import (
     EpochReport,
     MeanReward,
     RunWriter,
-    SummaryLog,
     TrainingError,
     play,
     train,

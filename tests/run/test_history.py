@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from event_logs import log
@@ -25,6 +26,7 @@ def starts(history):
     ("second", "joined"),
     [
         ("events.out.tfevents.2.host.7.1", True),  # the next file of the same process
+        ("events.out.tfevents.2.host.7.0", False),  # a container that was restarted counts anew
         ("events.out.tfevents.2.host.8.0", False),  # another process
         ("events.out.tfevents.2.node.7.0", False),  # on another machine
         ("events.out.tfevents.2.host", False),  # tensorboardX does not say which process
@@ -36,6 +38,53 @@ def test_files_that_go_on_are_one_session_if_one_process_wrote_them(second, join
     history = build_history([one, log([3, 4], name=second, at=2.0)])
     assert epochs(history) == ([[1, 2, 3, 4]] if joined else [[1, 2], [3, 4]])
     assert history.sessions[0].files[0] == one.path.name
+
+
+def test_where_a_resume_changes_what_is_right_one_process_may_have_played_two_sessions():
+    files = [log([1, 2]), log([3, 4], name="events.out.tfevents.2.host.7.1", at=2.0)]
+    history = build_history(files, joins=False)
+    assert epochs(history) == [[1, 2], [3, 4]]
+    assert starts(history)[1] == _RESUMED
+
+
+def timed(*logged, name="events.out.tfevents.1.host.7.0"):
+    """An event file of rewards with the seconds at which they were logged."""
+    file = log([step for step, _ in logged], name=name, at=logged[0][1])
+    rewards = tuple(
+        replace(reward, wall_time=at) for reward, (_, at) in zip(file.rewards, logged, strict=True)
+    )
+    return replace(file, rewards=rewards)
+
+
+_OTHER = "events.out.tfevents.1.host.8.0"
+
+
+@pytest.mark.parametrize(
+    ("second", "at_once"),
+    [
+        ([(1, 1.5), (2, 2.5), (3, 3.5)], True),
+        ([(1, 2.5), (2, 3.5), (3, 4.5)], False),  # one of each: a last record came late
+        ([(1, 1.5), (2, 4.5), (3, 5.5)], False),
+        ([(1, 1.1), (2, 1.2), (3, 1.3)], False),  # all of it between two of the other's
+        ([(4, 4.0), (5, 5.0), (6, 6.0)], False),
+        ([(1, math.nan), (2, math.nan), (3, 2.5)], False),
+    ],
+)
+def test_two_processes_at_once_are_told_by_two_rewards_of_each(second, at_once):
+    first = timed((1, 1.0), (2, 2.0), (3, 3.0))
+    found = build_history([first, replace(timed(*second, name=_OTHER), first_wall_time=1.0)])
+    assert (found.concurrent is not None) == at_once
+
+
+def test_a_hole_is_an_interval_where_the_dialect_has_them_and_the_times_are_apart():
+    spaced = timed((1, 0.0), (2, 5.0), (5, 20.0))
+    close = timed((1, 0.0), (2, 1.0), (5, 20.0))
+    assert build_history([spaced]).problems
+    assert build_history([close], at_intervals=True).problems
+    history = build_history([spaced], at_intervals=True)
+    assert not history.problems
+    (session,) = history.sessions
+    assert [epoch for epoch in range(8) if session.leaves_out(epoch)] == [3, 4]
 
 
 def test_three_files_of_one_process_are_one_session():

@@ -157,3 +157,12 @@ def test_event_files_in_summaries_are_none_of_the_old_dialects(scanned):
 def test_event_files_in_the_folder_of_another_name_are_not_the_old_dialects(scanned):
     choice = choose(scanned(replace(logs_alone(), experiment="tensorboard")))
     assert choice.profile.name == "isaacgymenvs"
+
+
+def test_a_folder_with_another_name_does_not_name_the_run(scanned):
+    """Somebody moved the checkpoints: their own names say whose they are."""
+    run = replace(checkpoints_alone(""), experiment="collected")
+    report = audit(scanned(run), OLD, KNOWN)
+    assert verdicts(report, "fail") == set()
+    choice = choose(scan_run(report.path), KNOWN)
+    assert choice.profile.name == "rl_games-1.0"

@@ -16,6 +16,11 @@ def test_the_name_is_the_caller_s_else_the_config_s_else_the_folder_s(subject):
     files = trained()
     assert subject(files, options=Options(name="Other")).given.run_name == ("Other", "--name")
     assert subject(files).given.run_name == ("Ant", "config.yaml")
+    renamed = subject(bare(files)).given
+    assert renamed.run_name == ("Ant", "the names of the checkpoints")
+    assert renamed.renamed_from == "Ant"
+    assert subject(bare(files), experiment="Ant").given.run_name == ("Ant", "the folder's name")
+    files["nn/last_Beeep2rew2.0.pth"] = files["nn/Ant.pth"]  # then they do not agree
     assert subject(bare(files)).given.run_name == ("Ant_01-02-03-04", "the folder's name")
 
 
@@ -23,7 +28,7 @@ def test_the_name_is_the_caller_s_else_the_config_s_else_the_folder_s(subject):
     ("profile", "experiment", "name"),
     [
         ("rl_games-1.6", "Ant_01-02-03-04", "Ant"),
-        ("isaacgymenvs", "Ant_01-02-03-04", "Ant_01-02-03-04"),  # its folders carry no stamp
+        ("isaacgymenvs", "Ant_01-02-03-04", "Ant"),  # its folders carry no stamp: renamed
         ("rl_games-1.6", "Bee_01-02-03-04", "Bee_01-02-03-04"),  # no best of that name
         ("rl_games-1.6", "Ant", "Ant"),
     ],
@@ -44,7 +49,7 @@ def test_a_time_stamp_is_taken_off_where_a_best_bears_the_rest(subject, profile,
         (["Ant", "Bee"], "Ant.part", "workspace"),  # a name in no spelling of the dialect
         (["Ant", "Bee"], "last_Antep=3rew=1.0", "Ant"),
         (["Ant", "Bee"], "last_Antep=03rew=1.0", "workspace"),  # its epoch is misprinted
-        ([], "Ant", "workspace"),
+        ([], "best", "workspace"),  # it may be misnamed
     ],
 )
 def test_the_folder_of_the_event_files_tells_the_name_where_the_run_s_says_nothing(
@@ -60,6 +65,13 @@ def test_the_folder_of_the_event_files_tells_the_name_where_the_run_s_says_nothi
         "the folder's name" if name == "workspace" else "the name of the folder of its event files"
     )
     assert found.given.run_name == (name, source)
+
+
+def test_where_any_folder_will_do_the_names_inside_tell_the_runs_name(subject):
+    files = {"nn/Ant.pth": trained()["nn/Ant.pth"]}
+    found = subject(files, profile="rl_games-1.0", experiment="workspace").given
+    assert found.run_name == ("Ant", "the names of the checkpoints")
+    assert found.renamed_from is None
 
 
 def test_where_the_dialect_keeps_its_runs_in_folders_of_dates_the_path_tells_the_name(subject):
