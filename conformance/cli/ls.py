@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.audits import list_run
+from conformance.cli.configured import profile_for
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.streams import complain, emit
@@ -40,7 +41,8 @@ class _Listed:
 
 def ls(options: argparse.Namespace) -> int:
     """List the runs under `options.paths`, or print one path alone."""
-    profile = None if options.profile == AUTO else profile_of(options.profile)
+    dialect = profile_for(options.profile)
+    profile = None if dialect == AUTO else profile_of(dialect)
     runs, unusable = find_all(options.paths, profile)
     listed, known = [], Options(name=options.name)
     choices: dict[Path, Choice] = {}
