@@ -11,10 +11,12 @@ from conformance.convention import rules
 from conformance.convention.profile import DEFAULT_PROFILE, Profile, load_profile
 from conformance.evidence.runs import NoRunError, discover, scan_run
 from conformance.report import Report
+from conformance.run.dialects import layout_of, profiles_in
+from conformance.run.files import Readings
 from conformance.run.settings import Options, model_builder
 from conformance.run.subject import Subject
 from conformance.version import __version__
-from conformance.views.dialect import AUTO, choose
+from conformance.views.dialect import AUTO, choose, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -110,18 +112,16 @@ def check_runs(*paths: str | PathLike[str], **options: Unpack[AuditOptions]) -> 
     for path in paths:
         found.update({run.path: run for run in runs_under(Path(path), profile).runs})
     reports: list[RunReport] = []
-    choices = {}
+    choices: dict[Path, Choice] = {}
+    explaining = options.get("explain", False)
     for path, run in found.items():
         judged, choice = audit_folder(
-            list_run(run, profile),
-            profile,
-            known,
-            selected=selected,
-            explaining=options.get("explain", False),
+            list_run(run, profile), profile, known, selected=selected, explaining=explaining
         )
         reports.append(judged.sharing(reports[-1]) if reports else judged)
         if choice is not None:
             choices[path] = choice
+    settle(reports, choices, found, known, selected=selected, explaining=explaining)
     name, chosen = held_against(profile, choices)
     return Report(__version__, name, tuple(reports), chosen=chosen)
 
@@ -138,7 +138,9 @@ def runs_under(path: Path, profile: Profile | None, *, files: bool = True) -> Di
         NoRunError: there is none.
     """
     folders = profile or load_profile()
-    return discover(path, checkpoints=folders.checkpoints, summaries=folders.summaries, files=files)
+    # A folder whose name is another one for each run marks none.
+    summaries = load_profile().summaries if "{" in folders.summaries else folders.summaries
+    return discover(path, checkpoints=folders.checkpoints, summaries=summaries, files=files)
 
 
 def list_run(run: Path | Found, profile: Profile | None) -> RunFolder:
@@ -158,16 +160,49 @@ def audit_folder(
 ) -> tuple[RunReport, Choice | None]:
     """Judge a run; without a profile, one is chosen for it and returned too."""
     choice = None
+    readings = Readings(profiles_in(layout_of(folder)) if profile is None else (profile,))
     if profile is None:
-        choice = choose(folder, known)
+        choice = choose(folder, known, readings)
         profile = choice.profile
-    subject = Subject(folder, profile, known)
+    subject = Subject(folder, profile, known, readings=readings)
     report = judge(subject, selected=selected, watch=watch)
     if explaining and not folder.is_file:
         from conformance.views.explain import explain  # noqa: PLC0415 - only who asks pays for it
 
         report = replace(report, explanation=explain(subject))
     return report, choice
+
+
+def settle(
+    reports: list[RunReport],
+    choices: dict[Path, Choice],
+    found: Mapping[Path, Found],
+    known: Options,
+    *,
+    selected: frozenset[str],
+    explaining: bool,
+) -> None:
+    """Let the runs of one search inform each other, and judge those again whose profile changes.
+
+    Args:
+        reports: one for each choice, in the same order; where no profile was chosen, nothing is
+            done.
+        choices: how the profile of each run was chosen by itself.
+        found: the runs, by their paths.
+        known: as `audit_folder` takes it, and the next two.
+        selected: see there.
+        explaining: see there.
+    """
+    for index, (path, choice) in enumerate(settled(choices).items()):
+        if choice.profile.name != choices[path].profile.name:
+            reports[index], _ = audit_folder(
+                list_run(found[path], None),
+                choice.profile,
+                known,
+                selected=selected,
+                explaining=explaining,
+            )
+        choices[path] = choice
 
 
 def held_against(profile: Profile | None, choices: Mapping[Path, Choice]) -> tuple[str, str]:

@@ -30,6 +30,7 @@ from conformance.checks.finding import (
     unobservable,
 )
 from conformance.convention.rules import BY_ID, RULES, Needs, Place, Rule, Verdict
+from conformance.run.dialects import of_other_dialects
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
 
@@ -63,6 +64,7 @@ CHECKS: Mapping[str, Callable[[Subject], Outcome]] = dict(
 )
 
 
+_TELLS_OTHER_NAMES = "NAME-002"  # fails for the names themselves, whatever else they are
 # The groups of rules that a run breaks by what it does not hold.
 _OF_WHAT_WAS_LEFT = ("LAYOUT", "CADENCE", "BEST")
 
@@ -173,7 +175,24 @@ def _outcome(rule: Rule, subject: Subject) -> Outcome:
         return unobservable(f"the folder {hidden or '.'!a} cannot be listed whole", [hidden])
     outcome = CHECKS[rule.id](subject)
     if rule.one_at_a_time and not subject.driven and subject.history.concurrent is not None:
-        return outcome.in_doubt("two processes trained at once (SESSION-001 judges)")
+        outcome = outcome.in_doubt("two processes trained at once (SESSION-001 judges)")
+    depends = rule.tells_dialect and rule.id != _TELLS_OTHER_NAMES
+    return _unless_misread(rule, subject, outcome) if depends else outcome
+
+
+def _unless_misread(rule: Rule, subject: Subject, outcome: Outcome) -> Outcome:
+    """What was found; of a run with another dialect's names, blamed if that one breaks it too.
+
+    Which of several dialects it is may be open: it is blamed if all of them break it.
+    """
+    if outcome.verdict is not Verdict.FAIL:
+        return outcome
+    for other in of_other_dialects(subject):
+        if CHECKS[rule.id](other).verdict is not Verdict.FAIL:
+            return unobservable(
+                f"it depends on the dialect, and the names are those of {other.profile.name}"
+                f" ({_TELLS_OTHER_NAMES} judges)"
+            )
     return outcome
 
 

@@ -72,6 +72,8 @@ def _early(subject: Subject) -> Outcome | None:
 
 def _is_due(subject: Subject) -> tuple[bool | None, str]:
     """Whether some epoch improved on the initial watermark, and how that is known."""
+    if subject.files.stand_apart:
+        return None, "the checkpoints stand in another folder, as the profile lets them"
     if subject.history.usable:
         bests = subject.expectation.bests
         if bests == {None}:

@@ -76,12 +76,9 @@ def every_multiple(subject: Subject) -> Outcome:
     switched_off = _switched_off(subject)
     if switched_off is not None:
         return not_applicable(switched_off)
-    if freq.value is None:
-        return unobservable(_NO_SAVE_FREQ)
-    if not subject.history.usable:
-        return unobservable("the event files do not say which epochs had a mean reward")
-    if subject.doubt.sessions_are_unclear:
-        return unobservable("the logs of several sessions stop short (SUMMARY-001 judges)")
+    unseen = _unseen(subject)
+    if unseen is not None or freq.value is None:
+        return unobservable(unseen or _NO_SAVE_FREQ)
     evidence: dict[str, Any] = {"save_freq": freq.value, "save_freq_from": freq.source}
     files = _by_epoch(subject)
     missing: list[int] = []
@@ -126,6 +123,19 @@ def _switched_off(subject: Subject) -> str | None:
         return "save_freq is 0 (CADENCE-003 judges)"
     if subject.profile.periodic_is_optional and not subject.files.periodic:
         return "the run's settings may switch them off, and there is none"
+    return None
+
+
+def _unseen(subject: Subject) -> str | None:
+    """Why the evidence does not show which periodic checkpoints are due; None where it does."""
+    if subject.save_freq.value is None:
+        return _NO_SAVE_FREQ
+    if subject.files.stand_apart:
+        return "the checkpoints stand in another folder, as the profile lets them"
+    if not subject.history.usable:
+        return "the event files do not say which epochs had a mean reward"
+    if subject.doubt.sessions_are_unclear:
+        return "the logs of several sessions stop short (SUMMARY-001 judges)"
     return None
 
 

@@ -150,6 +150,12 @@ class RunReport(Brief):
     driven: bool = False
     explanation: Explanation | None = None
 
+    @property
+    def hint(self) -> str:
+        """What to know before any finding: that the run is of another dialect; else empty."""
+        told = (str(finding.evidence.get("hint", "")) for finding in self.findings)
+        return next(filter(None, told), "")
+
     def sharing(self, other: RunReport) -> RunReport:
         """Return the same report, with the other's findings where they are equal.
 

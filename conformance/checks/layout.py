@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.checks.finding import Outcome, failed, failed_files, not_applicable, passed
+from conformance.checks.finding import (
+    Outcome,
+    failed,
+    failed_files,
+    not_applicable,
+    passed,
+    unobservable,
+)
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
 
@@ -15,40 +22,47 @@ if TYPE_CHECKING:
 
 def checkpoints_in_their_folder(subject: Subject) -> Outcome:
     """LAYOUT-001."""
-    folder = subject.profile.checkpoints
+    folder = subject.files.place
     misplaced = [file.path for file in subject.files.checkpoints if file.misplaced]
     if misplaced:
-        return failed(f"{len(misplaced)} checkpoint(s) stand outside {folder}/", misplaced)
+        return failed(f"{len(misplaced)} checkpoint(s) stand outside {folder}", misplaced)
     if subject.driven and subject.driven[-1].elsewhere:
         return failed(f"the run stands in {subject.folder.experiment!a}, not in <experiment>")
     if not subject.files.checkpoints:
         return not_applicable("the run holds no checkpoint")
     count = len(subject.files.checkpoints)
-    return passed(f"all {count} checkpoints stand directly in {folder}/", checkpoints=count)
+    return passed(f"all {count} checkpoints stand directly in {folder}", checkpoints=count)
 
 
 def summaries_beside(subject: Subject) -> Outcome:
     """LAYOUT-002."""
-    folder = subject.profile.summaries
+    place = subject.logs.place
     if subject.logs.entries:
         count = len(subject.logs.entries)
-        return passed(f"{folder}/ holds {count} event file(s)", event_files=count)
+        return passed(f"{place} holds {count} event file(s)", event_files=count)
     elsewhere = [
         entry.relative for entry in subject.folder.entries if is_event_file_name(entry.name)
     ]
     if elsewhere:
-        return failed(f"the event files stand outside {folder}/", elsewhere)
+        return failed(f"the event files stand outside {place}", elsewhere)
+    if subject.profile.apart:
+        return unobservable(
+            f"profile {subject.profile.name} logs apart from the checkpoints, and there is no event"
+            " file here"
+        )
     present = any(
-        entry.relative == folder and entry.kind is EntryKind.FOLDER
+        entry.relative == subject.profile.summaries and entry.kind is EntryKind.FOLDER
         for entry in subject.folder.entries
     )
     what = "holds no events.out.tfevents.* file" if present else "is missing"
-    return failed(f"{folder}/ {what}", [folder])
+    return failed(f"{place} {what}", [subject.logs.path])
 
 
 def nothing_foreign(subject: Subject) -> Outcome:
     """LAYOUT-003."""
     folder = subject.profile.checkpoints
+    if not folder:
+        return not_applicable("the checkpoints stand in the run's own folder, beside all else")
     # A folder of misplaced checkpoints is LAYOUT-001's matter alone.
     misplaced = [file.path for file in subject.files.checkpoints if file.misplaced]
     foreign = [

@@ -18,6 +18,7 @@ from conformance.checks.finding import (
 from conformance.convention.names import Flaw
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import is_rounding_of, same_reward
+from conformance.run.dialects import checkpoint_names, of_other_dialects, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +59,8 @@ def best_is_called_by_the_run(subject: Subject) -> Outcome:
 
 def others_parse(subject: Subject) -> Outcome:
     """NAME-002."""
+    if of_other_dialects(subject):
+        return _of_another_dialect(subject)
     wrong = [file.path for file in subject.files.misspelled if file is not subject.best]
     if wrong:
         return failed(
@@ -69,6 +72,25 @@ def others_parse(subject: Subject) -> Outcome:
     if not count:
         return not_applicable("no checkpoint but the best")
     return passed(f"{count} names parse", names=count)
+
+
+def _of_another_dialect(subject: Subject) -> Outcome:
+    """NAME-002 of a run whose names are all another dialect's: that one is told, not each name."""
+    profiles = [other.profile.name for other in of_other_dialects(subject)]
+    *others, last = profiles
+    spellers = f"{', '.join(others)} or {last}" if others else last
+    hint = f"these names are those of {spellers}: use --profile auto"
+    names = checkpoint_names(subject) - spelled(subject).keys()
+    return failed(
+        f"{hint}; none of the {len(names)} is of profile {subject.profile.name}",
+        [
+            entry.relative
+            for entry in subject.folder.at(subject.profile.checkpoints)
+            if entry.name in names
+        ],
+        hint=hint,
+        profiles=profiles,
+    )
 
 
 def periodic_carries_the_run(subject: Subject) -> Outcome:

@@ -51,7 +51,7 @@ def logs_each_epoch(subject: Subject) -> Outcome:
     history = subject.history
     if history.problems:
         more = and_more(history.problems)
-        return failed(history.problems[0] + more, [subject.profile.summaries])
+        return failed(history.problems[0] + more, [subject.logs.path])
     if not history.sessions:
         return _nothing_logged(subject)
     behind = subject.doubt.unlogged_end
@@ -60,7 +60,7 @@ def logs_each_epoch(subject: Subject) -> Outcome:
             f"the log ends at epoch {history.last_epoch}, and {behind.entry.name!a} was saved at"
             f" epoch {behind.epoch}, the end of the training: whether the writer was closed too"
             " early or never told, the files do not say",
-            [subject.profile.summaries],
+            [subject.logs.path],
             last=history.last_epoch,
             epoch=behind.epoch,
         )
@@ -79,7 +79,7 @@ def logs_each_epoch(subject: Subject) -> Outcome:
 
 def _logs_what_was_played(subject: Subject) -> Outcome:
     """SUMMARY-001 of the last session of a driven run: its log against what it was given."""
-    session, folder = subject.driven[-1], [subject.profile.summaries]
+    session, folder = subject.driven[-1], [subject.logs.path]
     logged = session.logged
     if session.lost_logs:
         lost = session.lost_logs
@@ -114,7 +114,7 @@ def _logs_what_was_played(subject: Subject) -> Outcome:
 def _of_own_rewards(subject: Subject, problems: tuple[str, ...]) -> Outcome:
     """SUMMARY-001 of a driven trainer whose rewards are its own, where the log tells none."""
     if problems:
-        return failed(problems[0] + and_more(problems), [subject.profile.summaries])
+        return failed(problems[0] + and_more(problems), [subject.logs.path])
     return _nothing_logged(subject)
 
 
@@ -225,7 +225,7 @@ def _contradicted_log(subject: Subject) -> Outcome | None:
         return None
     return failed(
         f"reward {found!r} is logged for epoch {epoch}, and its mean reward was {given!r}",
-        [subject.profile.summaries],
+        [subject.logs.path],
         epoch=epoch,
     )
 

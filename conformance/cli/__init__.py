@@ -101,6 +101,7 @@ def _add_check(commands: _Commands) -> None:
         "paths", nargs="+", metavar="PATH", help="a run, a root of runs, or a checkpoint by itself"
     )
     add_audit_options(check)
+    check.set_defaults(profile=None)  # then the project's own, where it has one
     check.add_argument(
         "--verbose", action="store_true", help="also list the rules that passed or did not apply"
     )
@@ -289,7 +290,7 @@ def add_audit_options(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_PROFILE,
         metavar="NAME|FILE.toml|auto",
         help="the dialect to hold the runs against; auto chooses by what lies in each (default:"
-        " %(default)s)",
+        f" {DEFAULT_PROFILE}, or for check what conformance.toml says)",
     )
     parser.add_argument("--name", help="the run's name, where it is not the folder's")
     parser.add_argument("--save-freq", type=_count, metavar="N", help="epochs between saves")
@@ -361,7 +362,7 @@ def _add_ls(commands: _Commands) -> None:
     which = ls.add_mutually_exclusive_group()
     which.add_argument("--best", action="store_true", help="print the best checkpoint's path alone")
     which.add_argument("--latest", action="store_true", help="print the latest one's path alone")
-    ls.add_argument("--profile", default=DEFAULT_PROFILE, metavar="NAME|FILE.toml|auto")
+    ls.add_argument("--profile", metavar="NAME|FILE.toml|auto")
     ls.add_argument("--name", help="the run's name, where it is not the folder's")
     ls.add_argument("--format", choices=("text", "json"), default="text")
 

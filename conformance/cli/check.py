@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from conformance.audits import audit_folder, held_against, list_run
+from conformance.audits import audit_folder, held_against, list_run, settle
+from conformance.cli.configured import profile_for
 from conformance.cli.exits import Exit, UsageError, of_verdict
 from conformance.cli.options import (
     find_all,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 def check(options: argparse.Namespace) -> int:
     """Audit the runs under `options.paths` and return the exit code."""
-    profile = None if options.profile == AUTO else profile_of(options.profile)
+    dialect = profile_for(options.profile)
+    profile = None if dialect == AUTO else profile_of(dialect)
     selected = selected_of(options.select, options.ignore)
     waivers = waivers_of(options.waivers)
     outputs = Outputs.plan(options.outputs, options.explanation)
@@ -72,6 +74,8 @@ def check(options: argparse.Namespace) -> int:
         reports.append(run.sharing(reports[-1]) if reports else run)
         if choice is not None:
             choices[found.path] = choice
+    by_path = {found.path: found for found in runs}
+    settle(reports, choices, by_path, known, selected=selected, explaining=explaining)
     progress.ends()
     judged = waived(reports, waivers)
     name, how = held_against(profile, choices)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conformance.audits import list_run
+from conformance.cli.configured import profile_for
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.streams import complain, emit
 from conformance.report.printable import printable
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
-from conformance.views.dialect import AUTO, choose
+from conformance.views.dialect import AUTO, choose, settled
 from conformance.views.picks import picks
 
 if TYPE_CHECKING:
@@ -40,14 +41,15 @@ class _Listed:
 
 def ls(options: argparse.Namespace) -> int:
     """List the runs under `options.paths`, or print one path alone."""
-    profile = None if options.profile == AUTO else profile_of(options.profile)
+    dialect = profile_for(options.profile)
+    profile = None if dialect == AUTO else profile_of(dialect)
     runs, unusable = find_all(options.paths, profile)
     listed, known = [], Options(name=options.name)
     choices: dict[Path, Choice] = {}
+    if profile is None:
+        choices = settled({run.path: choose(list_run(run, None), known) for run in runs})
     for found in runs:
         folder = list_run(found, profile)
-        if profile is None:
-            choices[found.path] = choose(folder, known)
         subject = Subject(folder, profile or choices[found.path].profile, known)
         listed.append(_list(subject))
         if profile is not None:

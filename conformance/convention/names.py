@@ -171,6 +171,15 @@ def summarised_name(profile: Profile, folder: str) -> str | None:
     return match.groupdict().get("name") if match else None
 
 
+def folder_of_event_files(profile: Profile, name: str) -> str:
+    """The path from the run's folder where the profile logs a run called so; `*` stands for a time.
+
+    Empty where that is the run's own folder.
+    """
+    values = {"name": name, "stamp": "*", "pbt": "*", "date": "*"}
+    return _filled(profile.summaries, values)
+
+
 def parse_name(profile: Profile, name: str, text: str) -> CheckpointName:
     """Read the file name `text` in the folder of the run called `name`.
 

@@ -199,6 +199,7 @@ class Profile(Brief):
         summaries: the folder of the event files; a template where it holds `{name}` and `{stamp}`.
         experiments: templates of the path that ends in the run's folder: `{name}`, `{stamp}`
             (dd-HH-MM-SS), `{pbt}` (two digits), `{date}` (Y-m-d_H-M-S); a bare `*`: any name.
+        apart: whether checkpoints and event files may each stand in a folder without the other.
         config: paths of the config file inside the run; the first one there counts.
         suffix: of each checkpoint.
         names: the spellings of all kinds.
@@ -231,6 +232,7 @@ class Profile(Brief):
     checkpoints: str = _key("layout", str)
     summaries: str = _key("layout", str)
     experiments: tuple[str, ...] = _key("layout", list, _texts)
+    apart: bool = _key("layout", bool)
     config: tuple[str, ...] = _key("layout", list, _texts)
     suffix: str = _key("names", str)
     names: tuple[NameTemplate, ...]

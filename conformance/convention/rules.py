@@ -120,6 +120,7 @@ RULES: tuple[Rule, ...] = (
         lists=Place.SUMMARIES,
         gated=_always,
         leaves=_NOTHING,
+        tells_dialect=True,
     ),
     Rule(
         id="LAYOUT-003",

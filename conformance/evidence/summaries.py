@@ -16,7 +16,7 @@ from conformance.evidence import crc32c
 from conformance.evidence.regular_files import NotRegularError, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from io import FileIO
     from pathlib import Path
 
@@ -106,6 +106,7 @@ class EventFile:
         torn: the last record is cut short or zeroed: what a killed process or a power cut leaves.
         problem: None, or one line that says why the file could not be read to its end.
         unreadable: whether the system refused to read it (no permission, an I/O error).
+        others: the entries with each further tag that was asked for, of no more than are read.
     """
 
     path: Path
@@ -119,6 +120,7 @@ class EventFile:
     torn: bool
     problem: str | None
     unreadable: bool = False
+    others: tuple[tuple[str, tuple[Reward, ...]], ...] = ()
 
 
 def is_event_file_name(name: str) -> bool:
@@ -126,7 +128,9 @@ def is_event_file_name(name: str) -> bool:
     return name.startswith("events.out.tfevents.") and len(name) > len("events.out.tfevents.")
 
 
-def read_event_file(path: Path, *, tag: str = "rewards/iter") -> EventFile:
+def read_event_file(
+    path: Path, *, tag: str = "rewards/iter", also: Iterable[str] = ()
+) -> EventFile:
     """Read an event file, whatever it holds, in bounded memory and time.
 
     The framing is TFRecord's (tensorflow/core/lib/io/record_writer.cc); the records are Event
@@ -136,12 +140,14 @@ def read_event_file(path: Path, *, tag: str = "rewards/iter") -> EventFile:
     Args:
         path: the file; a symbolic link is followed.
         tag: the scalar whose entries become `rewards`.
+        also: further scalars, whose entries become `others`.
 
     Returns:
         What the file holds. No error is raised for what the file is or holds: `problem` says it.
     """
     wanted = tag.encode()
-    found = _Found(wanted, _plain_pattern(wanted))
+    further = {other.encode(): list[Reward]() for other in also if other != tag}
+    found = _Found(wanted, _plain_pattern(wanted), others=further)
     try:
         with open_regular(path) as file:
             found.size = os.fstat(file.fileno()).st_size
@@ -163,6 +169,7 @@ def read_event_file(path: Path, *, tag: str = "rewards/iter") -> EventFile:
         torn=found.torn,
         problem=found.problem,
         unreadable=found.unreadable,
+        others=tuple((other.decode(), tuple(entries)) for other, entries in found.others.items()),
     )
 
 
@@ -175,18 +182,35 @@ def read_rewards(path: Path, *, tag: str = "rewards/iter", epoch_tag: str = "") 
         epoch_tag: where the reward is logged by frame: the scalar that says the epoch of a frame.
             A reward at a frame without one is left out. Empty: the reward is logged by epoch.
     """
-    file = read_event_file(path, tag=tag)
+    file = read_event_file(path, tag=tag, also=filter(None, (epoch_tag,)))
+    found = rewards_in(file, tag=tag, epoch_tag=epoch_tag, read_for=tag)
+    return replace(file, rewards=()) if found is None else found
+
+
+def rewards_in(file: EventFile, *, tag: str, epoch_tag: str, read_for: str) -> EventFile | None:
+    """What `read_rewards` returns, of a file that was read for several tags at once.
+
+    Args:
+        file: the file.
+        tag: of the mean reward.
+        epoch_tag: see `read_rewards`.
+        read_for: the tag whose entries are the file's `rewards`.
+
+    Returns:
+        None where the file was not read for these tags, or has too many entries of one.
+    """
+    series = {read_for: file.rewards, **dict(file.others)}
+    if tag not in series or (epoch_tag and epoch_tag not in series):
+        return None
     if not epoch_tag:
-        return file
+        return replace(file, rewards=series[tag], others=())
     epochs = {
-        entry.step: int(entry.value)
-        for entry in read_event_file(path, tag=epoch_tag).rewards
-        if math.isfinite(entry.value)
+        entry.step: int(entry.value) for entry in series[epoch_tag] if math.isfinite(entry.value)
     }
     rewards = tuple(
-        replace(entry, step=epochs[entry.step]) for entry in file.rewards if entry.step in epochs
+        replace(entry, step=epochs[entry.step]) for entry in series[tag] if entry.step in epochs
     )
-    return replace(file, rewards=rewards)
+    return replace(file, rewards=rewards, others=())
 
 
 class _UnreadableError(Exception):
@@ -220,6 +244,7 @@ class _Found:
     first_wall_time: float | None = None
     last_wall_time: float | None = None
     rewards: list[Reward] = field(default_factory=list)
+    others: dict[bytes, list[Reward]] = field(default_factory=dict)
     tags: set[str] = field(default_factory=set)
     first_epoch: int | None = None
     epochs_logged: bool = False
@@ -423,6 +448,7 @@ def _to_parse(chunk: bytes, starts: list[int], found: _Found) -> list[int]:
     wanted = _holding(chunk, found.tag, starts)
     seen = wanted or found.rewards
     picked = wanted | {count - 1}  # for the last wall time
+    picked.update(*(_holding(chunk, tag, starts) for tag in found.others))
     if not found.records:
         picked.add(0)
     if not found.epochs_logged:
@@ -443,6 +469,10 @@ def _take_event(event: _Event, found: _Found) -> None:
     for tag, value in event.scalars:
         if tag == found.tag:
             found.rewards.append(Reward(event.step, value, event.wall_time))
+        elif tag in found.others:
+            found.others[tag].append(Reward(event.step, value, event.wall_time))
+            if len(found.others[tag]) > _MOST_REWARDS:
+                del found.others[tag]
         if tag == _EPOCHS_TAG and not found.epochs_logged:
             found.epochs_logged = True
             found.first_epoch = int(value) if value.is_integer() and abs(value) < 2**53 else None

@@ -99,6 +99,8 @@ def _run(
     about = f"({seen}; {counts})"
     name = style.paint(printable(shown_run(run)), "bold")
     yield f"{verdict} {name}  {style.paint(about, 'dim')}"
+    if run.hint:
+        yield from _wrapped(f"  {'hint':6} {'':{_ID_WIDTH}}", printable(run.hint), style)
     for _, same in groupby(run.findings, key=_alike):
         found = list(same)
         if verbose or found[0].verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from conformance.convention.safe_globals import NUMPY_DATA
 from conformance.evidence.checkpoint import (
     Checkpoint,
     FaultKind,
     Opaque,
     Scalar,
     Tensor,
+    narrowed,
     read_checkpoint,
     read_item,
     scan_non_finite,
     weights_digest,
 )
+from conformance.evidence.config import read_config
 from conformance.evidence.runs import EntryKind
-from conformance.evidence.summaries import read_rewards
+from conformance.evidence.summaries import read_event_file, read_rewards, rewards_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from conformance.convention.names import CheckpointName
     from conformance.convention.profile import Profile
     from conformance.evidence.checkpoint import NonFinite
+    from conformance.evidence.checkpoint.source import Source
+    from conformance.evidence.config import RunConfig
     from conformance.evidence.runs import Entry
     from conformance.evidence.summaries import EventFile
 
@@ -31,24 +39,65 @@ _LARGEST_EPOCH = 10**18
 
 
 class Readings:
-    """What was read of a run's files, kept for subjects that hold it against several profiles."""
+    """What was read of a run's files, kept for subjects that hold it against several profiles.
 
-    def __init__(self) -> None:
+    Args:
+        profiles: what the files will be held against: each is read once, for all of these. What
+            another profile asks for is read again.
+    """
+
+    def __init__(self, profiles: Iterable[Profile] = ()) -> None:
+        known = tuple(profiles)
+        self._tags = {tag for each in known for tag in (each.reward_tag, each.epoch_tag)} - {""}
+        self._models = {model for each in known for model in each.models}
+        self._whole: dict[str, Checkpoint] = {}
         self._contents: dict[tuple[str, frozenset[str]], Checkpoint] = {}
+        self._non_finite: dict[tuple[str, str], Mapping[str, NonFinite]] = {}
+        self._events: dict[str, tuple[str, EventFile]] = {}
         self._logs: dict[tuple[str, str, str], EventFile] = {}
+        self._configs: dict[str, RunConfig] = {}
+
+    def config(self, entry: Entry) -> RunConfig:
+        """What a config file says."""
+        if entry.relative not in self._configs:
+            self._configs[entry.relative] = read_config(entry.path)
+        return self._configs[entry.relative]
 
     def contents(self, entry: Entry, allowed: frozenset[str]) -> Checkpoint:
         """What a checkpoint holds, where these globals are allowed."""
         key = entry.relative, allowed
         if key not in self._contents:
-            self._contents[key] = read_checkpoint(entry.path, allowed=allowed)
+            if entry.relative not in self._whole:
+                self._whole[entry.relative] = read_checkpoint(
+                    entry.path, allowed=allowed | NUMPY_DATA, look=partial(self._look, entry)
+                )
+            found = narrowed(self._whole[entry.relative], allowed)
+            self._contents[key] = found or read_checkpoint(entry.path, allowed=allowed)
         return self._contents[key]
+
+    def _look(self, entry: Entry, checkpoint: Checkpoint, source: Source) -> None:
+        """Look for what is not finite while the file is open; what fails is tried again later."""
+        for model in self._models:
+            tensors = _state_dict(checkpoint.root, model)
+            if tensors is not None:
+                with suppress(OSError):
+                    found = scan_non_finite(checkpoint, tensors, source)
+                    self._non_finite[entry.relative, model] = found
+
+    def non_finite(self, entry: Entry, model: str) -> Mapping[str, NonFinite] | None:
+        """What is not finite under a key of a checkpoint; None where nobody has looked."""
+        return self._non_finite.get((entry.relative, model))
 
     def log(self, entry: Entry, tag: str, epoch_tag: str) -> EventFile:
         """What an event file holds, as `read_rewards` has it."""
         key = entry.relative, tag, epoch_tag
         if key not in self._logs:
-            self._logs[key] = read_rewards(entry.path, tag=tag, epoch_tag=epoch_tag)
+            if entry.relative not in self._events:
+                also = {*self._tags, epoch_tag} - {tag, ""}
+                self._events[entry.relative] = tag, read_event_file(entry.path, tag=tag, also=also)
+            read_for, file = self._events[entry.relative]
+            found = rewards_in(file, tag=tag, epoch_tag=epoch_tag, read_for=read_for)
+            self._logs[key] = found or read_rewards(entry.path, tag=tag, epoch_tag=epoch_tag)
         return self._logs[key]
 
 
@@ -115,26 +164,14 @@ class CheckpointFile:
         Where the dialect stores several, their tensors together: `actor.weight`, `critic.weight`.
         """
         if len(self.models) == 1:
-            return self._state_dict(self.models[0])
+            return _state_dict(self.values, self.models[0])
         found: dict[str, Tensor] = {}
         for key in self.models:
-            part = self._state_dict(key)
+            part = _state_dict(self.values, key)
             if part is None:
                 return None
             found.update({f"{key}.{inner}": tensor for inner, tensor in part.items()})
         return found
-
-    def _state_dict(self, key: str) -> Mapping[str, Tensor] | None:
-        values = self.values
-        model = None if values is None else values.get(key)
-        if not isinstance(model, Mapping) or not model:
-            return None
-        tensors = {
-            key: value
-            for key, value in model.items()
-            if isinstance(key, str) and isinstance(value, Tensor)
-        }
-        return tensors if len(tensors) == len(model) else None
 
     @cached_property
     def digest(self) -> bytes | None:
@@ -167,12 +204,35 @@ class CheckpointFile:
         """The tensors under `model` that hold a NaN or an infinity, by key."""
         if self.model is None or self.contents is None:
             return {}
-        return scan_non_finite(self.contents, self.model)
+        if len(self.models) == 1:
+            found = self._readings.non_finite(self.entry, self.models[0])
+            return scan_non_finite(self.contents, self.model) if found is None else found
+        parts = {key: self._readings.non_finite(self.entry, key) for key in self.models}
+        if None in parts.values():
+            return scan_non_finite(self.contents, self.model)
+        return {
+            f"{key}.{inner}": what
+            for key, part in parts.items()
+            for inner, what in (part or {}).items()
+        }
 
     @cached_property
     def epochs(self) -> frozenset[int]:
         """The epochs that the file may stand for: the one in its name and the stored one."""
         return frozenset(epoch for epoch in (self.name.epoch, self.epoch) if epoch is not None)
+
+
+def _state_dict(values: object, key: str) -> Mapping[str, Tensor] | None:
+    """The state_dict under a key, where there is one."""
+    model = values.get(key) if isinstance(values, Mapping) else None
+    if not isinstance(model, Mapping) or not model:
+        return None
+    tensors = {
+        key: value
+        for key, value in model.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+    return tensors if len(tensors) == len(model) else None
 
 
 def number(value: object, contents: Checkpoint) -> float | None:

@@ -126,6 +126,10 @@ class Roles:
             if not direct and not self._is_misplaced(entry):
                 continue
             name = self._unrounded(parse_name(self._profile, self._given.name, entry.name))
+            if direct and name.flaws and self._is_of_one_beside(entry):
+                continue
+            if direct and not self._profile.checkpoints and not has_checkpoint_suffix(entry.name):
+                continue  # what else stands in the run's own folder is free
             if direct and not (alone or _is_checkpoint(entry, name)):
                 foreign.append(entry)
                 continue
@@ -135,6 +139,29 @@ class Roles:
                 )
             )
         return tuple(checkpoints), tuple(foreign)
+
+    def _is_of_one_beside(self, entry: Entry) -> bool:
+        """Whether a checkpoint is one of another run that saves into the same folder."""
+        parsed = (parse_name(self._profile, name, entry.name) for name in self._given.beside)
+        return any(name.kind is not None and not name.flaws for name in parsed)
+
+    @property
+    def place(self) -> str:
+        """Where checkpoints should stand, for people: `nn/`."""
+        folder = self._profile.checkpoints
+        return f"{folder}/" if folder else "the run's own folder"
+
+    @cached_property
+    def stand_apart(self) -> bool:
+        """Whether the run's checkpoints stand where this folder is not, as the dialect lets them.
+
+        So where it has neither a checkpoint nor a folder for any.
+        """
+        if not self._profile.apart or self.checkpoints:
+            return False
+        return not any(
+            entry.relative == self._profile.checkpoints for entry in self._folder.entries
+        )
 
     def _is_misplaced(self, entry: Entry) -> bool:
         return entry.kind is not EntryKind.FOLDER and entry.name.endswith(self._profile.suffix)

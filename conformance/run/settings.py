@@ -14,7 +14,6 @@ from conformance.convention.names import (
     run_name_of,
     summarised_name,
 )
-from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.summaries import is_event_file_name
 from conformance.run.files import is_temporary
 
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.convention.profile import Profile
+    from conformance.evidence.config import RunConfig
     from conformance.evidence.runs import Entry, RunFolder
+    from conformance.run.files import Readings
 
 
 # What a trainer calls a checkpoint that does not name the run.
@@ -74,21 +75,29 @@ class Given:
         folder: the run.
         profile: its dialect.
         options: what the caller said.
+        readings: keeps what is read.
         played: whether the harness had the run played: the caller then quotes the scenario.
     """
 
     def __init__(
-        self, folder: RunFolder, profile: Profile, options: Options, *, played: bool
+        self,
+        folder: RunFolder,
+        profile: Profile,
+        options: Options,
+        readings: Readings,
+        *,
+        played: bool,
     ) -> None:
         self._folder = folder
         self._profile = profile
         self._options = options
+        self._readings = readings
         self._played = played
 
     @cached_property
     def config(self) -> RunConfig | None:
         """The run's config file, where it has one."""
-        return None if self._config_entry is None else read_config(self._config_entry.path)
+        return None if self._config_entry is None else self._readings.config(self._config_entry)
 
     @property
     def config_name(self) -> str:
@@ -145,6 +154,15 @@ class Given:
             if is_event_file_name(entry.name)
         )
         return frozenset(filter(None, told))
+
+    @cached_property
+    def beside(self) -> frozenset[str]:
+        """The names of other runs that log, and may save, in this one's folders.
+
+        None where no folder of event files tells this run's name: they may be its own.
+        """
+        others = self._summarised - {self.name}
+        return others if others < self._summarised else frozenset()
 
     def _writes_under(self, name: str) -> bool:
         """Whether a checkpoint's name is the profile's for a run that is called so."""

@@ -22,6 +22,7 @@ from conformance.run.files import CheckpointFile, Readings
 from conformance.run.guesses import infer_save_best_after, logged_history
 from conformance.run.logs import Logs
 from conformance.run.order import Order, order_of_writes
+from conformance.run.placement import placed
 from conformance.run.roles import Roles
 from conformance.run.save_freq import SaveFreq
 from conformance.run.settings import Given, Options, Setting
@@ -37,7 +38,7 @@ class Subject:
 
     Attributes:
         folder: the run, as `scan_run` lists it.
-        profile: the dialect to hold it against.
+        profile: the dialect to hold it against, with the folders that the run has (`placed`).
         options: what the caller knows of it.
         driven: its sessions, where the harness had them played; empty where only the files speak.
         given: its name and settings, as they were given.
@@ -55,15 +56,20 @@ class Subject:
         *,
         readings: Readings | None = None,
     ) -> None:
+        profile = placed(profile, folder)
         self.folder = folder
         self.profile = profile
         self.options = options
         self.driven = driven
         self.kept: dict[object, object] = {}
-        readings = readings or Readings()
-        self.given = Given(folder, profile, options, played=bool(driven))
-        self.logs = Logs(folder, profile, readings)
+        self._readings = readings = readings or Readings()
+        self.given = Given(folder, profile, options, readings, played=bool(driven))
+        self.logs = Logs(folder, profile, self.given, readings)
         self.files = Roles(folder, profile, self.given, self.logs, driven, readings=readings)
+
+    def under(self, profile: Profile) -> Subject:
+        """The same run, held against another profile; what was read of its files is shared."""
+        return Subject(self.folder, profile, self.options, self.driven, readings=self._readings)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -86,14 +92,18 @@ class Subject:
             and entry.kind is EntryKind.BROKEN_LINK
         )
         named = (f"{self.given.config_name}: {problem}" for problem in config)
-        return (*named, *unread, *logs, *links)
+        beside = (
+            f"{name!a} logs and saves here too; --name says which run to judge"
+            for name in sorted(self.given.beside)
+        )
+        return (*named, *unread, *logs, *links, *beside)
 
     @cached_property
     def left_nothing(self) -> str:
         """How a run left no checkpoint at all; empty where it left one, or made place for some.
 
         Where it logged, and has an empty folder for checkpoints, it saved none: it may have failed
-        to.
+        to. Where the dialect keeps its logs apart, these left all that is due here.
         """
         folder = self.folder
         if (
@@ -106,7 +116,10 @@ class Subject:
             return ""
         names = [entry.name for entry in folder.entries if entry.kind is not EntryKind.FOLDER]
         logs = any(map(is_event_file_name, names))
-        if any(map(has_checkpoint_suffix, names)) or (logs and self._has_place_for_checkpoints):
+        placed_apart = self.files.stand_apart and bool(self.logs.entries)
+        if any(map(has_checkpoint_suffix, names)) or placed_apart:
+            return ""
+        if logs and self._has_place_for_checkpoints:
             return ""
         if folder.twin:
             return (

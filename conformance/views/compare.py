@@ -157,11 +157,11 @@ def _names(a: _Side, b: _Side) -> Iterator[Difference]:
                 "what looks for the names of A finds none of these",
             )
     if a.subject.profile.checkpoints != b.subject.profile.checkpoints:
-        folders = a.subject.profile.checkpoints, b.subject.profile.checkpoints
+        folders = a.subject.files.place, b.subject.files.place
         yield Difference(
             Severity.BREAKS,
             "names",
-            f"checkpoints stand in {folders[0]!a} in A, in {folders[1]!a} in B",
+            f"checkpoints stand in {folders[0]} in A, in {folders[1]} in B",
             "what looks into the folder of A finds nothing",
         )
     misspelled = [

@@ -7,21 +7,24 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from conformance.checks import audit
-from conformance.convention.names import has_checkpoint_suffix, parse_name
-from conformance.convention.profile import (
-    DEFAULT_PROFILE,
-    Kind,
-    builtin_layouts,
-    builtin_profiles,
-    load_profile,
+from conformance.convention.profile import DEFAULT_PROFILE, Kind, load_profile
+from conformance.convention.rules import RULES, Place, Verdict
+from conformance.evidence.summaries import is_event_file_name
+from conformance.run.dialects import (
+    checkpoint_names,
+    layout_of,
+    logs_no_other_tags,
+    own_tags,
+    profiles_in,
+    spelled,
 )
-from conformance.convention.rules import RULES, Verdict
 from conformance.run.files import Readings
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from conformance.checks.finding import Finding
     from conformance.convention.profile import Profile
@@ -80,36 +83,43 @@ class Choice:
         return "the first of equally strict ones"
 
 
-def choose(folder: RunFolder, options: Options | None = None) -> Choice:
+def choose(
+    folder: RunFolder, options: Options | None = None, readings: Readings | None = None
+) -> Choice:
     """Choose the built-in profile that a run is written in.
 
-    First the layout of the folders, then the names, then the tags in the event files, and last a
-    trial: the run is held against each profile that is left, and the one that it contradicts the
-    least is chosen.
+    First the names, then where the event files stand, then the tags in them, and last a trial: the
+    run is held against each profile that is left, and the one that it contradicts the least is
+    chosen.
 
     Args:
         folder: the run, as `scan_run` lists it.
         options: what the caller knows of it.
+        readings: keeps what is read of its files, for who judges it next.
     """
     known = options or Options()
-    layout = _layout(folder)
+    layout = layout_of(folder)
     reasons = [f"{load_profile(DEFAULT_PROFILE + layout).config[0]} stands there"] if layout else []
-    readings = Readings()
+    readings = readings or Readings(profiles_in(layout))
     subjects = {
-        name: Subject(folder, load_profile(name), known, readings=readings)
-        for name in (profile + layout for profile in builtin_profiles())
+        profile.name: Subject(folder, profile, known, readings=readings)
+        for profile in profiles_in(layout)
     }
-    spelled = {name: _spelled(subject) for name, subject in subjects.items()}
-    most = max(map(len, spelled.values()))
-    all_names = _checkpoint_names(subjects[DEFAULT_PROFILE + layout])
+    spelt = {name: frozenset(spelled(subject)) for name, subject in subjects.items()}
+    most = max(map(len, spelt.values()))
+    all_names = frozenset[str]().union(*map(checkpoint_names, subjects.values()))
     left: Mapping[str, Subject] = {
-        name: subjects[name] for name, files in spelled.items() if len(files) == most
+        name: subjects[name] for name, files in spelt.items() if len(files) == most
     }
     if not most:
         what = "no profile spells names as here" if all_names else "there is no checkpoint"
         reasons.append(what)
     elif len(left) < len(subjects):
         reasons.append(f"{most} of {len(all_names)} name(s) are spelled so")
+    logging = {name: subject for name, subject in left.items() if subject.logs.entries}
+    if 0 < len(logging) < len(left):
+        reasons.append(f"the event files stand in {next(iter(logging.values())).logs.place}")
+        left = logging
     fitting = _fitting_tags(left)
     if len(fitting) < len(left):
         reasons.append(f"the event files log {_first_tags(_own_tags(fitting))}")
@@ -121,7 +131,37 @@ def choose(folder: RunFolder, options: Options | None = None) -> Choice:
         choice = Choice(subject.profile, certainty, tuple(reasons))
     else:
         choice = _tried(left, reasons, readings)
-    return replace(choice, mixture=_mixture(spelled, choice.profile.name, all_names))
+    return replace(choice, mixture=_mixture(spelt, choice.profile.name, all_names))
+
+
+def settled(choices: Mapping[Path, Choice]) -> dict[Path, Choice]:
+    """The choices for the runs of one search, where neighbours in a root inform each other.
+
+    A run that is open is what the runs beside it are for certain, where that fits it as well as
+    what was chosen, and where they are all of one such profile: one trainer wrote the root.
+    """
+    certain: dict[Path, dict[str, Path]] = {}
+    for path, choice in choices.items():
+        if choice.certainty is Certainty.CERTAIN:
+            certain.setdefault(path.parent, {}).setdefault(choice.profile.name, path)
+    return {
+        path: _settled(choice, certain.get(path.parent, {})) for path, choice in choices.items()
+    }
+
+
+def _settled(choice: Choice, certain: Mapping[str, Path]) -> Choice:
+    fitting = [name for name in (choice.profile.name, *choice.equals) if name in certain]
+    if choice.certainty is not Certainty.OPEN or len(fitting) != 1:
+        return choice
+    (name,) = fitting
+    reason = f"{certain[name].name!a} beside it is {name} for certain"
+    return replace(
+        choice,
+        profile=load_profile(name),
+        certainty=Certainty.LIKELY,
+        reasons=(*choice.reasons, reason),
+        equals=(),
+    )
 
 
 def _tried(left: Mapping[str, Subject], reasons: list[str], readings: Readings) -> Choice:
@@ -148,34 +188,7 @@ def _first_difference(against: Mapping[str, int], chosen: Mapping[str, int]) -> 
     return next(what for what, size in against.items() if size > chosen.get(what, 0))
 
 
-def _layout(folder: RunFolder) -> str:
-    """The layout that the run's folders have, as a suffix of a profile's name."""
-    present = {entry.relative for entry in folder.entries}
-    default = load_profile()
-    for layout in builtin_layouts():
-        config = load_profile(f"{DEFAULT_PROFILE}+{layout}").config
-        if present.intersection(config) and not present.intersection(default.config):
-            return f"+{layout}"
-    return ""
-
-
 # --- names ----------------------------------------------------------------------------------
-
-
-def _checkpoint_names(subject: Subject) -> frozenset[str]:
-    return frozenset(
-        entry.name
-        for entry in subject.folder.at(subject.profile.checkpoints)
-        if has_checkpoint_suffix(entry.name)
-    )
-
-
-def _spelled(subject: Subject) -> frozenset[str]:
-    """The names of checkpoints that are the profile's, without a flaw."""
-    parsed = (
-        parse_name(subject.profile, subject.given.name, name) for name in _checkpoint_names(subject)
-    )
-    return frozenset(name.text for name in parsed if name.kind is not None and not name.flaws)
 
 
 def _mixture(
@@ -195,26 +208,14 @@ def _mixture(
 # --- event files ----------------------------------------------------------------------------
 
 
-def _tags_of(profile: Profile) -> frozenset[str]:
-    """The tags that tell the dialect; what SAC logs the others log too."""
-    own = () if profile.epoch_tag else (profile.reward_tag,)
-    return frozenset((*own, *profile.logged_tags))
-
-
 def _own_tags(subjects: Mapping[str, Subject]) -> list[str]:
-    tags = {tag for subject in subjects.values() for tag in _tags_of(subject.profile)}
+    tags = {tag for subject in subjects.values() for tag in own_tags(subject.profile)}
     return sorted(tags or {subject.profile.reward_tag for subject in subjects.values()})
 
 
 def _fitting_tags(left: Mapping[str, Subject]) -> Mapping[str, Subject]:
     """The profiles whose tags, and no other profile's, are logged; all where none is so."""
-    logged = {tag for subject in left.values() for file in subject.logs.files for tag in file.tags}
-    telling = frozenset[str]().union(*(_tags_of(load_profile(name)) for name in builtin_profiles()))
-    fitting = {
-        name: subject
-        for name, subject in left.items()
-        if _tags_of(subject.profile) == logged & telling and subject.profile.reward_tag in logged
-    }
+    fitting = {name: subject for name, subject in left.items() if logs_no_other_tags(subject)}
     return fitting or left
 
 
@@ -223,7 +224,13 @@ def _fitting_tags(left: Mapping[str, Subject]) -> Mapping[str, Subject]:
 
 def _against(subject: Subject, readings: Readings) -> dict[str, int]:
     """What speaks against a profile: each rule with how many files or epochs break it."""
-    selected = frozenset(rule.id for rule in RULES if rule.tells_dialect)
+    logs = any(is_event_file_name(entry.name) for entry in subject.folder.entries)
+    # That there is no log tells nothing, though some dialects keep it elsewhere.
+    selected = frozenset(
+        rule.id
+        for rule in RULES
+        if rule.tells_dialect and (logs or rule.lists is not Place.SUMMARIES)
+    )
     report = audit(
         subject.folder, subject.profile, subject.options, selected=selected, readings=readings
     )

@@ -203,7 +203,7 @@ class _Explainer:
         else:
             told = self._numbered(file, file.name.kind, epoch)
         if file.misplaced:
-            where = f"{told.evidence}; it stands outside {self._subject.profile.checkpoints}/"
+            where = f"{told.evidence}; it stands outside {self._subject.files.place}"
             return ExplainedFile(told.path, told.reason, told.sessions, told.epoch, where)
         return told
 

@@ -64,6 +64,77 @@ def test_json_names_the_profile_alone(run, root):
     assert json.loads(out)["profile"] == "rl_games-1.5"
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("conformance.toml", 'profile = "auto"\n'),
+        ("pyproject.toml", '[project]\nname = "x"\n[tool.conformance]\nprofile = "auto"\n'),
+    ],
+)
+def test_a_project_says_its_profile_once(  # noqa: PLR0917 - fixtures
+    run, root, tmp_path, monkeypatch, file, text
+):
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    audited = str(root / "B_14-09-26-54")
+    assert run("check", audited)[0] == 1
+    (project / file).write_text(text)
+    code, out, _ = run("check", audited)
+    assert (code, out.splitlines()[0][:35]) == (0, "profile rl_games-1.6.0 (auto: certain"[:35])
+    assert "Ant.pth" in run("ls", audited)[1]
+    # An option outweighs it.
+    assert run("check", audited, "--profile", "isaacgymenvs")[0] == 1
+
+
+def test_conformance_toml_outweighs_what_a_project_shares(run, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.conformance]\nprofile = "auto"\n')
+    (tmp_path / "conformance.toml").write_text('profile = "rl_games-1.5"\n')
+    _, out, _ = run("check", str(root / "A_14-09-26-53"))
+    assert out.splitlines()[0] == "profile rl_games-1.5"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("conformance.toml", "profil = 'auto'\n", "unknown key 'profil'; known is profile"),
+        ("conformance.toml", "profile = 7\n", "profile must be a text, not 7"),
+        ("conformance.toml", "profile = \n", "conformance.toml cannot be read"),
+        ("conformance.toml", "profile = 'nobody'\n", "no profile is called 'nobody'"),
+        ("pyproject.toml", "tool.conformance = 3\n", "[tool.conformance] is no table"),
+    ],
+)
+def test_a_wrong_configuration_is_an_error_of_one_line(  # noqa: PLR0917 - fixtures
+    run, root, tmp_path, monkeypatch, file, text, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).write_text(text)
+    code, out, err = run("check", str(root))
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert said in line
+
+
+def test_another_tools_pyproject_says_nothing(run, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("[tool.ruff]\nline-length = 100\n")
+    _, out, _ = run("check", str(root / "Cartpole"))
+    assert out.splitlines()[0] == "profile isaacgymenvs"
+
+
+def test_names_of_another_dialect_are_told_before_any_finding(run, root):
+    """The default stays the default; the first line under the run says how to change it."""
+    code, out, _ = run("check", str(root / "B_14-09-26-54"))
+    heading, _, first, *_ = out.splitlines()
+    assert (code, heading) == (1, "profile isaacgymenvs")
+    assert first.split()[0] == "hint"
+    assert "these names are those of rl_games-1.6.0: use --profile auto" in first
+    assert "MUST rules broken: NAME-002)" in out
+    _, own, _ = run("check", str(root / "Cartpole"))
+    assert "hint" not in own
+
+
 def test_a_violation_is_found_under_the_chosen_profile(run, root):
     torn = root / "A_14-09-26-53" / "nn" / "Ant.pth"
     torn.write_bytes(torn.read_bytes()[:-30])

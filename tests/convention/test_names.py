@@ -115,6 +115,8 @@ def test_hard_names_parse_back_in_every_profile(profile_name: str, name: str) ->
         ("rl_games-sac", Kind.FINAL, "last_Ant_ep_250_rew_4203.595.pth"),
         ("amp", Kind.PERIODIC, "Ant_14-09-26-53_250.pth"),
         ("amp", Kind.FINAL, "Ant_14-09-26-53.pth"),
+        ("amp-2022", Kind.PERIODIC, "Ant_250.pth"),
+        ("amp-2022", Kind.FINAL, "Ant.pth"),
         ("ase", Kind.LATEST, "Ant.pth"),
         ("ase", Kind.PERIODIC, "Ant_00000250.pth"),
     ],

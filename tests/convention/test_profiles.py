@@ -147,7 +147,7 @@ def test_a_profile_without_a_base_gives_everything(load: Callable[[str], Profile
     profile = load(
         HEAD
         + '[layout]\ncheckpoints = "ckpt"\nsummaries = "tb"\nconfig = []\n'
-        + 'experiments = ["{name}"]\n'
+        + 'experiments = ["{name}"]\napart = false\n'
         + '[names]\nsuffix = ".pt"\nbest = "{name}"\nlatest = ""\n'
         + "periodic = []\nfinal = []\nwin = []\n"
         + "[behaviour]\nhas_best = true\nlegacy_guard = false\nhas_save_best_after = false\n"

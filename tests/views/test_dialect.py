@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance import check_run, check_runs
 from conformance.checks import audit
 from conformance.convention.names import parse_name
 from conformance.convention.oracle import Settings
@@ -17,7 +18,7 @@ from conformance.fixtures.case import Side, ordinary
 from conformance.fixtures.cases import CASES
 from conformance.fixtures.play import Session, play
 from conformance.run.settings import Options
-from conformance.views.dialect import Certainty, choose
+from conformance.views.dialect import Certainty, choose, settled
 
 LAYOUTS = ("", "+isaaclab")
 NAMES = [profile + layout for profile in builtin_profiles() for layout in LAYOUTS]
@@ -96,6 +97,16 @@ def test_of_dialects_that_fit_alike_the_strictest_is_taken():
     assert choice.told.endswith("the strictest is used")
 
 
+@pytest.mark.parametrize(("name", "chosen_name"), [("amp-2022", "amp-2022"), ("isaacgymenvs", "")])
+def test_the_last_save_of_amp_is_told_from_a_best_by_its_log(name, chosen_name):
+    """`A.pth` alone: the default's best, or the last save of AMP as it was in 2022."""
+    run = told(load_profile(name), whole(load_profile(name)))
+    others = [file for file in run.checkpoints.values() if file.path != "nn/A.pth"]
+    choice = chosen(run.without(*others).unconfigured(), Options(save_best_after=0))
+    assert choice.profile.name == (chosen_name or DEFAULT_PROFILE)
+    assert "amp-2022" not in choice.equals
+
+
 def test_an_empty_run_is_held_against_the_default(tmp_path):
     (tmp_path / "A" / "nn").mkdir(parents=True)
     choice = choose(scan_run(tmp_path / "A"))
@@ -121,6 +132,69 @@ def test_dialects_side_by_side_are_a_mixture():
     assert choice.mixture == ("rl_games-1.5", "rl_games-1.0")
     assert "a mixture: names of rl_games-1.5 and of rl_games-1.0 stand side by side" in choice.told
     assert chosen(run).mixture == ()
+
+
+# --- neighbours -------------------------------------------------------------------------------
+
+
+def written_in(root, **runs):
+    """Runs under their names, each with what is chosen for it by itself."""
+    choices = {}
+    for name, run in runs.items():
+        path = replace(run, experiment=name).write(root)
+        choices[path] = choose(scan_run(path), Options(save_best_after=0))
+    return choices
+
+
+def of_dialect(name):
+    return told(load_profile(name), whole(load_profile(name)))
+
+
+def only_the_best(name):
+    run = of_dialect(name)
+    others = [file for file in run.checkpoints.values() if file.kind is not Kind.BEST]
+    return run.without(*others).unconfigured().configured(name="A")
+
+
+def test_an_open_run_is_what_the_one_beside_it_is_for_certain(tmp_path):
+    choices = written_in(
+        tmp_path, open=only_the_best("rl_games-1.6.0"), sure=of_dialect("rl_games-1.6.0")
+    )
+    alone, sure = choices.values()
+    assert (alone.certainty, sure.certainty) == (Certainty.OPEN, Certainty.CERTAIN)
+    assert alone.profile.name != "rl_games-1.6.0"
+    choice = settled(choices)[tmp_path / "open"]
+    assert (choice.profile.name, choice.certainty) == ("rl_games-1.6.0", Certainty.LIKELY)
+    assert choice.equals == ()
+    assert choice.told.endswith("; 'sure' beside it is rl_games-1.6.0 for certain")
+    assert settled(choices)[tmp_path / "sure"] == sure
+
+
+def test_runs_of_other_roots_and_other_trainers_settle_nothing(tmp_path):
+    apart = written_in(tmp_path / "a", open=only_the_best("rl_games-1.6.0"))
+    apart |= written_in(tmp_path / "b", sure=of_dialect("rl_games-1.6.0"))
+    assert settled(apart) == apart
+    other = written_in(tmp_path / "c", open=only_the_best("rl_games-1.6.0"), sure=of_dialect("amp"))
+    assert [choice.certainty for choice in other.values()] == [Certainty.OPEN, Certainty.CERTAIN]
+    assert settled(other) == other
+
+
+def test_neighbours_that_disagree_settle_nothing(tmp_path):
+    choices = written_in(
+        tmp_path, open=only_the_best("rl_games-1.6.0"), sure=of_dialect("rl_games-1.6.0")
+    )
+    alone, sure = choices.values()
+    another = replace(sure, profile=load_profile(alone.profile.name))
+    disagreeing = {**choices, tmp_path / "another": another}
+    assert settled(disagreeing)[tmp_path / "open"] == alone
+
+
+def test_a_settled_run_is_judged_by_what_it_was_settled_as(tmp_path):
+    written_in(tmp_path, open=only_the_best("rl_games-1.6.0"), sure=of_dialect("rl_games-1.6.0"))
+    together = check_runs(tmp_path, profile="auto", save_best_after=0)
+    assert together.profile == "rl_games-1.6.0"
+    alone = check_run(tmp_path / "open", profile="rl_games-1.6.0", save_best_after=0)
+    assert together.runs[0] == alone
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ held against torch 2.13 in the tests. Where the two may differ, and why:
   something that is no dict.
 """
 
-from conformance.evidence.checkpoint.reader import looks_like_checkpoint, read_checkpoint
+from conformance.evidence.checkpoint.reader import looks_like_checkpoint, narrowed, read_checkpoint
 from conformance.evidence.checkpoint.tensors import (
     NonFinite,
     read_item,
@@ -44,6 +44,7 @@ __all__ = [
     "Storage",
     "Tensor",
     "looks_like_checkpoint",
+    "narrowed",
     "read_checkpoint",
     "read_item",
     "scan_non_finite",

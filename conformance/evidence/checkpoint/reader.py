@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from conformance.convention.safe_globals import TORCH_DEFAULT
@@ -31,6 +32,7 @@ from conformance.evidence.checkpoint.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _TEMPLATES = Templates()
@@ -39,7 +41,11 @@ _VERSIONS = range(1, 11)
 
 
 def read_checkpoint(
-    path: Path, *, allowed: frozenset[str] = TORCH_DEFAULT, verify: bool = True
+    path: Path,
+    *,
+    allowed: frozenset[str] = TORCH_DEFAULT,
+    verify: bool = True,
+    look: Callable[[Checkpoint, Source], None] | None = None,
 ) -> Checkpoint:
     """Reads a checkpoint's structure; with `verify` also every record's CRC-32.
 
@@ -47,18 +53,36 @@ def read_checkpoint(
         path: the file; symbolic links are followed.
         allowed: the globals that `torch.load` is told to let through.
         verify: compute every CRC-32, and report the records that have changed.
+        look: what looks into the tensors' bytes while the file is open.
 
     Returns:
         What the file holds. Whatever is wrong with it is in `faults`; nothing is raised.
     """
     try:
         with closing(Source(path)) as source:
-            return _Reading(path, source, allowed).read(verify=verify)
+            checkpoint = _Reading(path, source, allowed).read(verify=verify)
+            if look is not None:
+                look(checkpoint, source)
+            return checkpoint
     except RefusalError as error:
         return Checkpoint(path, 0, "unknown", (error.fault,))
     except (MemoryError, RecursionError):
         fault = Fault(FaultKind.TOO_LARGE, "the file asks for more memory than there is")
         return Checkpoint(path, 0, "unknown", (fault,))
+
+
+def narrowed(checkpoint: Checkpoint, allowed: frozenset[str]) -> Checkpoint | None:
+    """Returns what the same file is where fewer globals are allowed than it was read with.
+
+    None where only another reading tells: something else is wrong with it too.
+    """
+    disallowed = tuple(name for name in checkpoint.globals if not is_allowed(name, allowed))
+    if disallowed == checkpoint.disallowed:
+        return checkpoint
+    if checkpoint.faults:
+        return None
+    faults = (_unsafe(disallowed),)
+    return replace(checkpoint, faults=faults, disallowed=disallowed, torch_loads=False)
 
 
 def looks_like_checkpoint(path: Path) -> bool:
@@ -204,12 +228,7 @@ class _Reading:
     ) -> Checkpoint:
         disallowed = tuple(name for name, fine in self.names.items() if not fine)
         if disallowed:
-            names = ", ".join(shown(name)[1:-1] for name in disallowed[:_NAMES_SHOWN])
-            more = len(disallowed) - _NAMES_SHOWN
-            names += f" and {more} more" if more > 0 else ""
-            self.refusals.insert(
-                0, Fault(FaultKind.UNSAFE, f"the pickle names what is not allowed: {names}")
-            )
+            self.refusals.insert(0, _unsafe(disallowed))
         return Checkpoint(
             path=self.path,
             size=self.source.size,
@@ -224,6 +243,13 @@ class _Reading:
             torch_loads=self.loads,
             identity=self.source.identity,
         )
+
+
+def _unsafe(disallowed: tuple[str, ...]) -> Fault:
+    names = ", ".join(shown(name)[1:-1] for name in disallowed[:_NAMES_SHOWN])
+    more = len(disallowed) - _NAMES_SHOWN
+    names += f" and {more} more" if more > 0 else ""
+    return Fault(FaultKind.UNSAFE, f"the pickle names what is not allowed: {names}")
 
 
 def _not_a_checkpoint(message: str) -> RefusalError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -175,11 +175,18 @@ def _span(dims: Dims) -> int:
     return sum((count - 1) * stride for count, stride in dims) + 1
 
 
-def scan_non_finite(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> dict[str, NonFinite]:
+def scan_non_finite(
+    checkpoint: Checkpoint, tensors: Mapping[str, Tensor], source: Source | None = None
+) -> dict[str, NonFinite]:
     """Returns, by key, the floating-point and complex tensors that hold a NaN or an infinity.
 
     Only the elements that a tensor addresses count. The bytes are read again, in chunks. A view
     with gaps that spans more than `VIEW_LIMIT` bytes is taken with what lies in its gaps.
+
+    Args:
+        checkpoint: the file.
+        tensors: what to look into.
+        source: the file where it is still open from its reading; None: it is opened again.
 
     Raises:
         OSError: the file cannot be read any more, or is not the one that was read.
@@ -188,9 +195,9 @@ def scan_non_finite(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> di
     chosen = {key: tensor for key, tensor in tensors.items() if tensor.dtype in _FLOATS}
     if not chosen:
         return found
-    with _refusing(), closing(_reopen(checkpoint)) as source:
+    with _refusing(), nullcontext(source) if source else closing(_reopen(checkpoint)) as read:
         for key, tensor in chosen.items():
-            nan, inf = _scan(source, tensor)
+            nan, inf = _scan(read, tensor)
             if nan or inf:
                 found[key] = NonFinite(nan, inf)
     return found
