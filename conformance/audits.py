@@ -14,6 +14,7 @@ from conformance.report import Report
 from conformance.run.settings import Options, model_builder
 from conformance.run.subject import Subject
 from conformance.version import __version__
+from conformance.views.beside import remarks
 from conformance.views.dialect import AUTO, choose
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def audit_folder(
         profile = choice.profile
     subject = Subject(folder, profile, known)
     report = judge(subject, selected=selected, watch=watch)
+    report = replace(report, remarks=remarks(subject))
     if explaining:
         from conformance.views.explain import explain  # noqa: PLC0415 - only who asks pays for it
 
