@@ -16,7 +16,7 @@ from conformance.report.json import remark_document
 from conformance.report.printable import printable
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
-from conformance.views.beside import higher_than_best
+from conformance.views.beside import remarks
 from conformance.views.dialect import AUTO, choose
 from conformance.views.picks import picks
 
@@ -36,7 +36,7 @@ _MOST_SKIPPED = 8
 class _Listed:
     """One run with the paths of its best and latest checkpoint, where it has them.
 
-    `skipped` and `poisoned` say why others are not offered, `remark` what is higher than the best.
+    `skipped` and `poisoned` say why others are not offered, `remarks` what is higher than the best.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class _Listed:
     checkpoints: int
     skipped: tuple[tuple[CheckpointFile, str], ...]
     poisoned: tuple[tuple[CheckpointFile, str], ...]
-    remark: Remark | None
+    remarks: tuple[Remark, ...]
     passed_over: tuple[str, ...]
 
     @property
@@ -97,7 +97,7 @@ def _list(subject: Subject, *, remarking: bool) -> _Listed:
         len(subject.files.checkpoints),
         found.skipped,
         found.poisoned,
-        None if best is None else higher_than_best(subject, best),
+        () if best is None else remarks(subject, best),
         tuple(file.entry.name for file in subject.files.misspelled),
     )
 
@@ -123,8 +123,8 @@ def _tell(listed: list[_Listed], *, best: bool) -> None:
     for run in listed:
         for file, why in run.poisoned if run.best is not None or not best else ():
             complain(f"{file.entry.path}: not offered as the best: {why}")
-        if run.remark is not None:
-            complain(f"{run.path}: {run.remark.message}")
+        for remark in run.remarks:
+            complain(f"{run.path}: {remark.message}")
 
 
 def _tell_passed_over(listed: list[_Listed]) -> None:
@@ -202,7 +202,7 @@ def _as_json(run: _Listed) -> dict[str, object]:
         "checkpoints": run.checkpoints,
         "best": None if run.best is None else _file(run.best),
         "latest": None if run.latest is None else _file(run.latest),
-        "remarks": [] if run.remark is None else [remark_document(run.remark)],
+        "remarks": [remark_document(remark) for remark in run.remarks],
     }
 
 

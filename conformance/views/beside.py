@@ -38,22 +38,32 @@ class _Higher:
     by_name: bool
 
 
-def remarks(subject: Subject) -> tuple[Remark, ...]:
-    """Return what a reader of a run's report should know beside the findings."""
-    best = subject.best
-    found = None if best is None else higher_than_best(subject, best)
-    return () if found is None else (found,)
+def remarks(subject: Subject, offered: CheckpointFile | None = None) -> tuple[Remark, ...]:
+    """Return what a reader of a run's report should know beside the findings.
 
-
-def higher_than_best(subject: Subject, best: CheckpointFile) -> Remark | None:
-    """Return the remark that something beside the best is higher; None where nothing is.
-
-    A reward of an epoch before `save_best_after` counts for nothing, nor does a NaN, nor -inf, nor
-    a name that only rounds the best's own reward.
+    A file that vanishes is remarked on no more. Where the harness itself fails, that is the remark:
+    the other runs of a root are told all the same.
 
     Args:
         subject: the run.
-        best: its best, as a rule or a consumer has chosen it.
+        offered: the best that a consumer takes; None: the one that the rules judge.
+    """
+    try:
+        best = offered or subject.best
+        found = None if best is None else _higher_than_best(subject, best)
+    except OSError:
+        return ()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the harness's own failure
+        why = f"the harness failed to compare the best: {type(error).__name__}: {error}"
+        return (Remark(why, (), {}),)
+    return () if found is None else (found,)
+
+
+def _higher_than_best(subject: Subject, best: CheckpointFile) -> Remark | None:
+    """The remark that something beside the best is higher; None where nothing is.
+
+    A reward of an epoch before `save_best_after` counts for nothing, nor does a NaN, nor -inf, nor
+    a name that only rounds the best's own reward.
     """
     reward = _own_reward(subject, best)
     if reward is None:

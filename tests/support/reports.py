@@ -141,7 +141,7 @@ def driven_reports(draw: st.DrawFn) -> Report:
 def audits(draw: st.DrawFn) -> Report:
     runs = []
     for _ in range(draw(st.integers(0, 3))):
-        found = tuple(draw(st.lists(findings(), max_size=4)))
+        found = tuple(draw(st.lists(findings(), max_size=3)))
         runs.append(
             RunReport(
                 path="/runs/" + draw(texts),
@@ -150,8 +150,7 @@ def audits(draw: st.DrawFn) -> Report:
                 checkpoints=draw(st.integers(0, 10**6)),
                 findings=found,
                 notes=tuple(draw(st.lists(texts, max_size=2))),
-                profile=draw(texts),
-                remarks=tuple(draw(st.lists(remarks(), max_size=2))),
+                remarks=tuple(draw(st.lists(remarks(), max_size=1))),
             )
         )
     return Report("0.1.0", draw(texts), tuple(runs))
@@ -182,8 +181,7 @@ def a_remark(message: str, evidence: dict[str, Any] | None = None) -> Remark:
 
 @st.composite
 def remarks(draw: st.DrawFn) -> Remark:
-    paths = tuple(draw(st.lists(texts, max_size=2)))
-    return Remark(draw(texts.filter(bool)), paths, draw(st.dictionaries(texts, values, max_size=2)))
+    return Remark(draw(texts.filter(bool)), (draw(texts),), {"reward": draw(st.floats())})
 
 
 def a_report(*found: Finding, notes: tuple[str, ...] = ()) -> Report:

@@ -141,6 +141,16 @@ def test_a_file_that_cannot_be_loaded_and_one_of_no_kind_carry_nothing(tmp_path)
     assert told(run, tmp_path) == ()
 
 
+@pytest.mark.parametrize(("error", "said"), [(OSError("gone"), []), (KeyError("x"), ["KeyError"])])
+def test_one_run_that_cannot_be_compared_stops_no_other(tmp_path, monkeypatch, error, said):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("conformance.views.beside.not_loadable", fails)
+    found = told(held(ONE, 1, 1.0), tmp_path)
+    assert [each.message.split(": ")[1] for each in found] == said
+
+
 def test_dialects_without_a_best_and_runs_without_one_are_not_remarked_on(tmp_path):
     run = play(Settings("A", 2, 4, 0), [Session((1.0, 4.0, 2.0))], profile=load_profile("ase"))
     assert told(run, tmp_path / "ase", "ase") == ()
