@@ -16,6 +16,7 @@ from conformance.run.files import Readings
 from conformance.run.settings import Options, model_builder
 from conformance.run.subject import Subject
 from conformance.version import __version__
+from conformance.views.beside import remarks
 from conformance.views.dialect import AUTO, choose, settled
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def audit_folder(
         profile = choice.profile
     subject = Subject(folder, profile, known, readings=readings)
     report = judge(subject, selected=selected, watch=watch)
+    report = replace(report, remarks=remarks(subject))
     if explaining and not folder.is_file:
         from conformance.views.explain import explain  # noqa: PLC0415 - only who asks pays for it
 

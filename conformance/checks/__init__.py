@@ -127,6 +127,7 @@ def judge(
         checkpoints=len(subject.files.checkpoints),
         findings=findings,
         notes=(*subject.folder.problems, *subject.notes),
+        profile=subject.profile.name,
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from conformance.convention.rules import Rule
     from conformance.run.explanation import Explanation
+    from conformance.run.remark import Remark
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,8 @@ class RunReport(Brief):
         notes: what else there is to say, a line each.
         driven: whether this is about a trainer that was driven, over all that it played.
         explanation: of each of the run's files, where it was asked for.
+        profile: the name of the profile that it was held against.
+        remarks: what its files show that no rule judges.
     """
 
     path: str
@@ -149,6 +152,8 @@ class RunReport(Brief):
     notes: tuple[str, ...] = ()
     driven: bool = False
     explanation: Explanation | None = None
+    profile: str = ""
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def hint(self) -> str:

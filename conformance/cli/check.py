@@ -17,7 +17,7 @@ from conformance.cli.options import (
     waivers_of,
 )
 from conformance.cli.output import Outputs, Progress
-from conformance.cli.streams import complain
+from conformance.cli.streams import complain, complain_once
 from conformance.report import Report
 from conformance.report.formats import FORMATS
 from conformance.run.settings import Options
@@ -82,8 +82,6 @@ def check(options: argparse.Namespace) -> int:
     report = Report(__version__, name, judged, chosen=how)
     outputs.write(report, verbose=options.verbose, explained=options.explain_files)
     tell_choices(choices)
-    for run in judged:
-        for note in run.notes:
-            complain(f"{run.path}: {note}")
+    complain_once((run.path, note) for run in judged for note in run.notes)
     code = of_verdict(report.verdict, strict=options.strict)
     return Exit.USAGE if unusable else code

@@ -11,10 +11,13 @@ from conformance.audits import list_run
 from conformance.cli.configured import profile_for
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
-from conformance.cli.streams import complain, emit
+from conformance.cli.streams import complain, complain_once, emit
+from conformance.convention.profile import Kind
+from conformance.report.json import remark_document
 from conformance.report.printable import printable
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
+from conformance.views.beside import remarks
 from conformance.views.dialect import AUTO, choose, settled
 from conformance.views.picks import picks
 
@@ -24,12 +27,18 @@ if TYPE_CHECKING:
 
     from conformance.convention.profile import Profile
     from conformance.run.files import CheckpointFile
+    from conformance.run.remark import Remark
     from conformance.views.dialect import Choice
+
+_MOST_SKIPPED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """One run with the paths of its best and latest checkpoint, where it has them."""
+    """One run with the paths of its best and latest checkpoint, where it has them.
+
+    `skipped` and `poisoned` say why others are not offered, `remarks` what is higher than the best.
+    """
 
     path: Path
     name: str
@@ -37,6 +46,16 @@ class _Listed:
     best: CheckpointFile | None
     latest: CheckpointFile | None
     checkpoints: int
+    skipped: tuple[tuple[CheckpointFile, str], ...]
+    poisoned: tuple[tuple[CheckpointFile, str], ...]
+    remarks: tuple[Remark, ...]
+    passed_over: tuple[str, ...]
+
+    @property
+    def refused(self) -> tuple[tuple[CheckpointFile, str], ...]:
+        """Why what has the name of a best is none to take."""
+        unloadable = [(file, why) for file, why in self.skipped if file.name.kind is Kind.BEST]
+        return (*self.poisoned, *unloadable)
 
 
 def ls(options: argparse.Namespace) -> int:
@@ -51,9 +70,10 @@ def ls(options: argparse.Namespace) -> int:
     for found in runs:
         folder = list_run(found, profile)
         subject = Subject(folder, profile or choices[found.path].profile, known)
-        listed.append(_list(subject))
-        if profile is not None:
-            _tell_passed_over(subject)
+        listed.append(_list(subject, remarking=not options.latest))
+    _tell(listed, best=options.best)
+    if profile is not None:
+        _tell_passed_over(listed)
     tell_choices(choices)
     if options.best or options.latest:
         if listed:
@@ -66,10 +86,9 @@ def ls(options: argparse.Namespace) -> int:
     return Exit.USAGE if unusable else Exit.CONFORMS
 
 
-def _list(subject: Subject) -> _Listed:
+def _list(subject: Subject, *, remarking: bool) -> _Listed:
     found = picks(subject)
-    for file, why in found.skipped:
-        complain(f"{file.entry.path}: skipped: {why}")
+    best = found.best if remarking else None
     return _Listed(
         subject.folder.path,
         subject.given.name,
@@ -77,16 +96,47 @@ def _list(subject: Subject) -> _Listed:
         found.best,
         found.latest,
         len(subject.files.checkpoints),
+        found.skipped,
+        found.poisoned,
+        () if best is None else remarks(subject, best),
+        tuple(file.entry.name for file in subject.files.misspelled),
     )
 
 
-def _tell_passed_over(subject: Subject) -> None:
-    """Say where a profile that was given spells no names as they stand there."""
-    names = [file.entry.name for file in subject.files.misspelled]
-    if names:
+def _tell(listed: list[_Listed], *, best: bool) -> None:
+    """Say what is passed over and why, and what is higher than a best.
+
+    Args:
+        listed: the runs.
+        best: whether the best is asked for alone; why there is none is then said with that.
+    """
+    skipped: list[tuple[Path, str]] = []
+    for run in listed:
+        unsaid = [file for file, _ in run.refused] if best and run.best is None else []
+        for file, why in run.skipped:
+            if file not in unsaid:
+                skipped.append((file.entry.path, f"skipped: {why}"))
+    if len(skipped) > _MOST_SKIPPED:
+        complain_once(skipped)
+    else:
+        for path, why in skipped:
+            complain(f"{path}: {why}")
+    for run in listed:
+        for file, why in run.poisoned if run.best is not None or not best else ():
+            complain(f"{file.entry.path}: not offered as the best: {why}")
+        for remark in run.remarks:
+            complain(f"{run.path}: {remark.message}")
+
+
+def _tell_passed_over(listed: list[_Listed]) -> None:
+    """Say where a profile that was given spells no names as they stand there, in one line."""
+    over = [run for run in listed if run.passed_over]
+    if over:
+        names = [name for run in over for name in run.passed_over]
+        more = f" and {len(over) - 1} more" if len(over) > 1 else ""
         complain(
-            f"{subject.folder.path}: passed over: {len(names)} checkpoint name(s) are none of"
-            f" profile {subject.profile.name}, the first is {names[0]!a}; --profile auto chooses"
+            f"{over[0].path}{more}: passed over: {len(names)} checkpoint name(s) are none of"
+            f" profile {over[0].profile.name}, the first is {names[0]!a}; --profile auto chooses"
             " by what lies there"
         )
 
@@ -101,6 +151,12 @@ def _print_one(listed: list[_Listed], *, best: bool, as_json: bool) -> None:
         raise UsageError(
             f"{str(run.path)!a}: profile {run.profile.name} has no best checkpoint; --latest prints"
             " the latest"
+        )
+    if file is None and best and run.refused:
+        refused, why = run.refused[0]
+        raise UsageError(
+            f"{str(run.path)!a} has no loadable best checkpoint: {refused.entry.name!a} is not"
+            f" offered, {why}"
         )
     if file is None:
         raise UsageError(f"{str(run.path)!a} has no loadable {which} checkpoint")
@@ -147,6 +203,7 @@ def _as_json(run: _Listed) -> dict[str, object]:
         "checkpoints": run.checkpoints,
         "best": None if run.best is None else _file(run.best),
         "latest": None if run.latest is None else _file(run.latest),
+        "remarks": [remark_document(remark) for remark in run.remarks],
     }
 
 

@@ -6,12 +6,13 @@ import contextlib
 import importlib
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conformance.audits import runs_under
 from conformance.cli.exits import UsageError
-from conformance.cli.streams import complain
+from conformance.cli.streams import complain, complain_once
 from conformance.convention.profile import Profile, ProfileError, load_profile
 from conformance.convention.rules import chosen
 from conformance.evidence.runs import NoRunError
@@ -26,9 +27,19 @@ if TYPE_CHECKING:
 
 
 def tell_choices(choices: Mapping[Path, Choice]) -> None:
-    """Say on standard error which profile was chosen for each run, and why."""
-    for path, choice in choices.items():
-        complain(f"{path}: profile {choice.profile.name}, {choice.told}")
+    """Say on standard error, in one line, which profiles were chosen, and why if all are alike."""
+    told = {path: f"profile {each.profile.name}, {each.told}" for path, each in choices.items()}
+    if len(set(told.values())) <= 1:
+        complain_once(told.items())
+        return
+    tally = Counter((each.profile.name, each.certainty.value) for each in choices.values())
+    chosen = ", ".join(f"{name} for {number} ({sure})" for (name, sure), number in tally.items())
+    mixed = [path for path, each in choices.items() if each.mixture]
+    mixture = f"; {len(mixed)} hold a mixture of dialects, the first is {mixed[0]}" if mixed else ""
+    complain(
+        f"profiles chosen for {len(choices)} runs: {chosen}{mixture}; what decided is told of one"
+        " run alone"
+    )
 
 
 def find_all(

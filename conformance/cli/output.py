@@ -12,7 +12,7 @@ from conformance.cli.exits import UsageError
 from conformance.cli.streams import emit
 from conformance.report.formats import DEFAULT, EXPLANATION, FORMATS, Format, Look
 from conformance.report.printable import printable
-from conformance.report.text import Style
+from conformance.report.text import WIDEST, Style
 
 if TYPE_CHECKING:
     from conformance.report import Report
@@ -113,7 +113,8 @@ def terminal_style() -> Style:
     if not sys.stdout.isatty():
         return Style()
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return Style(colour=not plain, width=os.get_terminal_size(sys.stdout.fileno()).columns)
+    columns = os.get_terminal_size(sys.stdout.fileno()).columns or WIDEST
+    return Style(colour=not plain, width=min(columns, WIDEST))
 
 
 class Progress:

@@ -11,7 +11,7 @@ from conformance.cli.exits import UsageError
 from conformance.report.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import TextIO
 
 
@@ -38,6 +38,20 @@ def complain(message: str) -> None:
         sys.stderr.flush()
     except OSError:
         _silence(sys.stderr)
+
+
+def complain_once(told: Iterable[tuple[object, str]]) -> None:
+    """Write one line for each message, however many things it is told of.
+
+    Args:
+        told: what each message is about, and the message.
+    """
+    about: dict[str, list[object]] = {}
+    for what, message in told:
+        about.setdefault(message, []).append(what)
+    for message, (first, *others) in about.items():
+        more = f" and {len(others)} more" if others else ""
+        complain(f"{first}{more}: {message}")
 
 
 def end_results() -> None:

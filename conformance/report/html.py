@@ -10,11 +10,13 @@ from conformance.report.driven import shrunken
 from conformance.report.printable import printable
 from conformance.report.standing import (
     Standing,
+    failures_first,
     shown_paths,
     shown_run,
     standing,
     tally_in_words,
 )
+from conformance.run.explanation import Grade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +38,7 @@ _WORDS = {
 _QUIET = (Standing.PASSED, Standing.NOT_APPLICABLE)
 _COLOURS = {"fail": "bad", "error": "bad", "warn": "odd", "unobservable": "odd", "pass": "good"}
 _COLOURS |= {RunVerdict.CONFORMS: "good", RunVerdict.INCOMPLETE: "odd"}
+_GRADES = {Grade.PROVEN: "good", Grade.CONSISTENT: "dim", Grade.UNEXPLAINED: "bad"}
 _STYLE = """\
 :root { color-scheme: light dark; --ink: #1c1e21; --paper: #fff; --dim: #5c636b; --line: #d8dce1;
   --good: #14692f; --odd: #7a5200; --bad: #b3160f; }
@@ -76,7 +79,7 @@ def to_html(report: Report) -> str:
     if report.driven is not None:
         body.append(f'<p class="dim">{_text(report.driven.summary)}</p>')
     scenarios = shrunken(report)
-    for run in report.runs:
+    for run in failures_first(report.runs):
         body.extend(_run(run, scenarios))
     lines = [
         "<!DOCTYPE html>",
@@ -108,6 +111,8 @@ def _run(run: RunReport, scenarios: Mapping[str, Shrunken]) -> Iterator[str]:
         yield f"<details><summary>{len(quiet)} passed or not applicable</summary>"
         yield from _table(quiet, {})
         yield "</details>"
+    for remark in run.remarks:
+        yield f'<p class="odd">note: {_text(remark.message)}</p>'
     for note in run.notes:
         yield f'<p class="dim">note: {_text(note)}</p>'
     if run.explanation is not None:
@@ -124,9 +129,9 @@ def _explanation(explanation: Explanation) -> Iterator[str]:
     yield f"<thead><tr>{''.join(f'<th>{word}</th>' for word in shown.HEADER)}</tr></thead>"
     yield "<tbody>"
     for file in explanation.files:
-        sessions, epoch, reason, path, evidence = shown.cells(file)
-        told = _text(reason) if reason != "unexplained" else f'<span class="bad">{reason}</span>'
-        cells = (_text(sessions), epoch, told, _code(path), _text(evidence))
+        sessions, epoch, grade, reason, path, evidence = shown.cells(file)
+        told = f'<span class="{_GRADES[file.grade]}">{grade}</span>'
+        cells = (_text(sessions), epoch, told, reason, _code(path), _text(evidence))
         yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     yield "</tbody>"
     yield "</table>"

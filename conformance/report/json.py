@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conformance.checks.finding import Finding, RunReport
     from conformance.report import Report
+    from conformance.run.remark import Remark
 
 REPORT_VERSION = 1
 TOOL = "conformance"
@@ -22,20 +23,31 @@ def to_json(report: Report) -> str:
         "tool": {"name": TOOL, "version": report.version},
         "profile": report.profile,
         "verdict": report.verdict,
-        "runs": [_run(run) for run in report.runs],
+        "runs": [_run(run, report.profile) for run in report.runs],
         "counts": report.counts,
         "failures": [_plain(failure) for failure in report.failures],
     }
     return json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def _run(run: RunReport) -> dict[str, Any]:
+def _run(run: RunReport, profile: str) -> dict[str, Any]:
     return {
         "path": run.path,
+        "profile": run.profile or profile,
         "verdict": run.verdict,
         "sessions": run.sessions,
         "checkpoints": run.checkpoints,
         "findings": [_finding(finding) for finding in run.findings],
+        "remarks": [remark_document(remark) for remark in run.remarks],
+    }
+
+
+def remark_document(remark: Remark) -> dict[str, Any]:
+    """Return a remark in JSON's types."""
+    return {
+        "message": remark.message,
+        "paths": list(remark.paths),
+        "evidence": _plain(remark.evidence),
     }
 
 

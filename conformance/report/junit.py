@@ -53,8 +53,9 @@ def _suite(run: RunReport, scenarios: Mapping[str, Shrunken]) -> ET.Element:
     )
     for finding in run.findings:
         suite.append(_case(name, finding, scenarios.get(finding.rule)))
-    if run.notes:
-        ET.SubElement(suite, "system-err").text = "\n".join(map(printable, run.notes))
+    told = (*(remark.message for remark in run.remarks), *run.notes)
+    if told:
+        ET.SubElement(suite, "system-err").text = "\n".join(map(printable, told))
     return suite
 
 

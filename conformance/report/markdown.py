@@ -9,6 +9,7 @@ from conformance.report.driven import shrunken
 from conformance.report.printable import printable
 from conformance.report.standing import (
     Standing,
+    failures_first,
     shown_paths,
     shown_run,
     standing,
@@ -49,7 +50,7 @@ def to_markdown(report: Report) -> str:
     if report.driven is not None:
         blocks.append(f"Driven: {_text(report.driven.summary)}.")
     scenarios = shrunken(report)
-    for run in report.runs:
+    for run in failures_first(report.runs):
         blocks.append(f"### {run.verdict}: {_code(shown_run(run))}")
         blocks.append(f"{tally_in_words(run) or 'no rule judged'}.")
         rows = [
@@ -60,6 +61,7 @@ def to_markdown(report: Report) -> str:
         if rows:
             header = ("| | rule | finding | files | fix |", "|---|---|---|---|---|")
             blocks.append("\n".join((*header, *rows)))
+        blocks.extend(f"Note: {_text(remark.message)}." for remark in run.remarks)
         if run.explanation is not None:
             blocks.extend(_explanation(run.explanation))
     return "\n\n".join(blocks) + "\n"
@@ -83,10 +85,10 @@ def _explanation(explanation: Explanation) -> Iterator[str]:
     yield f"{shown.told(explanation)}."
     if explanation.sessions:
         yield "\n".join(f"- {_text(shown.told_session(s))}" for s in explanation.sessions)
-    lines = [f"| {' | '.join(shown.HEADER)} |", "|---|---|---|---|---|"]
+    lines = [f"| {' | '.join(shown.HEADER)} |", "|---|---|---|---|---|---|"]
     for file in explanation.files:
-        sessions, epoch, reason, path, evidence = shown.cells(file)
-        cells = (_text(sessions), epoch, reason, _code(path), _text(evidence))
+        sessions, epoch, grade, reason, path, evidence = shown.cells(file)
+        cells = (_text(sessions), epoch, grade, reason, _code(path), _text(evidence))
         lines.append(f"| {' | '.join(cells)} |")
     yield "\n".join(lines)
 

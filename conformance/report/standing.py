@@ -6,9 +6,11 @@ import os
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from conformance.convention.rules import Level, Verdict
+from conformance.convention.rules import Level, RunVerdict, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from conformance.checks.finding import Finding, RunReport
 
 
@@ -39,6 +41,12 @@ def standing(finding: Finding) -> Standing:
     if finding.waived is not None:
         return Standing.WAIVED
     return Standing.FAILED if finding.level is Level.MUST else Standing.WARNED
+
+
+def failures_first(runs: Iterable[RunReport]) -> list[RunReport]:
+    """The runs for people: what failed first, what conforms last, else in their order."""
+    worst = list(RunVerdict)
+    return sorted(runs, key=lambda run: worst.index(run.verdict))
 
 
 def tally(run: RunReport) -> dict[Standing, int]:

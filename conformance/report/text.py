@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from conformance.convention.rules import Level, RunVerdict, Verdict
 from conformance.report import Report, count
-from conformance.report.printable import plural, printable
-from conformance.report.standing import shown_run
+from conformance.report.printable import plural, printable, wrapped
+from conformance.report.standing import Standing, failures_first, shown_run, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,14 +30,26 @@ _MOST_PATHS = 8
 _ID_WIDTH = 17
 _VERDICT_WIDTH = len("INCOMPLETE")
 _INDENT = 9 + _ID_WIDTH
+_NARROWEST = 20
+_LOUDEST_FIRST = (
+    Standing.FAILED,
+    Standing.ERROR,
+    Standing.WARNED,
+    Standing.WAIVED,
+    Standing.UNOBSERVABLE,
+    Standing.PASSED,
+    Standing.NOT_APPLICABLE,
+)
+WIDEST = 120
+"""The most columns of a line: in a pipe, and on the widest terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How to write: with colours or without, and how wide (None: never wrapped)."""
+    """How to write: with colours or without, and how wide."""
 
     colour: bool = False
-    width: int | None = None
+    width: int = WIDEST
 
     def paint(self, text: str, colour: str) -> str:
         """The text in the colour, where colours are wanted."""
@@ -45,7 +57,10 @@ class Style:
 
 
 def to_text(report: Report, style: Style | None = None, *, verbose: bool = False) -> str:
-    """Return the report as lines of text.
+    """Return the report as lines of text, of audits the failures first and what to do last.
+
+    Lines are wrapped at words, and of a word that is longer than a line its middle is left out. A
+    path that stands alone is never cut: one that is longer than a line makes that line longer.
 
     Args:
         report: what to write.
@@ -53,13 +68,17 @@ def to_text(report: Report, style: Style | None = None, *, verbose: bool = False
         verbose: also list the rules that passed or were not applicable, with their evidence.
     """
     style = style or Style()
-    lines = [_header(report)]
+    lines = list(_wrapped("profile ", _header(report).removeprefix("profile "), style))
     scenarios = _scenarios(report)
-    for run in report.runs:
-        lines.extend(_run(run, scenarios, style, verbose=verbose))
+    several = len({run.profile for run in report.runs}) > 1
+    for run in failures_first(report.runs):
+        profile = run.profile if several else ""
+        lines.extend(_run(run, scenarios, style, verbose=verbose, profile=profile))
     if verbose and report.driven is not None:
         lines.extend(_exercised(report.driven))
-    lines.extend(("", _summary(report, style)))
+    lines.extend(("", *_summary(report, style)))
+    if report.driven is None:
+        lines.extend(_wrapped("next: ", _next(report), style))
     return "\n".join(lines) + "\n"
 
 
@@ -89,28 +108,40 @@ def _exercised(driven: Driven) -> Iterator[str]:
 
 
 def _run(
-    run: RunReport, scenarios: Mapping[str, Shrunken], style: Style, *, verbose: bool
+    run: RunReport,
+    scenarios: Mapping[str, Shrunken],
+    style: Style,
+    *,
+    verbose: bool,
+    profile: str,
 ) -> Iterator[str]:
     """One line for a run with nothing to say, and its findings below where there are some."""
     verdict = style.paint(f"{run.verdict.upper():{_VERDICT_WIDTH}}", _RUN_COLOUR[run.verdict])
     counts = ", ".join(f"{number} {word}" for word, number in _tally(run).items() if number)
     due = " due" if run.driven else ""
     seen = f"{plural(run.sessions, 'session')}, {plural(run.checkpoints, 'checkpoint')}{due}"
-    about = f"({seen}; {counts})"
-    name = style.paint(printable(shown_run(run)), "bold")
-    yield f"{verdict} {name}  {style.paint(about, 'dim')}"
+    of = f"profile {printable(profile)}; " if profile else ""
+    about = f"({of}{seen}; {counts})"
+    path = printable(shown_run(run))
+    name = style.paint(path, "bold")
+    if _VERDICT_WIDTH + 1 + len(path) + 2 + len(about) <= style.width:
+        yield f"{verdict} {name}  {style.paint(about, 'dim')}"
+    else:
+        yield f"{verdict} {name}"
+        lines = _wrapped(" " * (_VERDICT_WIDTH + 1), about, style)
+        yield from (style.paint(line, "dim") for line in lines)
     if run.hint:
         yield from _wrapped(f"  {'hint':6} {'':{_ID_WIDTH}}", printable(run.hint), style)
-    for _, same in groupby(run.findings, key=_alike):
-        found = list(same)
+    groups = [list(same) for _, same in groupby(run.findings, key=_alike)]
+    for found in sorted(groups, key=lambda same: _LOUDEST_FIRST.index(standing(same[0]))):
         if verbose or found[0].verdict not in (Verdict.PASS, Verdict.NOT_APPLICABLE):
             yield from _findings(found, scenarios.get(found[0].rule), style)
-    for note in run.notes:
+    for note in (*(remark.message for remark in run.remarks), *run.notes):
         yield from _wrapped(f"  {'note':6} {'':{_ID_WIDTH}}", printable(note), style)
     if run.explanation is not None:
         from conformance.report.explanation import to_lines  # noqa: PLC0415 - seldom asked for
 
-        yield from to_lines(run.explanation)
+        yield from to_lines(run.explanation, style.width)
 
 
 def _alike(finding: Finding) -> tuple[str, ...]:
@@ -177,28 +208,28 @@ def _word(finding: Finding) -> tuple[str, str]:
 def _wrapped(head: str, text: str, style: Style, *, visible: int | None = None) -> Iterator[str]:
     """The text after its head, its later lines indented as far as the head is wide."""
     indent = len(head) if visible is None else visible
-    if style.width is None or style.width - indent < 20:
+    room = style.width - indent
+    if room < _NARROWEST:
         yield head + text
         return
-    import textwrap  # noqa: PLC0415 - a pipe has no width to wrap to
-
-    lines = textwrap.wrap(text, style.width - indent, break_on_hyphens=False) or [""]
-    yield head + lines[0]
-    for line in lines[1:]:
+    first, *later = wrapped(text, room, room)
+    yield head + first
+    for line in later:
         yield " " * indent + line
 
 
-def _summary(report: Report, style: Style) -> str:
-    broken = sorted(
-        {
-            finding.rule
-            for run in report.runs
-            for finding in run.findings
-            if finding.verdict is Verdict.FAIL
-            and finding.level is Level.MUST
-            and finding.waived is None
-        }
+def _broken(report: Report) -> Counter[str]:
+    """The MUST rules that runs break, with how many do."""
+    return Counter(
+        finding.rule
+        for run in report.runs
+        for finding in run.findings
+        if standing(finding) is Standing.FAILED
     )
+
+
+def _summary(report: Report, style: Style) -> Iterator[str]:
+    broken = sorted(_broken(report))
     verdict = style.paint(report.verdict, _RUN_COLOUR[report.verdict])
     tally = Counter(run.verdict for run in report.runs)
     runs = ", ".join(f"{tally[name]} {name}" for name in _RUN_COLOUR if tally[name])
@@ -206,16 +237,47 @@ def _summary(report: Report, style: Style) -> str:
         runs = runs.replace("conforms", "conform")
     tail = f"; MUST rules broken: {', '.join(broken)}" if broken else ""
     if report.driven is not None:
-        return f"verdict: {verdict}{f' ({tail[2:]})' if tail else ''}"
-    explained = _explained(report)
-    return f"verdict: {verdict} ({plural(len(report.runs), 'run')}: {runs}{tail}{explained})"
+        about = f"({tail[2:]})" if tail else ""
+    else:
+        about = f"({plural(len(report.runs), 'run')}: {runs}{tail}{_explained(report)})"
+    head = f"verdict: {verdict} "
+    visible = len(f"verdict: {report.verdict} ")
+    lines = _wrapped(head, about, style, visible=visible)
+    yield from (line.rstrip() for line in lines)
 
 
 def _explained(report: Report) -> str:
-    """How many of all files are explained, where that was asked for."""
+    """How surely all files are explained, where that was asked for."""
     found = [run.explanation for run in report.runs if run.explanation is not None]
     if not found:
         return ""
-    total = sum(len(explanation.files) for explanation in found)
-    explained = sum(explanation.explained for explanation in found)
-    return f"; {explained} of {plural(total, 'file')} explained"
+    from conformance.report.explanation import told  # noqa: PLC0415 - seldom asked for
+
+    return f"; {told(*found)}"
+
+
+def _next(report: Report) -> str:
+    """What to do next, by the worst that was found; of our own words alone."""
+    found = [standing(finding) for run in report.runs for finding in run.findings]
+    if broken := _broken(report):
+        rule, runs = min(broken.items(), key=lambda each: (-each[1], each[0]))
+        first = "mend" if len(broken) == 1 else "first mend"
+        where = f" ({plural(runs, 'run')})" if len(report.runs) > 1 else ""
+        return f"{first} {rule}{where}; 'conformance explain {rule}' says why and how"
+    if Standing.ERROR in found:
+        return "report what says ERROR: the harness failed there, and not the trainer"
+    if any(run.remarks for run in report.runs):
+        return "look at the files that the notes name: the best may not be the best that lies there"
+    if report.verdict is RunVerdict.INCOMPLETE:
+        return "add the evidence that the lines with ? lack; with --strict its absence is exit 3"
+    if Standing.WARNED in found:
+        rule = next(
+            finding.rule
+            for run in failures_first(report.runs)
+            for finding in run.findings
+            if standing(finding) is Standing.WARNED
+        )
+        return (
+            f"look at what is warned of; 'conformance explain {rule}' says why and how to mend it"
+        )
+    return "nothing is to be mended"

@@ -23,6 +23,14 @@ class Reason(str, Enum):
     UNEXPLAINED = "unexplained"
 
 
+class Grade(str, Enum):
+    """How surely a file is what it is explained as."""
+
+    PROVEN = "proven"  # what it tells was logged just so, or the journal saw it written
+    CONSISTENT = "consistent"  # nothing contradicts it, and nothing else would look different
+    UNEXPLAINED = "unexplained"
+
+
 @dataclass(frozen=True, slots=True)
 class ExplainedFile:
     """One file of a run with what explains it.
@@ -30,6 +38,7 @@ class ExplainedFile:
     Attributes:
         path: from the run's folder.
         reason: why it stands there.
+        grade: how surely; what nothing explains is `unexplained` in both.
         sessions: the numbers of the sessions that explain it, from 1; empty where none is known.
         epoch: that it was written in, where it has one.
         evidence: one line that says how all this is known.
@@ -37,6 +46,7 @@ class ExplainedFile:
 
     path: str
     reason: Reason
+    grade: Grade
     sessions: tuple[int, ...]
     epoch: int | None
     evidence: str
@@ -72,6 +82,12 @@ class Explanation:
     files: tuple[ExplainedFile, ...]
 
     @property
+    def grades(self) -> dict[Grade, int]:
+        """How many of the files are of each grade, zeros included."""
+        found = [file.grade for file in self.files]
+        return {grade: found.count(grade) for grade in Grade}
+
+    @property
     def explained(self) -> int:
-        """How many of the files are explained."""
-        return sum(file.reason is not Reason.UNEXPLAINED for file in self.files)
+        """How many of the files are explained, proven or not."""
+        return len(self.files) - self.grades[Grade.UNEXPLAINED]

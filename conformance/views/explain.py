@@ -3,12 +3,17 @@
 A checkpoint belongs to a session if the kind of its name, its epoch, its reward (as float32) and
 what it stores all fit what the session's log makes due. The best belongs to the last session that
 could have written it. What nothing explains is said to be unexplained, never guessed.
+
+Proven is what would look different if it were something else: a number that the file tells and that
+a session logged for the very epoch. All else that nothing contradicts is consistent, no more
+(decisions.md: "A file is proven by a number").
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -27,7 +32,13 @@ from conformance.evidence.checkpoint import MISSING, FaultKind
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
 from conformance.run import weights
-from conformance.run.explanation import ExplainedFile, ExplainedSession, Explanation, Reason
+from conformance.run.explanation import (
+    ExplainedFile,
+    ExplainedSession,
+    Explanation,
+    Grade,
+    Reason,
+)
 from conformance.run.files import is_temporary
 from conformance.run.history import Start, is_unreadable
 
@@ -42,6 +53,7 @@ if TYPE_CHECKING:
     from conformance.run.subject import Subject
 
 _MOST_AGAINST = 3
+_MOST_ENDS = 3
 
 
 def explain(subject: Subject) -> Explanation:
@@ -81,11 +93,15 @@ def _order(file: ExplainedFile) -> tuple[int, int, int, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """The sessions that explain a checkpoint, or what speaks against each of them."""
+    """The sessions that explain a checkpoint, or what speaks against each of them.
+
+    `proven` says that what the file tells is what one of them logged, to the digit.
+    """
 
     sessions: tuple[int, ...]
     against: tuple[str, ...]
     evidence: str = ""
+    proven: bool = False
 
 
 class _Explainer:
@@ -101,6 +117,8 @@ class _Explainer:
         freq = subject.save_freq.value
         usable = subject.history.usable
         self._strays = set(subject.save_freq.strays(freq)) if freq and usable else set()
+        # A journal is kept of sessions that were driven.
+        self._journal = {name for each in subject.driven for name in each.writes.names or ()}
 
     def files(self) -> Iterator[ExplainedFile]:
         subject = self._subject
@@ -109,20 +127,25 @@ class _Explainer:
             for entry, file in zip(subject.logs.entries, subject.logs.files, strict=True)
         }
         checkpoints = {file.path: file for file in subject.files.checkpoints}
-        explained = {path: self._checkpoint(file) for path, file in checkpoints.items()}
+        first = {path: self._checkpoint(file) for path, file in checkpoints.items()}
+        explained = self._proven_by_weights(checkpoints, first)
         surplus = self._surplus(checkpoints, explained)
         for path, told in explained.items():
-            if told.reason is Reason.UNEXPLAINED or path in surplus:
+            if told.reason is Reason.UNEXPLAINED:
                 yield self._twin(checkpoints[path], explained, surplus) or told
+            elif path in surplus:  # one too many: which of them a session wrote nothing proves
+                lesser = replace(told, grade=Grade.CONSISTENT)
+                yield self._twin(checkpoints[path], explained, surplus) or lesser
             else:
                 yield told
+        proven = [told for told in explained.values() if told.grade is Grade.PROVEN]
         for entry in subject.folder.entries:
             if entry.relative in checkpoints or entry.kind is EntryKind.FOLDER:
                 continue
             if entry.relative in logs:
-                yield self._log(entry, logs[entry.relative])
+                yield self._log(entry, logs[entry.relative], proven)
             elif entry.relative == subject.given.config_name:
-                yield ExplainedFile(entry.relative, Reason.CONFIG, (), None, "the run's settings")
+                yield _consistent(entry.relative, Reason.CONFIG, "the run's settings")
             else:
                 yield _other(entry)
 
@@ -151,12 +174,18 @@ class _Explainer:
             yield f"the latest save, of epoch {latest}"
 
     def _final_due(self, session: Session) -> int | None:
-        """The epoch in which the session reached its end, where the dialect saves then."""
-        profile, limit = self._subject.profile, self._subject.max_epochs
-        if limit is None or not profile.saves_at_end:
+        """The epoch in which the session reached its end, where the dialect saves then.
+
+        A session that trained past the limit of a config file was not started with it: the file is
+        of an older or a newer start, and proves nothing of this one.
+        """
+        profile, limit = self._subject.profile, self._subject.given.max_epochs
+        if limit.value is None or not profile.saves_at_end:
             return None
-        due = profile.last_epoch(limit)
-        return due if session.last >= due else None
+        due = profile.last_epoch(limit.value)
+        configured = limit.source == self._subject.given.config_name
+        reached = session.last == due if configured else session.last >= due
+        return due if reached else None
 
     def _latest_due(self, session: Session) -> int | None:
         """The last epoch in which the session saved its latest checkpoint, where that is known."""
@@ -170,11 +199,13 @@ class _Explainer:
 
     # --- event files ------------------------------------------------------------------------
 
-    def _log(self, entry: Entry, file: EventFile) -> ExplainedFile:
+    def _log(self, entry: Entry, file: EventFile, proven: list[ExplainedFile]) -> ExplainedFile:
+        grade = Grade.CONSISTENT
         sessions = [s for s in self._subject.history.sessions if file.path.name in s.files]
         numbers = tuple(session.index + 1 for session in sessions)
         if is_unreadable(file):
             reason, evidence = Reason.UNEXPLAINED, file.problem or "cannot be read"
+            grade = Grade.UNEXPLAINED
         elif file.problem is not None:
             reason, evidence = Reason.TORN, f"{file.problem}, as a session killed at its start"
         elif not file.rewards:
@@ -183,9 +214,26 @@ class _Explainer:
             steps = [reward.step for reward in file.rewards]
             reason = Reason.EVENT_LOG
             evidence = f"logs the rewards of the epochs {min(steps)} to {max(steps)}"
+            witness = next((told for told in proven if self._only_in(told, sessions, steps)), None)
+            if witness is not None:
+                grade = Grade.PROVEN
+                evidence += f", and alone that of {witness.path!a}"
         if file.torn and reason is Reason.EVENT_LOG:
             evidence += "; its last record is torn, as a kill leaves it"
-        return ExplainedFile(entry.relative, reason, numbers, None, evidence)
+        return ExplainedFile(entry.relative, reason, grade, numbers, None, evidence)
+
+    def _only_in(self, told: ExplainedFile, sessions: list[Session], steps: list[int]) -> bool:
+        """Whether these sessions alone logged the reward of a proven checkpoint, in this file."""
+        if told.epoch is None or not told.sessions or told.epoch not in steps:
+            return False
+        history = self._subject.history
+        reward = history.sessions[told.sessions[-1] - 1].rewards[told.epoch]
+        logged = [
+            session
+            for session in history.sessions
+            if told.epoch in session.rewards and same_reward(session.rewards[told.epoch], reward)
+        ]
+        return all(session in sessions for session in logged)
 
     # --- checkpoints ------------------------------------------------------------------------
 
@@ -204,7 +252,10 @@ class _Explainer:
             told = self._numbered(file, file.name.kind, epoch)
         if file.misplaced:
             where = f"{told.evidence}; it stands outside {self._subject.files.place}"
-            return ExplainedFile(told.path, told.reason, told.sessions, told.epoch, where)
+            return replace(told, evidence=where)
+        if told.grade is Grade.CONSISTENT and file.entry.name in self._journal:
+            seen = f"{told.evidence}; the journal saw it written"
+            return replace(told, grade=Grade.PROVEN, evidence=seen)
         return told
 
     def _damaged(
@@ -213,7 +264,8 @@ class _Explainer:
         sessions: tuple[int, ...] = ()
         if reason is Reason.TORN and file.name.kind is not None and epoch is not None:
             sessions = self._match(file, file.name.kind, epoch).sessions
-        return ExplainedFile(file.path, reason, sessions, epoch, evidence)
+        grade = Grade.UNEXPLAINED if reason is Reason.UNEXPLAINED else Grade.CONSISTENT
+        return ExplainedFile(file.path, reason, grade, sessions, epoch, evidence)
 
     def _best(self, file: CheckpointFile) -> ExplainedFile:
         subject = self._subject
@@ -227,10 +279,11 @@ class _Explainer:
             return _unexplained(file, file.epoch, f"BEST-001: {existence.message}")
         if diagnosis.holder is None:
             why = diagnosis.unknown or "which session wrote it cannot be told"
-            return ExplainedFile(file.path, Reason.BEST, (), file.epoch, why)
+            return _consistent(file.path, Reason.BEST, why, epoch=file.epoch)
         session, epoch = diagnosis.holder.timeline.session, diagnosis.holder.epoch
         reward = reward_text(session.rewards[epoch])
         evidence = f"epoch {epoch} is the last of its session to improve, to reward {reward}"
+        proven = _tells(file, Kind.BEST, epoch, session.rewards[epoch])
         twin = next(
             (
                 other
@@ -243,12 +296,14 @@ class _Explainer:
             evidence += f"; the same weights as {twin.entry.name!a}"
         if file.name.kind is None:
             evidence += "; by its name it is none of the profile's"
-        return ExplainedFile(file.path, Reason.BEST, (session.index + 1,), epoch, evidence)
+        grade = Grade.PROVEN if proven else Grade.CONSISTENT
+        numbers = (session.index + 1,)
+        return ExplainedFile(file.path, Reason.BEST, grade, numbers, epoch, evidence)
 
     def _unrewarded(self, file: CheckpointFile) -> ExplainedFile:
         evidence = "its name says reward -inf: no episode had finished"
         reason = Reason.FINAL if file.name.kind is None else Reason(file.name.kind.value)
-        return ExplainedFile(file.path, reason, (), file.name.epoch, evidence)
+        return _consistent(file.path, reason, evidence, epoch=file.name.epoch)
 
     def _numbered(self, file: CheckpointFile, kind: Kind, epoch: int | None) -> ExplainedFile:
         """A checkpoint whose name tells an epoch, or that stores one."""
@@ -262,9 +317,8 @@ class _Explainer:
             )
         if not history.usable:
             why = "its name and what it stores agree" if file.epoch == epoch else "by its name"
-            return ExplainedFile(
-                file.path, reason, (), epoch, f"{why}; no rewards are logged to tell its session"
-            )
+            why = f"{why}; no rewards are logged to tell its session"
+            return _consistent(file.path, reason, why, epoch=epoch)
         match = self._match(file, kind, epoch)
         if (
             match.against
@@ -276,7 +330,10 @@ class _Explainer:
                 match, reason = final, Reason.FINAL
         if match.against:
             return _unexplained(file, epoch, "; ".join(match.against) + flaws)
-        return ExplainedFile(file.path, reason, match.sessions, epoch, match.evidence + flaws)
+        grade = Grade.PROVEN if match.proven else Grade.CONSISTENT
+        return ExplainedFile(
+            file.path, reason, grade, match.sessions, epoch, match.evidence + flaws
+        )
 
     def _match(self, file: CheckpointFile, kind: Kind, epoch: int) -> _Match:
         """The sessions whose logs explain the checkpoint; else those whose logs end too early."""
@@ -289,7 +346,13 @@ class _Explainer:
         ]
         if found:
             numbers = tuple(session.index + 1 for session in found)
-            return _Match(numbers, (), _told(file, epoch, found[-1]))
+            proven = any(
+                _tells(file, kind, epoch, timeline.session.rewards[epoch])
+                and _stores_one_of(file, timeline.at(epoch))
+                for timeline in reached
+                if timeline.session in found
+            )
+            return _Match(numbers, (), _told(file, epoch, found[-1]), proven)
         own = any(_says(file, kind, timeline.session.rewards[epoch]) for timeline in reached)
         hidden = self._unrewarded_by(kind, epoch)
         if hidden is None:
@@ -327,9 +390,9 @@ class _Explainer:
         if kind is Kind.LATEST and (later := self._saved_over(session, at.epoch)) is not None:
             return later
         watermark = file.watermark
-        stored = {value for reading in readings for value in (reading.before, reading.after)}
-        if watermark is not None and not any(same_reward(value, watermark) for value in stored):
-            if self._subject.doubt.may_have_reached_more(watermark, stored):
+        if watermark is not None and not _stores_one_of(file, readings):
+            known = {value for reading in readings for value in (reading.before, reading.after)}
+            if self._subject.doubt.may_have_reached_more(watermark, known):
                 return None
             return (
                 f"had the watermark {reward_text(at.before)} in epoch {at.epoch}, and the file"
@@ -372,12 +435,47 @@ class _Explainer:
         if skipping:
             how = f"a writer that logs at intervals left epoch {epoch} out: session"
             return _Match(numbers, (), f"{how} {', '.join(skipping)}")
-        ends = ", ".join(f"{session.index + 1} at epoch {session.last}" for session in behind)
+        ends = ", ".join(
+            f"{session.index + 1} at epoch {session.last}" for session in behind[:_MOST_ENDS]
+        )
+        if len(behind) > _MOST_ENDS:
+            ends += f" and {len(behind) - _MOST_ENDS} more"
         return _Match(
             numbers,
             (),
             f"the log ends before epoch {epoch}, as a killed session's does: session {ends}",
         )
+
+    def _proven_by_weights(
+        self,
+        checkpoints: Mapping[str, CheckpointFile],
+        explained: Mapping[str, ExplainedFile],
+    ) -> dict[str, ExplainedFile]:
+        """The same, where equal weights prove more: of one epoch, and of no other one."""
+        proven = dict(explained)
+        for path, told in explained.items():
+            if told.grade is not Grade.CONSISTENT or told.epoch is None:
+                continue
+            if told.reason in (Reason.TORN, Reason.DUPLICATE) or not told.sessions:
+                continue
+            file = checkpoints[path]
+            alike = [
+                other
+                for other in self._subject.files.readable
+                if other is not file and weights.same(file, other)
+            ]
+            if any(other.epochs - {told.epoch} for other in (file, *alike)):
+                continue  # weights that another epoch has as well tell no epoch
+            for other in alike:
+                witness = explained[other.path]
+                shared = set(told.sessions) & set(witness.sessions)
+                if witness.grade is Grade.PROVEN and shared:
+                    same = f"; the same weights as {other.path!a}"
+                    told_so = "" if told.reason is Reason.BEST else same  # of a best it is said
+                    evidence = f"{told.evidence}{told_so}"
+                    proven[path] = replace(told, grade=Grade.PROVEN, evidence=evidence)
+                    break
+        return proven
 
     def _surplus(
         self,
@@ -422,8 +520,11 @@ class _Explainer:
                 and weights.same(file, other)
             ):
                 evidence = f"holds what {other.path!a} holds; {explained[file.path].evidence}"
+                # A name that tells another reward is no proof of anything.
+                alike = file.name.reward is None or explained[file.path].grade is Grade.PROVEN
+                grade = told.grade if alike else Grade.CONSISTENT
                 return ExplainedFile(
-                    file.path, Reason.DUPLICATE, told.sessions, file.epoch, evidence
+                    file.path, Reason.DUPLICATE, grade, told.sessions, file.epoch, evidence
                 )
         return None
 
@@ -437,6 +538,31 @@ def _says(file: CheckpointFile, kind: Kind, reward: float) -> bool:
         return True
     rounds = kind is Kind.FINAL or file.name.rounds
     return rounds and is_rounding_of(file.name.number_text, reward)
+
+
+def _tells(file: CheckpointFile, kind: Kind, epoch: int, reward: float) -> bool:
+    """Whether the file tells the epoch and its reward to the digit: another one would tell others.
+
+    No reward that is not finite proves anything: a NaN is like any other one, and -inf is what is
+    printed before any episode has finished.
+    """
+    if file.epoch != epoch or file.name.epoch not in (None, epoch) or not math.isfinite(reward):
+        return False
+    if kind is Kind.BEST:
+        return file.watermark is not None and same_reward(file.watermark, reward)
+    told = file.name.reward
+    rounded = file.name.rounds and is_rounding_of(file.name.number_text, reward)
+    return told is not None and same_reward(told, reward) and not rounded
+
+
+def _stores_one_of(file: CheckpointFile, readings: tuple[Epoch, ...]) -> bool:
+    """Whether the file stores a watermark of its epoch, or none."""
+    watermark = file.watermark
+    return watermark is None or any(
+        same_reward(value, watermark)
+        for reading in readings
+        for value in (reading.before, reading.after)
+    )
 
 
 def _told(file: CheckpointFile, epoch: int, session: Session) -> str:
@@ -467,7 +593,14 @@ def _damage(file: CheckpointFile) -> tuple[Reason, str] | None:
 
 
 def _unexplained(file: CheckpointFile, epoch: int | None, evidence: str) -> ExplainedFile:
-    return ExplainedFile(file.path, Reason.UNEXPLAINED, (), epoch, evidence)
+    return ExplainedFile(file.path, Reason.UNEXPLAINED, Grade.UNEXPLAINED, (), epoch, evidence)
+
+
+def _consistent(
+    path: str, reason: Reason, evidence: str, *, epoch: int | None = None
+) -> ExplainedFile:
+    """A file that nothing contradicts, and that no session in particular explains."""
+    return ExplainedFile(path, reason, Grade.CONSISTENT, (), epoch, evidence)
 
 
 @cache
@@ -487,16 +620,12 @@ def _other(entry: Entry) -> ExplainedFile:
     """A file that is neither checkpoint nor the run's config, nor an event file in its place."""
     path = entry.relative
     if path in _configs() or (entry.folder and entry.folder in _config_folders()):
-        return ExplainedFile(
-            path, Reason.CONFIG, (), None, "settings, which this profile does not read"
-        )
+        return _consistent(path, Reason.CONFIG, "settings, which this profile does not read")
     if is_temporary(entry.name):
-        return ExplainedFile(path, Reason.TEMPORARY, (), None, "its name says so")
+        return _consistent(path, Reason.TEMPORARY, "its name says so")
     if is_event_file_name(entry.name):
-        return ExplainedFile(
-            path, Reason.FOREIGN, (), None, "an event file outside the folder of event files"
-        )
-    return ExplainedFile(path, Reason.FOREIGN, (), None, "the convention says nothing of it")
+        return _consistent(path, Reason.FOREIGN, "an event file outside the folder of event files")
+    return _consistent(path, Reason.FOREIGN, "the convention says nothing of it")
 
 
 def _same_number(first: float | None, second: float | None) -> bool:

@@ -20,19 +20,21 @@ def test_the_text_lists_each_file(command: Callable[..., Any], conforming: Path)
     plain, told = command("check", conforming), command("check", conforming, "--explain-files")
     assert (plain.code, told.code) == (0, 0)
     assert "explained" not in plain.out
-    assert "  5 of 5 files explained\n" in told.out
-    assert told.out.endswith("1 conforms; 5 of 5 files explained)\n")
-    assert [line.split()[:4] for line in told.out.splitlines() if "nn/" in line] == [
-        ["1", "2", "periodic", "nn/last_Aep2rew3.0.pth"],
-        ["1", "4", "best", "nn/A.pth"],
-        ["1", "4", "periodic", "nn/last_Aep4rew4.0.pth"],
+    assert "  5 files: 4 proven, 1 consistent, 0 unexplained\n" in told.out
+    assert "1 conforms; 5 files: 4 proven, 1 consistent, 0 unexplained)\nnext: " in told.out
+    rows = [line.split()[:5] for line in told.out.splitlines() if line.startswith("    1 ")]
+    assert [row for row in rows if row[4].startswith("nn/")] == [
+        ["1", "2", "proven", "periodic", "nn/last_Aep2rew3.0.pth"],
+        ["1", "4", "proven", "best", "nn/A.pth"],
+        ["1", "4", "proven", "periodic", "nn/last_Aep4rew4.0.pth"],
     ]
+    assert all(len(line) <= 120 or "/" in line for line in told.out.splitlines())
 
 
 @pytest.mark.parametrize("kind", [each.name for each in FORMATS.values() if each.explains])
 def test_pages_list_each_file(command: Callable[..., Any], conforming: Path, kind: str) -> None:
     assert (
-        "5 of 5 files explained"
+        "5 files: 4 proven, 1 consistent, 0 unexplained"
         in command("check", conforming, "--explain-files", "--format", kind).out
     )
     assert "explained" not in command("check", conforming, "--format", kind).out
@@ -94,5 +96,5 @@ def test_the_exit_code_is_the_verdicts(
     folder = run.renamed(run.periodic(2), "last_Bep2rew9.5.pth").write(root)
     result = command("check", folder, "--explain-files")
     assert result.code == 1
-    assert "4 of 5 files explained" in result.out
+    assert "5 files: 3 proven, 1 consistent, 1 unexplained" in result.out
     assert "unexplained" in result.out

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
+from struct import pack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, builtin_profiles, load_profile
 from conformance.evidence.checkpoint import read_checkpoint
+from conformance.fixtures.archive import array
 from conformance.fixtures.play import Session, play
 
 if TYPE_CHECKING:
@@ -122,6 +124,7 @@ def test_json_lists_all_runs(
         "checkpoints": 3,
         "best": best,
         "latest": latest,
+        "remarks": [],
     }
     assert listed["runs"][1]["best"] is None
     assert listed["runs"][1]["path"] == str(failing)
@@ -172,6 +175,81 @@ def test_numpy_scalars_do_not_hide_a_checkpoint_and_a_shell_does(
     refused = command("ls", published / "SAFETY-001-runs-a-shell", "--best")
     assert (refused.code, refused.out) == (2, "")
     assert "posix.system" in refused.err
+
+
+# --- no best that is none ---------------------------------------------------------------------
+
+
+def _poisoned(run: Run) -> Run:
+    bad = array("float32", (2,), pack("<2f", 1.0, math.nan))
+    return run.storing(run.best, model={"actor.bias": bad})
+
+
+PLAIN = play(Settings("A", 2, 4), [Session((1.0, 3.0, 2.0, 4.0))])
+
+
+def test_a_best_that_holds_a_nan_is_never_offered(command: Callable[..., Any], root: Path) -> None:
+    run = _poisoned(PLAIN).write(root)
+    result = command("ls", run, "--best")
+    assert (result.code, result.out) == (2, "")
+    (line,) = result.err.splitlines()
+    assert "no loadable best checkpoint: 'A.pth' is not offered, its 'actor.bias' holds a" in line
+    listed = command("ls", run, "--format", "json")
+    assert json.loads(listed.out)["runs"][0]["best"] is None
+    (line,) = listed.err.splitlines()
+    assert "/nn/A.pth: not offered as the best: its 'actor.bias' holds a NaN" in line
+    assert command("ls", run).out.splitlines()[1].split()[2] == "-"
+
+
+def test_an_infinity_and_a_nan_elsewhere_are_no_reason(
+    command: Callable[..., Any], root: Path
+) -> None:
+    odd = array("float32", (2,), pack("<2f", 1.0, math.inf))
+    nan = array("float32", (1,), pack("<f", math.nan))
+    run = PLAIN.storing(PLAIN.best, model={"actor.bias": odd}, running_mean_std={"mean": nan})
+    result = command("ls", run.write(root), "--best")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith("nn/A.pth\n")
+
+
+def test_why_a_best_cannot_be_loaded_is_said_in_one_line(
+    command: Callable[..., Any], conforming: Path
+) -> None:
+    best = conforming / "nn" / "A.pth"
+    best.write_bytes(best.read_bytes()[:-30])
+    result = command("ls", conforming, "--best")
+    assert (result.code, result.out) == (2, "")
+    (line,) = result.err.splitlines()
+    assert "'A.pth' is not offered, " in line
+    assert command("ls", conforming, "--latest").code == 0
+
+
+def test_a_best_that_is_not_the_best_that_lies_there_is_told(
+    command: Callable[..., Any], root: Path
+) -> None:
+    run = PLAIN.storing(PLAIN.best, epoch=1, last_mean_rewards=1.0).write(root)
+    alone = command("ls", run, "--best")
+    assert (alone.code, alone.out) == (0, f"{run}/nn/A.pth\n")
+    (line,) = alone.err.splitlines()
+    assert f"{run}: the best, 'nn/A.pth', is of reward 1.0; a file beside it carries a " in line
+    (listed,) = json.loads(command("ls", run, "--format", "json").out)["runs"]
+    assert [remark["evidence"]["file"]["reward"] for remark in listed["remarks"]] == [4.0]
+    assert command("ls", run, "--latest").err == ""
+    told = command("check", run)
+    assert " ".join(told.out.split()).count("a file beside it carries a higher reward: 4.0") == 1
+
+
+def test_many_that_are_skipped_for_one_reason_are_one_line(
+    command: Callable[..., Any], root: Path
+) -> None:
+    for number in range(9):
+        folder = root / f"run{number}"
+        (folder / "nn").mkdir(parents=True)
+        (folder / "nn" / f"run{number}.pth").write_bytes(b"")
+    result = command("ls", root)
+    (line,) = result.err.splitlines()
+    assert "run0.pth and 8 more: skipped: no regular file with bytes in it" in line
+    assert command("ls", root / "run0", root / "run1").err.count(": skipped: ") == 2
 
 
 # --- where consumers broke --------------------------------------------------------------------

@@ -6,22 +6,27 @@ import json
 import math
 import re
 import unicodedata
+from dataclasses import replace
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from referencing import Registry, Resource
-from reports import HOSTILE, a_finding, a_report, reports
+from reports import HOSTILE, a_finding, a_remark, a_report, reports
 
-from conformance.checks.finding import RunReport, run_verdict
-from conformance.convention.rules import Level, Verdict
+from conformance.checks.finding import Finding, RunReport, run_verdict
+from conformance.convention.rules import Level, RunVerdict, Verdict
 from conformance.report import Report, count
+from conformance.report.formats import FORMATS, Look
 from conformance.report.json import to_json
 from conformance.report.printable import printable
 from conformance.report.text import Style, to_text
+
+if TYPE_CHECKING:
+    from conformance.run.remark import Remark
 
 quick = settings(deadline=None)
 
@@ -162,9 +167,9 @@ def test_all_verdicts_are_counted() -> None:
 
 
 @quick
-@given(reports(), st.booleans(), st.none() | st.integers(20, 200), st.booleans())
+@given(reports(), st.booleans(), st.integers(20, 200), st.booleans())
 def test_no_text_obeys_what_a_name_holds(
-    report: Report, colour: bool, width: int | None, verbose: bool
+    report: Report, colour: bool, width: int, verbose: bool
 ) -> None:
     text = to_text(report, Style(colour, width), verbose=verbose)
     plain = re.sub(r"\x1b\[[0-9]{1,2}m", "", text) if colour else text
@@ -172,8 +177,13 @@ def test_no_text_obeys_what_a_name_holds(
         assert char.isprintable(), ascii(char)
     lines = plain.split("\n")
     assert sum(line.startswith("verdict: ") for line in lines) == 1
-    assert re.match(rf"verdict: {report.verdict}(?: \(|$)", lines[-2])
+    end = lines[next(n for n, line in enumerate(lines) if line.startswith("verdict: ")) :]
+    assert re.match(rf"verdict: {report.verdict}(?: \(|$)", end[0])
+    assert sum(line.startswith("next: ") for line in lines) == (report.driven is None)
     assert lines[-1] == ""
+    # What begins a line is ours: a name that is wrapped goes on further in.
+    ours = ("profile ", "verdict: ", "next: ", *(f"{v.upper()} " for v in RunVerdict))
+    assert all(line.startswith((" ", *ours)) for line in lines if line)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
@@ -212,8 +222,9 @@ def test_failures_warnings_and_waivers_are_told_apart() -> None:
     assert "fix: Compare strictly.\n" in text
     assert "config.yaml: odd" in text
     assert "LOAD-002" not in text
-    assert lines[-1].startswith("verdict: fail (1 run")
-    assert lines[-1].endswith("; MUST rules broken: BEST-003)")
+    assert lines[-2].startswith("verdict: fail (1 run")
+    assert lines[-2].endswith("; MUST rules broken: BEST-003)")
+    assert lines[-1] == "next: mend BEST-003; 'conformance explain BEST-003' says why and how"
 
 
 def test_neighbours_that_say_the_same_say_it_once() -> None:
@@ -266,7 +277,81 @@ def test_lines_fit_the_terminal_and_lose_no_word() -> None:
     wrapped = to_text(report, Style(width=60))
     assert all(len(line) <= 60 for line in wrapped.split("\n"))
     assert " ".join(wrapped.split()) == " ".join(to_text(report).split())
-    assert words in to_text(report)
+    assert words in to_text(report, Style(width=1000))
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_a_line_that_is_longer_holds_a_path_alone(width: int) -> None:
+    """What a user copies is never cut; what is quoted in a sentence stands whole in the JSON."""
+    long = "x" * 200
+    report = a_report(
+        a_finding(message=f"'nn/{long}.pth' is odd: {long}", paths=(f"nn/{long}.pth",)),
+        notes=(f"{long} is odd",),
+    )
+    run = replace(report.runs[0], path=f"/runs/{long}", remarks=(a_remark(f"see {long}"),))
+    text = to_text(replace(report, runs=(run,)), Style(width=width))
+    over = [line for line in text.split("\n") if len(line) > width]
+    assert [" ".join(line.split()) for line in over] == [f"FAIL /runs/{long}", f"nn/{long}.pth"]
+    assert text.count("...") == 4
+    assert f"{'x' * 9}.pth' is odd:" in " ".join(text.split())
+
+
+def test_failures_come_first_and_the_last_line_says_what_to_do() -> None:
+    fine = a_finding(rule="BEST-001", verdict=Verdict.PASS, message="fine", fix="", paths=())
+    unseen = a_finding(rule="BEST-002", verdict=Verdict.UNOBSERVABLE, message="unseen", fix="")
+    odd = a_finding(rule="LAYOUT-003", level=Level.SHOULD, message="odd")
+    bad = a_finding(rule="LOAD-001", message="bad")
+    broke = a_finding(rule="LOAD-002", verdict=Verdict.ERROR, message="broke", fix="")
+
+    def told(*runs: tuple[Finding, ...], remarks: tuple[Remark, ...] = ()) -> list[str]:
+        reports = [
+            RunReport(f"/runs/{number}", run_verdict(found), 1, 1, found, remarks=remarks)
+            for number, found in enumerate(runs)
+        ]
+        return to_text(Report("0.1.0", "isaacgymenvs", tuple(reports))).splitlines()
+
+    lines = told((fine,), (unseen, odd), (unseen, odd, bad), (fine, bad))
+    heads = [line.split()[:2] for line in lines if line.startswith(("FAIL", "INC", "CON"))]
+    assert heads == [
+        ["FAIL", "/runs/2"],
+        ["FAIL", "/runs/3"],
+        ["INCOMPLETE", "/runs/1"],
+        ["CONFORMS", "/runs/0"],
+    ]
+    words = [line.split()[0] for line in lines if line[26:] in ("bad", "odd", "unseen")]
+    assert words == ["FAIL", "warn", "?", "FAIL", "warn", "?"]
+    assert lines[-1].startswith("next: mend LOAD-001 (2 runs); ")
+    assert told((broke, odd))[-1].startswith("next: report what says ERROR")
+    remarked = told((unseen,), remarks=(a_remark("see nn/B.pth"),))
+    assert remarked[-1].startswith("next: look at the files that the notes name")
+    assert told((unseen, odd))[-1].startswith("next: add the evidence")
+    assert "conformance explain LAYOUT-003" in told((fine, odd))[-1]
+    assert told((fine,))[-1] == "next: nothing is to be mended"
+    assert told((replace(bad, waived="known"), fine))[-1] == "next: nothing is to be mended"
+
+
+def test_a_remark_is_told_in_every_format_that_people_read() -> None:
+    report = a_report(a_finding())
+    run = replace(report.runs[0], remarks=(a_remark("nn/B.pth is higher", {"reward": math.inf}),))
+    remarked = replace(report, runs=(run,))
+    for name in ("text", "html", "markdown", "junit"):
+        shown = FORMATS[name].write(remarked, Look())
+        assert re.search(r"B(?:&#46;|\.)pth is higher", shown), name
+    (listed,) = _load(to_json(remarked))["runs"]
+    assert listed["remarks"] == [
+        {"message": "nn/B.pth is higher", "paths": ["nn/B.pth"], "evidence": {"reward": "inf"}}
+    ]
+    assert listed["verdict"] == report.runs[0].verdict
+    VALIDATOR.validate(_load(to_json(remarked)))
+
+
+def test_each_run_says_its_profile_where_they_differ() -> None:
+    report = a_report(a_finding())
+    runs = [replace(report.runs[0], profile=name) for name in ("amp", "ase")]
+    mixed, alike = (replace(report, runs=tuple(each)) for each in (runs, runs[:1]))
+    assert [run["profile"] for run in _load(to_json(mixed))["runs"]] == ["amp", "ase"]
+    assert "(profile amp; 1 session" in to_text(mixed)
+    assert "profile amp" not in to_text(alike)
 
 
 def test_colours_are_only_where_they_are_wanted() -> None:

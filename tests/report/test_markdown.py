@@ -14,6 +14,7 @@ from reports import HOSTILE, a_finding, a_report, reports
 from conformance.convention.rules import Level, Verdict
 from conformance.report.markdown import to_markdown
 from conformance.report.printable import printable
+from conformance.report.standing import failures_first
 
 if TYPE_CHECKING:
     from conformance.report import Report
@@ -48,7 +49,7 @@ def _decoded(text: str) -> str:
 def test_any_report_has_a_row_for_each_failure(report: Report) -> None:
     told = [
         finding
-        for run in report.runs
+        for run in failures_first(report.runs)
         for finding in run.findings
         if finding.verdict in (Verdict.FAIL, Verdict.ERROR)
     ]

@@ -14,6 +14,15 @@ from conformance.checks.finding import RunReport
 from conformance.convention.rules import Level, Verdict
 from conformance.report import Driven, Report
 from conformance.report.formats import Look, Syntax
+from conformance.report.text import Style
+from conformance.run.explanation import (
+    ExplainedFile,
+    ExplainedSession,
+    Explanation,
+    Grade,
+    Reason,
+)
+from conformance.run.remark import Remark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +96,29 @@ def _driven(name: str) -> Report:
 
 def _run(name: str, found: tuple[Any, ...], *, driven: bool = False) -> RunReport:
     notes = (f"a{name}b",)
-    return RunReport(f"/runs/a{name}b", "fail", 1, 3, found, notes=notes, driven=driven)
+    path, profile = f"/runs/a{name}b", f"a{name}b"
+    remarks = (Remark(f"a{name}b", (f"a{name}b",), {f"a{name}b": f"a{name}b"}),)
+    return RunReport(
+        path,
+        "fail",
+        1,
+        3,
+        found,
+        notes=notes,
+        driven=driven,
+        profile=profile,
+        remarks=remarks,
+        explanation=None if driven else _explanation(name),
+    )
+
+
+def _explanation(name: str) -> Explanation:
+    files = tuple(
+        ExplainedFile(f"a{name}b", reason, grade, (1, 2, 3, 4), 2, f"a{name}b")
+        for reason, grade in ((Reason.BEST, Grade.PROVEN), (Reason.UNEXPLAINED, Grade.UNEXPLAINED))
+    )
+    session = ExplainedSession(1, 1, 4, ("fresh",), (f"a{name}b",), (f"a{name}b",))
+    return Explanation((session,), files)
 
 
 def _finding(name: str, **changes: object) -> Any:
@@ -95,8 +126,12 @@ def _finding(name: str, **changes: object) -> Any:
     return a_finding(message=f"a{name}b", paths=paths, evidence=evidence, **changes)
 
 
+# So wide that no line is wrapped: where one is, its name's length decides, not what it holds.
+_UNWRAPPED = Style(width=10_000)
 _WAYS = tuple(
-    (report, Look(verbose=verbose)) for report in (_audit, _driven) for verbose in (False, True)
+    (report, Look(_UNWRAPPED, verbose=verbose))
+    for report in (_audit, _driven)
+    for verbose in (False, True)
 )
 
 

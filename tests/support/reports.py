@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from conformance.checks.finding import Finding, RunReport, run_verdict
 from conformance.convention.rules import RULES, Level, Verdict
 from conformance.report import Driven, Report
+from conformance.run.remark import Remark
 
 HOSTILE = (
     *("\x1b[31mred\x1b[0m", "a\nverdict: conforms (1 run)", "\r", "\0", "\x07", "\x9b2J", "\x7f"),
@@ -140,7 +141,7 @@ def driven_reports(draw: st.DrawFn) -> Report:
 def audits(draw: st.DrawFn) -> Report:
     runs = []
     for _ in range(draw(st.integers(0, 3))):
-        found = tuple(draw(st.lists(findings(), max_size=4)))
+        found = tuple(draw(st.lists(findings(), max_size=3)))
         runs.append(
             RunReport(
                 path="/runs/" + draw(texts),
@@ -149,6 +150,7 @@ def audits(draw: st.DrawFn) -> Report:
                 checkpoints=draw(st.integers(0, 10**6)),
                 findings=found,
                 notes=tuple(draw(st.lists(texts, max_size=2))),
+                remarks=tuple(draw(st.lists(remarks(), max_size=1))),
             )
         )
     return Report("0.1.0", draw(texts), tuple(runs))
@@ -171,6 +173,15 @@ def a_finding(**changes: object) -> Finding:
         **changes,
     }
     return Finding(**given_values)
+
+
+def a_remark(message: str, evidence: dict[str, Any] | None = None) -> Remark:
+    return Remark(message, ("nn/B.pth",), evidence or {})
+
+
+@st.composite
+def remarks(draw: st.DrawFn) -> Remark:
+    return Remark(draw(texts.filter(bool)), (draw(texts),), {"reward": draw(st.floats())})
 
 
 def a_report(*found: Finding, notes: tuple[str, ...] = ()) -> Report:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trainings import lagging, whole
 
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import Kind, builtin_profiles, load_profile
 from conformance.evidence.runs import scan_run
-from conformance.fixtures.play import Session, play
+from conformance.fixtures.play import Session, play, weights
 from conformance.fixtures.run import Link
-from conformance.run.explanation import Reason
+from conformance.run.driven import DrivenSession, Writes
+from conformance.run.explanation import Grade, Reason
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
 from conformance.views.explain import explain
@@ -247,6 +250,22 @@ def test_a_final_save_is_not_missed_before_the_end_or_of_an_unknown_one(tmp_path
     assert lacks(cut.unconfigured(), tmp_path / "b", name, Options(None, 2, None, 0)) == [()]
 
 
+@pytest.mark.parametrize(("limit", "missed"), [(4, False), (6, True), (9, False)])
+def test_a_config_of_another_start_makes_no_final_save_due(tmp_path, limit, missed):
+    """Of a session that trained past what it says, it is not the config."""
+    profile = load_profile("rl_games-1.5")
+    rewards = (1.0, 2.0, 3.0, 2.5, 2.0, 1.5)
+    run = play(Settings("A", 2, 6, save_best_after=0), [Session(rewards)], profile=profile)
+    run = run.without(*(file for file in run.checkpoints.values() if file.kind is Kind.FINAL))
+    config = f"params: {{config: {{name: A, max_epochs: {limit}, save_best_after: 0}}}}".encode()
+    run = replace(run, others={"config.yaml": config})
+    due = ("the final save of epoch 6",) if missed else ()
+    assert lacks(run, tmp_path, "rl_games-1.5", Options()) == [due]
+    # Who gives the limit says what this training was to do.
+    given_so = lacks(run, tmp_path / "given", "rl_games-1.5", Options(None, 2, 4, 0))
+    assert given_so == [("the final save of epoch 4",)]
+
+
 def test_an_earlier_session_s_final_save_may_have_been_replaced_or_cleaned(tmp_path):
     whole, cut = ended("rl_games-1.5", Kind.FINAL, sessions=2)
     assert lacks(whole, tmp_path / "whole", "rl_games-1.5") == [(), ()]
@@ -297,6 +316,158 @@ def test_saves_before_any_reward_is_logged_are_explained(tmp_path, name):
     early = [file for file in told.files if file.epoch == 2]
     assert early
     assert all("no episode had finished" in file.evidence for file in early)
+
+
+# --- how surely -------------------------------------------------------------------------------
+
+
+def grades(run, root, profile="isaacgymenvs", options=None):
+    told = explained(run, root, profile, options)
+    assert all(
+        (file.grade is Grade.UNEXPLAINED) == (file.reason is Reason.UNEXPLAINED)
+        for file in told.files
+    )
+    return {file.path: file.grade.value for file in told.files}
+
+
+def test_a_logged_reward_of_the_epoch_proves_and_the_rest_is_consistent(tmp_path):
+    run = ONE.with_other("nn/notes.txt", b"x").with_other("nn/.saving.tmp", b"x")
+    assert grades(run, tmp_path) == {
+        "config.yaml": "consistent",
+        ONE.logs[0].path: "proven",
+        "nn/last_Aep2rew3.0.pth": "proven",
+        "nn/last_Aep4rew4.0.pth": "proven",
+        "nn/A.pth": "proven",
+        "nn/notes.txt": "consistent",
+        "nn/.saving.tmp": "consistent",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "grade"),
+    [
+        (lambda r: r.renamed(r.periodic(2), "last_Aep2rew3.5.pth"), "nn/last_Aep2rew3.5.pth",
+         "unexplained"),
+        (lambda r: r.storing(r.periodic(2), epoch=None), "nn/last_Aep2rew3.0.pth", "consistent"),
+        (lambda r: r.storing(r.best, last_mean_rewards=None), "nn/A.pth", "proven"),
+        (lambda r: r.without(r.periodic(4)).storing(r.best, last_mean_rewards=None), "nn/A.pth",
+         "consistent"),
+        (lambda r: r.damaged(r.periodic(2), lambda data: data[:-40]), "nn/last_Aep2rew3.0.pth",
+         "consistent"),
+        (lambda r: r.moved(r.periodic(2), "old/last_Aep2rew3.0.pth"), "old/last_Aep2rew3.0.pth",
+         "proven"),
+    ],
+    ids=["reward", "no epoch", "no watermark, but weights", "no watermark", "torn", "moved"],
+)  # fmt: skip
+def test_what_a_file_does_not_tell_proves_nothing(tmp_path, change, path, grade):
+    assert grades(change(ONE), tmp_path)[path] == grade
+
+
+def test_what_is_behind_the_end_of_a_log_is_consistent(tmp_path):
+    cut = ONE.with_logs(lambda log: lagging(log, 2)).configured(max_epochs=9)
+    found = grades(cut, tmp_path)
+    assert found["nn/last_Aep2rew3.0.pth"] == "proven"
+    assert found["nn/last_Aep4rew4.0.pth"] == "consistent"
+
+
+def test_a_copy_is_as_sure_as_what_it_holds_unless_its_name_says_something_else(tmp_path):
+    file = ONE.periodic(4)
+    run = ONE.with_checkpoint(replace(file, path="nn/copy.pth"))
+    run = run.with_checkpoint(replace(file, path="nn/last_Aep4rew9.0.pth"))
+    found = grades(run, tmp_path)
+    assert found["nn/copy.pth"] == "proven"
+    assert found["nn/last_Aep4rew9.0.pth"] == "consistent"
+
+
+def test_one_file_too_many_for_an_epoch_is_not_proven(tmp_path):
+    other = replace(ONE.periodic(4), path="nn/last_Aep04rew4.0.pth")
+    run = ONE.with_checkpoint(other).storing(other, model=weights(9))
+    found = grades(run, tmp_path)
+    assert found["nn/last_Aep4rew4.0.pth"] == "proven"
+    assert found[other.path] == "consistent"
+
+
+def test_no_number_that_is_not_finite_proves_anything(tmp_path):
+    run = play(Settings("A", 1, 4), [Session((1.0, math.nan, -math.inf, 3.0))])
+    found = grades(run, tmp_path)
+    assert [found[f"nn/last_Aep{n}rew{text}.pth"] for n, text in ((2, "nan"), (3, "-inf"))] == [
+        "consistent",
+        "consistent",
+    ]
+    assert found["nn/last_Aep4rew3.0.pth"] == "proven"
+
+
+def test_a_rounded_reward_proves_nothing_without_equal_weights(tmp_path):
+    profile = load_profile("rl_games-1.5")
+    run = play(Settings("A", 2, 2, 0), [Session((67.0, 66.52648))], profile=profile)
+    final = next(file for file in run.checkpoints.values() if file.kind is Kind.FINAL)
+    rounded = run.renamed(final, "last_Aep2rew[66.53].pth")
+    path = "nn/last_Aep2rew[66.53].pth"
+    assert grades(rounded, tmp_path / "both", "rl_games-1.5")[path] == "proven"
+    alone = rounded.without(rounded.periodic(2))
+    assert grades(alone, tmp_path / "alone", "rl_games-1.5")[path] == "consistent"
+    stuck = rounded.storing(rounded.best, model=weights(2))  # weights that two epochs have
+    assert grades(stuck, tmp_path / "stuck", "rl_games-1.5")[path] == "consistent"
+
+
+def test_a_log_is_proven_by_a_checkpoint_whose_reward_it_alone_holds(tmp_path):
+    twice = play(Settings("A", 2, 4), [Session((1.0, 3.0)), Session((1.0, 3.0))])
+    found = grades(twice, tmp_path / "twice")
+    assert [found[log.path] for log in twice.logs] == ["consistent", "consistent"]
+    assert found["nn/last_Aep2rew3.0.pth"] == "proven"
+    unlike = grades(TWO, tmp_path / "unlike")
+    assert [unlike[log.path] for log in TWO.logs] == ["proven", "proven"]
+    bare = grades(ONE.without(*ONE.checkpoints.values()), tmp_path / "bare")
+    assert bare[ONE.logs[0].path] == "consistent"
+
+
+@pytest.mark.parametrize("name", ["amp", "ase"])
+def test_names_without_a_reward_prove_nothing_and_a_journal_does(tmp_path, name):
+    profile, rewards = load_profile(name), (1.0, 3.0, 2.0, 4.0)
+    run = play(Settings("A", 2, 4, 0), [Session(rewards)], profile=profile)
+    folder = run.write(tmp_path)
+    assert "proven" not in grades(folder, None, name, Options(None, 2, 4, 0)).values()
+    files = [path.rpartition("/")[2] for path in run.checkpoints]
+    played = DrivenSession(
+        dict(enumerate(rewards, start=1)), 1, 4, 2, writes=Writes(tuple(files[1:]))
+    )
+    told = explain(Subject(scan_run(folder), profile, Options(None, 2, 4, 0), (played,)))
+    found = {file.path: file.grade for file in told.files if file.reason in KINDS}
+    assert [path.rpartition("/")[2] for path in found if found[path] is Grade.PROVEN] == [
+        name for name in (path.rpartition("/")[2] for path in found) if name in files[1:]
+    ]
+    assert len(found) == len(files) > 1
+
+
+KINDS = {Reason(kind.value) for kind in Kind}
+TELLING = ["isaacgymenvs", "rl_games-1.1", "rl_games-1.5", "rl_games-1.6.0", "rl_games-1.6"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), profile=st.sampled_from(TELLING))
+def test_a_whole_run_is_proven_without_its_logs_nothing_is_and_a_changed_reward_never(
+    tmp_path_factory, data, profile
+):
+    """Of a run with its logs: all but the config, and logs that no checkpoint is left of."""
+    run = data.draw(whole(load_profile(profile))).run
+    root = tmp_path_factory.mktemp("runs")
+    told = explained(run, root / "whole", profile)
+    assert {file.grade for file in told.files if file.reason in KINDS} == {Grade.PROVEN}
+    left = {number for file in told.files if file.reason in KINDS for number in file.sessions}
+    logs = [file for file in told.files if file.reason is Reason.EVENT_LOG]
+    assert {file.sessions[0] for file in logs if file.grade is Grade.PROVEN} == left
+    silent = grades(run.with_logs(lambda _: None), root / "silent", profile)
+    assert "proven" not in silent.values()
+    file = data.draw(st.sampled_from(list(run.checkpoints.values())))
+    if file.kind is Kind.BEST:
+        changed, path = run.storing(file, last_mean_rewards=1000.25), file.path
+    else:
+        # 1000.25 is what no session logged; the text goes where the reward's stands.
+        head, _, tail = file.path.rpartition("rew")
+        text = re.sub(r"-?[0-9.]*[0-9.](?:e[+-][0-9]+)?(?=[\]_]*\.pth)", "1000.25", tail, count=1)
+        path = f"{head}rew{text}"
+        changed = run.moved(file, path)
+    assert grades(changed, root / "changed", profile)[path] != "proven"
 
 
 rewards = st.lists(
