@@ -370,6 +370,15 @@ def test_what_is_behind_the_end_of_a_log_is_consistent(tmp_path):
     assert found["nn/last_Aep4rew4.0.pth"] == "consistent"
 
 
+def test_a_watermark_of_epochs_that_no_log_shows_proves_nothing(tmp_path):
+    sessions = [Session((1.0, 3.0)), Session((2.0, 2.5), first=5, resumed=True, watermark=3.0)]
+    run = play(Settings("A", 2, 6), sessions)
+    path = "nn/last_Aep6rew2.5.pth"
+    assert grades(run, tmp_path / "known")[path] == "proven"
+    higher = run.storing(run.periodic(6), last_mean_rewards=9.0)
+    assert grades(higher, tmp_path / "unknown")[path] == "consistent"
+
+
 def test_a_copy_is_as_sure_as_what_it_holds_unless_its_name_says_something_else(tmp_path):
     file = ONE.periodic(4)
     run = ONE.with_checkpoint(replace(file, path="nn/copy.pth"))
