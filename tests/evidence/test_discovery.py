@@ -36,7 +36,8 @@ LAB = {"A": {"2024-01-01_00-00-00": RUN | {"params": {"agent.yaml": None}}}}
 KNOWN = (RUN, TWIN, RSL, SKRL, OLD, LAB, {"config.yaml": None}, {EVENTS: None}, {"A.pth": None})
 NAMES = ("A", "a", "B", "A_28-10-15-20", "A_28-10-15-21", "nn", "summaries", "logs", ".hydra")
 
-LINKS = ("loop", ".", "..", "/", "gone", "neighbour", "elsewhere")
+# None to the root of the disk: a part that is such a link is followed, up to the budget.
+LINKS = ("loop", ".", "..", "gone", "neighbour", "elsewhere")
 
 Tree = dict[str, object]
 
