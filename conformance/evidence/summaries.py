@@ -35,6 +35,7 @@ _MOST_FIELDS_READ = 20_000_000  # in one file; some 20 s of reading
 _MOST_LOOKS = 20_000  # records parsed for their tags alone
 _RECORDS_FOR_TAGS = 4096
 _LONGEST_PLAIN_TAG = 100  # bytes
+_PLAIN_HEAD = 6  # bytes of a summary before its tag
 _SHORTEST_LAYOUT = 22  # bytes of data; shorter records are read in full
 _CHUNK = 1 << 20  # bytes read at a time
 _FEWEST_ALIKE = 8  # fewer records of one length are checked with those of nearly that length
@@ -147,7 +148,7 @@ def read_event_file(
     """
     wanted = tag.encode()
     further = {other.encode(): list[Reward]() for other in also if other != tag}
-    found = _Found(wanted, _plain_pattern(wanted), others=further)
+    found = _Found(wanted, _plain_pattern((wanted, *further)), others=further)
     try:
         with open_regular(path) as file:
             found.size = os.fstat(file.fileno()).st_size
@@ -540,28 +541,40 @@ class _Event:
     scalars: list[tuple[bytes, float]]
 
 
-def _plain_pattern(tag: bytes) -> re.Pattern[bytes] | None:
-    """Return what matches an event with one entry of this tag alone, as the writers lay it out."""
-    length = len(tag)
-    if length > _LONGEST_PLAIN_TAG:
+def _plain_pattern(tags: Iterable[bytes]) -> re.Pattern[bytes] | None:
+    """Return what matches an event with one entry of such a tag alone, as the writers lay it out.
+
+    None where all tags are too long for that.
+    """
+    summaries = [
+        re.escape(_plain_summary(tag) + tag) for tag in tags if len(tag) <= _LONGEST_PLAIN_TAG
+    ]
+    if not summaries:
         return None
-    summary = (
-        bytes([_EVENT_SUMMARY, length + 9, _SUMMARY_VALUE, length + 7, _VALUE_TAG, length]) + tag
-    )
     return re.compile(
-        rb"\x09(.{8})(?:\x10([\x80-\xFF]{0,8}[\x00-\x7F]))?" + re.escape(summary) + rb"\x15(.{4})",
+        rb"\x09(.{8})(?:\x10([\x80-\xFF]{0,8}[\x00-\x7F]))?("
+        + b"|".join(summaries)
+        + rb")\x15(.{4})",
         re.DOTALL,
     )
 
 
+def _plain_summary(tag: bytes) -> bytes:
+    """What stands in a summary of one entry before its tag."""
+    length = len(tag)
+    return bytes([_EVENT_SUMMARY, length + 9, _SUMMARY_VALUE, length + 7, _VALUE_TAG, length])
+
+
 def _plain_event(chunk: bytes, start: int, end: int, found: _Found) -> _Event | None:
-    """Parse an event of the wanted tag in its usual layout, several times as fast as `_event`."""
+    """Parse an event of a wanted tag in its usual layout, several times as fast as `_event`."""
     plain = found.plain and found.plain.fullmatch(chunk, start, end)
     if not plain:
         return None
-    wall_time, step, value = plain.groups(b"\0")
+    wall_time, step, summary, value = plain.groups(b"\0")
     return _Event(
-        _DOUBLE.unpack(wall_time)[0], _varint(step, 0)[0], [(found.tag, _FLOAT.unpack(value)[0])]
+        _DOUBLE.unpack(wall_time)[0],
+        _varint(step, 0)[0],
+        [(summary[_PLAIN_HEAD:], _FLOAT.unpack(value)[0])],
     )
 
 

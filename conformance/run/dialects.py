@@ -42,6 +42,7 @@ def profiles_in(layout: str) -> tuple[Profile, ...]:
     return tuple(load_profile(name + layout) for name in builtin_profiles())
 
 
+@once
 def checkpoint_names(subject: Subject) -> frozenset[str]:
     """The names that end as checkpoints' do, in the profile's folder; hidden ones are nobody's."""
     return frozenset(
@@ -51,6 +52,7 @@ def checkpoint_names(subject: Subject) -> frozenset[str]:
     )
 
 
+@once
 def spelled(subject: Subject) -> Mapping[str, CheckpointName]:
     """The names of checkpoints that are the profile's, without a flaw, with what each says."""
     parsed = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conformance import Scenario
-from conformance.audits import audit_folder, runs_under
+from conformance.audits import audit_folder, list_run, runs_under
 from conformance.checks import judge
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import builtin_layouts, builtin_profiles, load_profile
@@ -70,8 +70,8 @@ def test_no_published_run_is_told_of_with_a_hole(case, tmp_path):
 def test_no_mutants_run_is_told_of_with_a_hole(defect, tmp_path):
     scenario = Scenario("Ant", tmp_path, 2, 6, (1.0, 3.0, 3.0, float("nan"), 5.0, 4.0))
     defect().train(scenario)
-    for path in runs_under(tmp_path, None):
-        assert holes(scan_run(path)) == []
+    for found in runs_under(tmp_path, None).runs:
+        assert holes(list_run(found, None)) == []
 
 
 BROKEN = {
