@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from conformance.checks.finding import and_more, first_few
-from conformance.checks.names import UNSAFE
+from conformance.checks.names import unsafe_part
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import reward_text, same_reward
 from conformance.convention.safe_globals import TORCH_DEFAULT
@@ -176,14 +176,14 @@ def _names(a: _Side, b: _Side) -> Iterator[Difference]:
 
 def _trips_names(a: _Side, b: _Side) -> Iterator[Difference]:
     """Names of B that trip what takes the names of A as they come."""
-    unsafe = [file.entry.name for file in b.places.values() if UNSAFE.search(file.entry.name)]
-    if unsafe and not any(UNSAFE.search(file.entry.name) for file in a.places.values()):
+    unsafe = [file.entry.name for file in b.places.values() if unsafe_part(file.entry.name)]
+    if unsafe and not any(unsafe_part(file.entry.name) for file in a.places.values()):
         yield Difference(
             Severity.MISLEADS,
             "names",
-            f"{len(unsafe)} name(s) of B trip a shell, a glob or a Hydra override, none of A does:"
-            f" {_shown(unsafe)}",
-            "a glob finds them not, an override is read as something else",
+            f"{len(unsafe)} name(s) of B trip a shell, a glob, a Hydra override or Windows, none of"
+            f" A does: {_shown(unsafe)}",
+            "a glob finds them not, an override is read as something else, a copy fails",
         )
     odd = [
         file.entry.name for (kind, _), file in b.places.items() if kind in _NUMBERED and _odd(file)

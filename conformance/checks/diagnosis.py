@@ -298,7 +298,41 @@ def _deviation(
         return Blame("BEST-003", f"{held}, a reward equal to the watermark that it rewrote")
     if Start.RESUMED in timeline.session.starts and _explained_by_reset(subject, at):
         return Blame("BEST-008", f"{held}: a resumed session replaced a best of {at.before!r}")
+    poison = _taken_by_nan(subject, reading, at)
+    if poison is not None:
+        return Blame(
+            "BEST-005",
+            f"{held}, although {at.before!r} was reached before: the NaN reward of epoch {poison}"
+            " took the watermark",
+        )
     return Blame("BEST-004", f"{held}, although {at.before!r} was reached before")
+
+
+def _taken_by_nan(subject: Subject, reading: tuple[Epoch, ...], at: Epoch) -> int | None:
+    """The NaN epoch that took the watermark, where just that explains a rewrite by a lower reward.
+
+    After a NaN that is kept as the watermark the next reward, whatever it is, is a new best. A
+    driven trainer shows the write itself.
+    """
+    if subject.driven:
+        return None
+    watermark, best, poison = -math.inf, 0, None
+    for other in reading:
+        if math.isnan(other.reward):
+            watermark, poison = -math.inf, other.epoch
+        elif improves(other.reward, watermark):
+            watermark, best = other.reward, other.epoch
+        if other.epoch == at.epoch:
+            break
+    kept = any(
+        poison is not None
+        and file.name.epoch is not None
+        and poison < file.name.epoch <= at.epoch
+        and file.watermark is not None
+        and same_reward(file.watermark, at.before)
+        for file in subject.periodic
+    )
+    return poison if best == at.epoch and not kept else None
 
 
 def _missed(reading: tuple[Epoch, ...], at: Epoch) -> Blame | None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from conformance.convention.rules import Rule
 
 
+_MOST_CAUSES = 3  # of one finding, each told by a file
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One rule's verdict on one run, with what it rests on.
@@ -25,12 +28,14 @@ class Outcome:
         message: one sentence for a person.
         paths: paths from the run's folder that it speaks of.
         evidence: the values behind it, fit for JSON.
+        causes: what broke the rule, in the words of its remedies; none: what it usually is.
     """
 
     verdict: Verdict
     message: str
     paths: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    causes: tuple[str, ...] = ()
 
     def of(self, rule: Rule) -> Finding:
         """What a report shows of it as the outcome of that rule: with the fix, where it failed."""
@@ -41,7 +46,7 @@ class Outcome:
             message=sys.intern(self.message),  # thousands of runs say the same
             paths=self.paths,
             evidence=self.evidence,
-            fix=rule.fix if self.verdict is Verdict.FAIL else "",
+            fix=rule.fix_for(self.causes or ("",)) if self.verdict is Verdict.FAIL else "",
         )
 
 
@@ -50,20 +55,36 @@ def passed(message: str, **evidence: object) -> Outcome:
     return Outcome(Verdict.PASS, message, (), evidence)
 
 
-def failed(message: str, paths: Iterable[str] = (), **evidence: object) -> Outcome:
-    """The rule is broken."""
-    return Outcome(Verdict.FAIL, message, tuple(paths), evidence)
+def failed(
+    message: str, paths: Iterable[str] = (), *, causes: Iterable[str] = (), **evidence: object
+) -> Outcome:
+    """The rule is broken, by these causes of its remedies."""
+    return Outcome(Verdict.FAIL, message, tuple(paths), evidence, tuple(causes))
 
 
-def failed_files(reasons: Mapping[str, str], how: str = ":") -> Outcome:
-    """The rule is broken by each of these files: the first is told in full, the rest counted.
+def failed_files(
+    reasons: Mapping[str, str], how: str = ":", causes: Mapping[str, str] | None = None
+) -> Outcome:
+    """The rule is broken by each of these files: the first of each cause is told, the rest counted.
 
     Args:
         reasons: why, by path from the run's folder.
         how: what stands between the path and the reason.
+        causes: what broke the rule, by path, in the words of its remedies; None: what usually does.
     """
-    path, reason = next(iter(reasons.items()))
-    return failed(f"{path!a}{how} {reason}{and_more(reasons)}", reasons, reasons=reasons)
+    of = dict.fromkeys(reasons, "") if causes is None else causes
+    firsts: dict[str, str] = {}
+    for path in reasons:
+        firsts.setdefault(of[path], path)
+    told = list(firsts.values())[:_MOST_CAUSES]
+    message = "; ".join(f"{path!a}{how} {reasons[path]}" for path in told)
+    left = len(reasons) - len(told)
+    message += f"; and {left} more" if left else ""
+    if causes is None:
+        return failed(message, reasons, reasons=reasons)
+    return failed(
+        message, reasons, causes=[of[path] for path in told], reasons=reasons, causes_of=of
+    )
 
 
 def and_more(told: Sized) -> str:

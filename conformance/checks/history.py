@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -77,17 +77,32 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """One way in which the logs are no reward per epoch.
+
+    Attributes:
+        message: says it in one line.
+        cause: in the words of SUMMARY-001's remedies; empty: what it usually is.
+        evidence: the file and the numbers that the message speaks of.
+    """
+
+    message: str
+    cause: str = ""
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class History:
     """All sessions that logged rewards, in order of time.
 
-    `problems` holds one line for each way in which the logs are no reward per epoch; where there
+    `problems` holds one for each way in which the logs are no reward per epoch; where there
     is one, no rule may lean on them. `played` says that the rewards are those that a driven trainer
     was given, so that none is missing.
     """
 
     sessions: tuple[Session, ...]
     count: int
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     played: bool = False
 
     @property
@@ -215,7 +230,11 @@ class _Segment:
 def build_history(files: Iterable[EventFile]) -> History:
     """Order the event files by the time of their first records and join them into sessions."""
     files = tuple(files)
-    problems = [f"{file.path.name!a}: {file.problem}" for file in files if is_unreadable(file)]
+    problems = [
+        Problem(f"{file.path.name!a}: {file.problem}", file.cause, {"file": file.path.name})
+        for file in files
+        if is_unreadable(file)
+    ]
     segments: list[tuple[_Segment, bool]] = []  # with whether a session without a log came before
     ordered = sorted(
         (file for file in files if file.first_wall_time is not None),
@@ -253,13 +272,19 @@ def is_unreadable(file: EventFile) -> bool:
     return file.problem is not None and not cut_short
 
 
-def _segments(file: EventFile, problems: list[str]) -> Iterator[_Segment]:
+def _segments(file: EventFile, problems: list[Problem]) -> Iterator[_Segment]:
     name = file.path.name
     current: dict[int, float] = {}
     previous: int | None = None
     for entry in file.rewards:
         if entry.step < 1:
-            problems.append(f"{name!a} logs a reward at step {entry.step}; epochs count from 1")
+            problems.append(
+                Problem(
+                    f"{name!a} logs a reward at step {entry.step}; epochs count from 1",
+                    "step",
+                    {"file": name, "step": entry.step, "reward": entry.value},
+                )
+            )
             return
         if previous is not None and entry.step < previous:
             yield _Segment(name, _writer(name), file.first_epoch, current)
@@ -273,19 +298,29 @@ def _segments(file: EventFile, problems: list[str]) -> Iterator[_Segment]:
 
 
 def _jumps(
-    entry: Reward, previous: int, current: Mapping[int, float], name: str, problems: list[str]
+    entry: Reward, previous: int, current: Mapping[int, float], name: str, problems: list[Problem]
 ) -> bool:
     """Whether the entry is no reward of the next epoch; says so in `problems`."""
     if entry.step == previous:
         if same_reward(current[previous], entry.value):
             return False
+        both = current[previous], entry.value
         problems.append(
-            f"{name!a} logs two rewards for epoch {entry.step}:"
-            f" {current[previous]!r} and {entry.value!r}"
+            Problem(
+                f"{name!a} logs two rewards for epoch {entry.step}: {both[0]!r} and {both[1]!r}",
+                "twice",
+                {"file": name, "epoch": entry.step, "rewards": list(both)},
+            )
         )
         return True
     if entry.step > previous + 1:
-        problems.append(f"{name!a} logs no reward between the epochs {previous} and {entry.step}")
+        problems.append(
+            Problem(
+                f"{name!a} logs no reward between the epochs {previous} and {entry.step}",
+                "gap",
+                {"file": name, "before": previous, "after": entry.step},
+            )
+        )
         return True
     return False
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.checks.driven import played_history
 from conformance.checks.files import CheckpointFile, Readings, is_temporary
-from conformance.checks.history import Expectation, History, build_history, expect
+from conformance.checks.history import Expectation, History, Problem, build_history, expect
 from conformance.checks.inference import infer_save_freq, step_shift
 from conformance.checks.writes import Order, order
 from conformance.convention.names import (
@@ -24,6 +24,7 @@ from conformance.convention.names import (
 from conformance.convention.oracle import Epoch, Settings, first_best_epoch
 from conformance.convention.profile import Kind, Profile, RewardForm
 from conformance.convention.rewards import as_float32, is_rounding_of, same_reward
+from conformance.convention.strays import stray
 from conformance.evidence.checkpoint import FaultKind, looks_like_checkpoint
 from conformance.evidence.config import RunConfig, read_config
 from conformance.evidence.runs import Entry, EntryKind, RunFolder
@@ -242,6 +243,9 @@ class Subject:
             if not direct and not self._is_misplaced(entry):
                 continue
             name = self._unrounded(parse_name(self.profile, self.name, entry.name))
+            if name.kind is None and stray(entry.name) is not None:
+                foreign += [entry] if direct else []
+                continue
             if direct and not self._is_checkpoint(entry, name):
                 foreign.append(entry)
                 continue
@@ -575,10 +579,12 @@ class Subject:
         shift = step_shift(history, self._rewards_told) if complete else 0
         if not shift:
             return history
-        problem = (
+        problem = Problem(
             f"{self.profile.reward_tag} is logged {abs(shift)} step"
             f" {'late' if shift > 0 else 'early'}: each checkpoint's reward stands at the step of"
-            f" its epoch {shift:+d}"
+            f" its epoch {shift:+d}",
+            "step",
+            {"shift": shift},
         )
         return replace(history, problems=(problem,))
 

@@ -11,6 +11,7 @@ from conformance.checks.finding import (
     Outcome,
     and_more,
     failed,
+    failed_files,
     not_applicable,
     passed,
     unobservable,
@@ -24,6 +25,7 @@ from conformance.convention.rules import BY_ID, Verdict
 if TYPE_CHECKING:
     from conformance.checks.driven import DrivenSession
     from conformance.checks.files import CheckpointFile
+    from conformance.checks.history import Problem
     from conformance.checks.subject import Subject
 
 
@@ -31,11 +33,11 @@ def logs_each_epoch(subject: Subject) -> Outcome:
     """SUMMARY-001."""
     if not subject.event_entries:
         return unobservable("there is no event file (LAYOUT-002 judges)")
-    unreadable = {
-        entry.relative: file.problem
+    files = {
+        entry.relative: file
         for entry, file in zip(subject.event_entries, subject.event_files, strict=True)
-        if is_unreadable(file)
     }
+    unreadable = {path: file.problem or "" for path, file in files.items() if is_unreadable(file)}
     refused = [file.path.name for file in subject.event_files if file.unreadable]
     if refused:
         return unobservable(
@@ -43,14 +45,12 @@ def logs_each_epoch(subject: Subject) -> Outcome:
             unreadable,
         )
     if unreadable:
-        path, problem = next(iter(unreadable.items()))
-        return failed(f"{path!a}: {problem}", unreadable, problems=unreadable)
+        return failed_files(unreadable, causes={path: files[path].cause for path in unreadable})
     if subject.driven:
         return _logs_what_was_played(subject)
     history = subject.history
     if history.problems:
-        more = and_more(history.problems)
-        return failed(history.problems[0] + more, [subject.profile.summaries])
+        return _wrong_log(history.problems, subject)
     if not history.sessions:
         return _nothing_logged(subject)
     behind = subject.unlogged_end
@@ -59,6 +59,10 @@ def logs_each_epoch(subject: Subject) -> Outcome:
             f"the log ends at epoch {history.last_epoch}, and {behind.entry.name!a} was saved at"
             f" epoch {behind.epoch}, the end of the training",
             [subject.profile.summaries],
+            causes=["short"],
+            last_logged=history.last_epoch,
+            epoch=behind.epoch,
+            file=behind.path,
         )
     epochs = sum(len(session.rewards) for session in history.sessions)
     torn = [file.path.name for file in subject.event_files if file.torn]
@@ -76,16 +80,27 @@ def _logs_what_was_played(subject: Subject) -> Outcome:
     logged = session.logged
     if session.lost_logs:
         lost = session.lost_logs
-        return failed(f"the log of an earlier session is lost: {lost[0]!a}{and_more(lost)}", folder)
+        return failed(
+            f"the log of an earlier session is lost: {lost[0]!a}{and_more(lost)}",
+            folder,
+            causes=["lost"],
+            lost=list(lost),
+        )
     if session.rewards is None:
         if logged.problems or not logged.sessions:
             return _of_own_rewards(subject, logged.problems)
         reached = logged.last_epoch or 0
         if reached < session.last:
-            return failed(f"the log ends at epoch {reached}, not at {session.last}", folder)
+            return failed(
+                f"the log ends at epoch {reached}, not at {session.last}",
+                folder,
+                causes=["short"],
+                last_logged=reached,
+                epoch=session.last,
+            )
         return passed(f"the log reaches epoch {reached}", epochs=reached)
     if logged.problems:
-        return failed(logged.problems[0] + and_more(logged.problems), folder)
+        return _wrong_log(logged.problems, subject)
     if not logged.sessions:
         if session.rewards:
             return _nothing_logged(subject)
@@ -101,13 +116,32 @@ def _logs_what_was_played(subject: Subject) -> Outcome:
         return not_applicable("another reward than the epoch's is logged (SUMMARY-002 judges)")
     what = "no reward" if found is None else f"reward {found!r}"
     due = "it had none yet" if given is None else f"its mean reward was {given!r}"
-    return failed(f"{what} is logged for epoch {epoch}, and {due}", folder, epoch=epoch)
+    return failed(
+        f"{what} is logged for epoch {epoch}, and {due}",
+        folder,
+        causes=["gap" if found is None else ""],
+        epoch=epoch,
+        due=given,
+        found=found,
+    )
 
 
-def _of_own_rewards(subject: Subject, problems: tuple[str, ...]) -> Outcome:
+def _wrong_log(problems: tuple[Problem, ...], subject: Subject) -> Outcome:
+    """SUMMARY-001 of logs that are no reward per epoch: the first problem is told."""
+    first = problems[0]
+    return failed(
+        first.message + and_more(problems),
+        [subject.profile.summaries],
+        causes=[first.cause],
+        **first.evidence,
+        problems=[problem.message for problem in problems],
+    )
+
+
+def _of_own_rewards(subject: Subject, problems: tuple[Problem, ...]) -> Outcome:
     """SUMMARY-001 of a driven trainer whose rewards are its own, where the log tells none."""
     if problems:
-        return failed(problems[0] + and_more(problems), [subject.profile.summaries])
+        return _wrong_log(problems, subject)
     return _nothing_logged(subject)
 
 

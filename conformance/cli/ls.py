@@ -100,7 +100,8 @@ def _is_usable(file: CheckpointFile) -> bool:
         complain(f"{file.entry.path}: skipped: no regular file with bytes in it")
         return False
     fault = next(iter(file.contents.faults), None)
-    if fault is None or (fault.kind is FaultKind.UNSAFE and not unsafe_globals(file)):
+    unsafe = unsafe_globals(file) or file.contents.modules
+    if fault is None or (fault.kind is FaultKind.UNSAFE and not unsafe):
         return True  # NumPy's plain data runs nothing: rl_games' users have always loaded it
     complain(f"{file.entry.path}: skipped: {fault.message}")
     return False

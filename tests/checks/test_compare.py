@@ -221,7 +221,9 @@ def test_a_final_save_misleads_what_reads_numbered_names(tmp_path):
 def test_brackets_in_names_mislead_unless_a_has_them_too(tmp_path):
     a = subject(of("rl_games-1.6"), tmp_path / "a", "rl_games-1.6")
     b = subject(of("rl_games-1.5"), tmp_path / "b", "rl_games-1.5")
-    assert "1 name(s) of B trip a shell, a glob or a Hydra override" in messages(compare(a, b))
+    assert "1 name(s) of B trip a shell, a glob, a Hydra override or Windows" in messages(
+        compare(a, b)
+    )
     assert "trip a shell" not in messages(compare(b, a))
     again = subject(of("rl_games-1.5"), tmp_path / "c", "rl_games-1.5")
     assert compare(b, again).differences == ()
