@@ -247,8 +247,8 @@ def _unsafe_by(subject: Subject, file: CheckpointFile | None) -> str:
     """
     if file is None or unsafe_part(subject.name) is not None:
         return ""
-    text = file.name.reward_text
-    if text and UNSAFE.search(text):
+    before, text, after = file.entry.name.rpartition(file.name.reward_text or "\0")
+    if text and UNSAFE.search(text) and not UNSAFE.search(before + after):
         return "reward"
     return "" if file.name.kind is None or file.name.flaws else "dialect"
 
