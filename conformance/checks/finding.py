@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from conformance.convention.brief import Brief
 from conformance.convention.rules import Level, RunVerdict, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sized
+    from collections.abc import Iterable, Sized
 
     from conformance.checks.explain import Explanation
     from conformance.convention.rules import Rule
@@ -59,7 +61,17 @@ def failed(
     message: str, paths: Iterable[str] = (), *, causes: Iterable[str] = (), **evidence: object
 ) -> Outcome:
     """The rule is broken, by these causes of its remedies."""
-    return Outcome(Verdict.FAIL, message, tuple(paths), evidence, tuple(causes))
+    held = {key: _fit(value) for key, value in evidence.items()}
+    return Outcome(Verdict.FAIL, message, tuple(paths), held, tuple(causes))
+
+
+def _fit(value: object) -> object:
+    """A value as JSON holds it: a number that is not finite as a text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _fit(inner) for key, inner in value.items()}
+    return [_fit(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def failed_files(

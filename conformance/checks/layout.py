@@ -28,9 +28,16 @@ def checkpoints_in_their_folder(subject: Subject) -> Outcome:
     folder = subject.profile.checkpoints
     misplaced = [file.path for file in subject.checkpoints if file.misplaced]
     if misplaced:
-        return failed(f"{len(misplaced)} checkpoint(s) stand outside {folder}/", misplaced)
+        return failed(
+            f"{len(misplaced)} checkpoint(s) stand outside {folder}/",
+            misplaced,
+            files=len(misplaced),
+        )
     if subject.driven and subject.driven[-1].elsewhere:
-        return failed(f"the run stands in {subject.folder.experiment!a}, not in <experiment>")
+        return failed(
+            f"the run stands in {subject.folder.experiment!a}, not in <experiment>",
+            folder=subject.folder.experiment,
+        )
     if not subject.checkpoints:
         return not_applicable("the run holds no checkpoint")
     count = len(subject.checkpoints)
@@ -47,13 +54,15 @@ def summaries_beside(subject: Subject) -> Outcome:
         entry.relative for entry in subject.folder.entries if is_event_file_name(entry.name)
     ]
     if elsewhere:
-        return failed(f"the event files stand outside {folder}/", elsewhere)
+        return failed(
+            f"the event files stand outside {folder}/", elsewhere, event_files=len(elsewhere)
+        )
     present = any(
         entry.relative == folder and entry.kind is EntryKind.FOLDER
         for entry in subject.folder.entries
     )
     what = "holds no events.out.tfevents.* file" if present else "is missing"
-    return failed(f"{folder}/ {what}", [folder])
+    return failed(f"{folder}/ {what}", [folder], folder=folder)
 
 
 def nothing_foreign(subject: Subject) -> Outcome:
@@ -130,7 +139,7 @@ def no_symbolic_links(subject: Subject) -> Outcome:
     """LAYOUT-005."""
     links = [file.path for file in subject.checkpoints if file.entry.is_link]
     if links:
-        return failed(f"{len(links)} checkpoint(s) are symbolic links", links)
+        return failed(f"{len(links)} checkpoint(s) are symbolic links", links, links=len(links))
     if not subject.checkpoints:
         return not_applicable("the run holds no checkpoint")
     return passed("no checkpoint is a symbolic link", checkpoints=len(subject.checkpoints))

@@ -36,6 +36,7 @@ _SLACK = 1.25
 _OVERHEAD = 64 * 1024
 _PREFIXES = ("module.", "_orig_mod.")
 _FUNCTIONAL = "torch.nn.functional."
+_MOST_TENSORS = 20  # of a state_dict, in evidence
 _NOT_LOADABLE = (FaultKind.REFUSED, FaultKind.TOO_LARGE, FaultKind.NOT_A_CHECKPOINT)
 
 
@@ -206,6 +207,9 @@ def session_agrees(subject: Subject) -> Outcome:
             return failed(
                 f"{odd[0].path!a} differs from the other checkpoints of its session: {difference}",
                 [file.path for file in odd],
+                file=odd[0].path,
+                extra=_as_listed(signatures[odd[0]] - usual),
+                lacking=_as_listed(usual - signatures[odd[0]]),
             )
         compared += len(files) if len(files) > 1 else 0
     if not compared:
@@ -231,6 +235,12 @@ def _difference(odd: _Signature, usual: _Signature) -> str:
         key, shape, dtype = lacking[0]
         parts.append(f"they have {key!a} as {dtype} {list(shape)}")
     return "; ".join(parts)
+
+
+def _as_listed(part: _Signature) -> list[dict[str, object]]:
+    """The first tensors of a part of a signature, as evidence holds them."""
+    listed = sorted(part)[:_MOST_TENSORS]
+    return [{"key": key, "shape": list(shape), "dtype": dtype} for key, shape, dtype in listed]
 
 
 def _session_of(subject: Subject, file: CheckpointFile) -> int | None:

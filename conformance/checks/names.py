@@ -61,6 +61,8 @@ def others_parse(subject: Subject) -> Outcome:
             f"{len(wrong)} checkpoint name(s) are none of profile {subject.profile.name}:"
             f" {first_few(wrong)}",
             wrong,
+            names=len(wrong),
+            profile=subject.profile.name,
         )
     count = sum(file.name.kind not in (None, Kind.BEST) for file in subject.checkpoints)
     if not count:
@@ -84,6 +86,7 @@ def periodic_carries_the_run(subject: Subject) -> Outcome:
             wrong,
             name=name,
             name_from=source,
+            others=wrong,
         )
     return _counted(subject.periodic, "periodic names carry the run's name")
 
@@ -122,6 +125,8 @@ def reward_is_printed(subject: Subject) -> Outcome:
             f" {logged[0]!r} in epoch {first.name.epoch}",
             [file.path for file in rounded],
             logged=list(logged),
+            epoch=first.name.epoch,
+            rewards={file.path: file.name.reward_text for file in rounded},
         )
     return _counted(subject.periodic, "rewards read back")
 
@@ -226,6 +231,7 @@ def one_periodic_for_an_epoch(subject: Subject) -> Outcome:
             " reached it",
             [path for paths in wrong.values() for path in paths],
             epochs=sorted(wrong),
+            files={str(epoch): paths for epoch, paths in wrong.items()},
         )
     return passed("no more periodic checkpoints for an epoch than sessions that reached it")
 

@@ -213,7 +213,14 @@ def _agrees(subject: Subject) -> Outcome:
     for file in subject.periodic:
         problem = None if file in blamed else _name_disagrees(subject, file)
         if problem is not None:
-            return failed(problem, _disagreeing(subject))
+            return failed(
+                problem,
+                _disagreeing(subject),
+                file=file.path,
+                epoch=file.name.epoch,
+                reward=file.name.reward,
+                logged=_logged(subject, file),
+            )
         compared += bool(_logged(subject, file))
     causes = BY_ID["SUMMARY-002"].explained_by("watermark")
     best_is_blamed = any(BEST[rule](subject).verdict is Verdict.FAIL for rule in causes)
@@ -222,7 +229,14 @@ def _agrees(subject: Subject) -> Outcome:
         for file in subject.periodic:
             problem = None if file in lost else _watermark_disagrees(subject, file)
             if problem is not None:
-                return failed(problem, [file.path], watermark=str(file.watermark))
+                return failed(
+                    problem,
+                    [file.path],
+                    watermark=str(file.watermark),
+                    file=file.path,
+                    epoch=file.name.epoch,
+                    allowed=sorted(_watermarks_allowed(subject, file)),
+                )
     if compared:
         return passed(f"{compared} periodic checkpoint(s) agree with the logged rewards")
     if subject.best is not None and subject.best.watermark is not None:
@@ -244,6 +258,8 @@ def _contradicted_log(subject: Subject) -> Outcome | None:
         f"reward {found!r} is logged for epoch {epoch}, and its mean reward was {given!r}",
         [subject.profile.summaries],
         epoch=epoch,
+        due=given,
+        found=found,
     )
 
 
@@ -286,15 +302,7 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
     watermark, reward = file.watermark, file.name.reward
     if watermark is None or reward is None or subject.starts_before_the_log:
         return None
-    allowed: set[float] = set()
-    for timeline in subject.expectation.timelines:
-        for epoch in file.epochs:
-            logged = timeline.session.rewards.get(epoch)
-            if logged is None:
-                continue
-            matches = same_reward(logged, reward) or Flaw.REWARD in file.name.flaws
-            if matches or len(subject.history.sessions) == 1:
-                allowed |= timeline.watermarks_at(epoch)
+    allowed = _watermarks_allowed(subject, file)
     if not allowed or any(same_reward(value, watermark) for value in allowed):
         return None
     hidden = any(
@@ -310,6 +318,24 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
         f"{file.entry.name!a} stores last_mean_rewards {watermark!r}; the highest reward logged"
         f" up to epoch {file.name.epoch} is {shown}"
     )
+
+
+def _watermarks_allowed(subject: Subject, file: CheckpointFile) -> set[float]:
+    """The watermarks that a periodic checkpoint may store, by the session that logged its reward.
+
+    The highest reward before its epoch, or up to it.
+    """
+    reward = file.name.reward
+    allowed: set[float] = set()
+    for timeline in subject.expectation.timelines:
+        for epoch in file.epochs:
+            logged = timeline.session.rewards.get(epoch)
+            if logged is None or reward is None:
+                continue
+            matches = same_reward(logged, reward) or Flaw.REWARD in file.name.flaws
+            if matches or len(subject.history.sessions) == 1:
+                allowed |= timeline.watermarks_at(epoch)
+    return allowed
 
 
 CHECKS = {

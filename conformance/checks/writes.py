@@ -8,9 +8,9 @@ epochs of its slot. Only what no epoch of a slot explains is blamed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conformance.checks.finding import Outcome, failed, not_applicable, passed, unobservable
 from conformance.convention.names import parse_name
@@ -20,6 +20,8 @@ from conformance.convention.rewards import same_reward
 from conformance.convention.rules import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from conformance.checks.subject import Subject
 
 _Slots = tuple[tuple[Epoch, ...], ...]
@@ -31,6 +33,7 @@ class Wrong:
 
     rule: str
     message: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 _TOO_EARLY = Wrong("BEST-001", "the best was written before any epoch had a mean reward")
@@ -250,6 +253,9 @@ def _missed(subject: Subject, counts: list[int], slots: _Slots, late: int) -> Wr
     improved = [at for at in slots[late] if at.improved]
     shown = ", ".join(str(at.epoch) for at in improved[:5])
     message = f"the best was not rewritten at once for the improvement(s) of epoch(s) {shown}"
+    numbers: dict[str, object] = {
+        "missed": [{"epoch": at.epoch, "reward": at.reward} for at in improved]
+    }
     before = [at.epoch for at in reading if at.improved and at.epoch < improved[0].epoch]
     since = max(before, default=0)
     poison = next(
@@ -261,15 +267,17 @@ def _missed(subject: Subject, counts: list[int], slots: _Slots, late: int) -> Wr
         None,
     )
     if poison is not None:
-        return Wrong("BEST-005", f"{message}, after the NaN reward of epoch {poison}")
+        numbers["nan_epoch"] = poison
+        return Wrong("BEST-005", f"{message}, after the NaN reward of epoch {poison}", numbers)
     if subject.driven[-1].resumed_from is None and _from_a_higher_watermark(
         subject, counts, slots, reading
     ):
         return Wrong(
             "BEST-001",
             f"{message}: no best was there yet, as if it had started from a higher watermark",
+            numbers,
         )
-    return Wrong("BEST-006", message)
+    return Wrong("BEST-006", message, numbers)
 
 
 def _from_a_higher_watermark(
@@ -305,7 +313,11 @@ def _rewritten(slot: tuple[Epoch, ...]) -> Wrong | None:
         "BEST-004": f"{at.reward!r} in epoch {at.epoch}, below the watermark {at.before!r}",
         "BEST-005": f"the NaN reward of epoch {at.epoch}",
     }[rule]
-    return Wrong(rule, f"the best was rewritten for {what}; a later write hides it")
+    return Wrong(
+        rule,
+        f"the best was rewritten for {what}; a later write hides it",
+        {"rewritten": {"epoch": at.epoch, "reward": at.reward, "before": at.before}},
+    )
 
 
 def _rule_of(at: Epoch) -> str:
