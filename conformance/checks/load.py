@@ -394,8 +394,9 @@ def _lacks(file: CheckpointFile, required: Iterable[str]) -> tuple[str, str] | N
     if "last_mean_rewards" in required and not _may_be_number(watermark, contents):
         return "", f"its last_mean_rewards is a {_kind(watermark)}, no number"
     for key in required:
+        pickled = isinstance(values[key], Opaque) and unsafe_globals(file)  # SAFETY-001's matter
         problem = optimizer_problem(values[key]) if key.endswith("optimizer") else None
-        if problem is not None:
+        if problem is not None and not pickled:
             return "optimizer", f"its {key} {problem}"
     return None
 

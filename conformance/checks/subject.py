@@ -242,7 +242,7 @@ class Subject:
             direct = entry.folder == self.profile.checkpoints
             if not direct and not self._is_misplaced(entry):
                 continue
-            name = self._unrounded(parse_name(self.profile, self.name, entry.name))
+            name = self._unrounded(parse_name(self.profile, self.name, self._named(entry)))
             if name.kind is None and stray(entry.name) is not None:
                 foreign += [entry] if direct else []
                 continue
@@ -255,6 +255,13 @@ class Subject:
                 )
             )
         return tuple(checkpoints), tuple(foreign)
+
+    def _named(self, entry: Entry) -> str:
+        """The name to parse: of a folder of torch's distributed checkpoint, which has no suffix."""
+        suffix = self.profile.suffix
+        if entry.name.endswith(suffix) or self.folder.distributed_parts(entry) is None:
+            return entry.name
+        return f"{entry.name}{suffix}"
 
     def _unrounded(self, name: CheckpointName) -> CheckpointName:
         """The name with the logged reward that it tells, where a printed array has rounded it."""

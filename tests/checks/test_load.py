@@ -427,6 +427,14 @@ def scripted():
     return buffer.getvalue()
 
 
+def exported():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("archive_format", "byteorder", "models/model.json", "version"):
+            archive.writestr(f"policy/{name}", b"little" if name == "byteorder" else b"1")
+    return buffer.getvalue()
+
+
 class Net(torch.nn.Module):
     """A module of a class of its own, with a function for its activation."""
 
@@ -464,6 +472,7 @@ STRANGERS = {
     "stable-baselines3": (zipped("data", "policy.pth", "version"), "a zip archive", "Unpack"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(90), "HDF5", "exports"),
     "onnx": (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0" + bytes(90), "ONNX", "exports"),
+    "exported": (exported(), "a program that torch.export saved", "exports"),
     "torchscript": (scripted(), "TorchScript", "torch.jit.save"),
     "module": (saved(Net()), "whole module", "model.state_dict()"),
     "old module": (
@@ -509,6 +518,16 @@ def test_a_module_hides_no_other_global(tmp_path, which, other):
     run = ordinary()
     folder = run.encoded(run.best, lambda _: content).write(tmp_path)
     findings = audit(scan_run(folder), load_profile()).findings
+    (found,) = (each for each in findings if each.verdict is FAIL)
+    assert found.rule == "SAFETY-001"
+    assert "beside the whole module" in found.message
+
+
+def test_an_optimizer_that_is_pickled_whole_is_the_matter_of_one_rule(tmp_path):
+    run = ordinary()
+    adam = Call(Global("torch.optim.adam", "Adam"), (), {"state": {}}, new=True)
+    folder = run.storing(run.best, optimizer=adam).write(tmp_path)
+    findings = audit(scan_run(folder), load_profile()).findings
     assert {each.rule for each in findings if each.verdict is FAIL} == {"SAFETY-001"}
 
 
@@ -540,9 +559,10 @@ def distributed(run, path):
     return run.with_other(f"{path}/__0_0.distcp", b"part")
 
 
-def test_a_folder_of_the_distributed_checkpoint_is_called_so(tmp_path):
+@pytest.mark.parametrize("suffix", [".pth", ""])
+def test_a_folder_of_the_distributed_checkpoint_is_called_so(tmp_path, suffix):
     run = ordinary()
-    run = distributed(run.without(run.best), run.best.path)
+    run = distributed(run.without(run.best), f"nn/Cartpole{suffix}")
     findings = audit(scan_run(run.write(tmp_path)), load_profile()).findings
     (found,) = (each for each in findings if each.verdict is FAIL)
     assert found.rule == "LOAD-001"

@@ -123,9 +123,7 @@ class _Reading:
             storages.swapped = _read_byteorder(archive)
             index = archive.find("data.pkl")
             if index is None:
-                raise _not_a_checkpoint(
-                    "an archive without data.pkl, nothing that torch.save wrote"
-                )
+                raise _without_pickle(archive)
             data = archive.extract(index, PICKLE_LIMIT)
             self._walk(data, storages)
         except RefusalError as error:
@@ -146,9 +144,7 @@ class _Reading:
             index = archive.find("version")
         if index is None:
             if archive.find("data.pkl") is None:
-                raise _not_a_checkpoint(
-                    "an archive without data.pkl, nothing that torch.save wrote"
-                )
+                raise _without_pickle(archive)
             raise damaged("the archive has no version record")
         _check_version(archive.extract(index, 1 << 16))
         for record in archive.records:
@@ -244,6 +240,13 @@ class _Reading:
 
 def _not_a_checkpoint(message: str, what: What = What.ZIP) -> RefusalError:
     return RefusalError(FaultKind.NOT_A_CHECKPOINT, message, what)
+
+
+def _without_pickle(archive: Archive) -> RefusalError:
+    """What an archive is that has records of torch's, and no data.pkl."""
+    if archive.find("archive_format") is not None:
+        return _not_a_checkpoint("a program that torch.export saved", What.OTHER_FRAMEWORK)
+    return _not_a_checkpoint("an archive without data.pkl, nothing that torch.save wrote")
 
 
 def _check_text(data: bytes, what: str) -> None:
