@@ -87,7 +87,9 @@ def _diagnose_file(subject: Subject) -> Diagnosis:
     if best is None:
         return poisoned(subject)
     if not best.is_file:
-        return Diagnosis(unknown="the best checkpoint is no readable file (LAYOUT-004 judges)")
+        return Diagnosis(
+            unknown="the best checkpoint is no readable file (LAYOUT-004 or LOAD-001 judges)"
+        )
     if best.values is None:
         return Diagnosis(unknown="the best checkpoint's contents cannot be read")
     if not subject.history.usable:
