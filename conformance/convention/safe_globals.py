@@ -93,7 +93,7 @@ SINCE: dict[str, str] = {
 }
 """The globals of newer dtypes, with the first version of torch that allows them.
 
-Source: pytorch #146427 (`float8_e8m0fnu`), #147500 (the integers) and #148791 (`float4_e2m1fn_x2`).
+Source: pytorch #147466 (`float8_e8m0fnu`), #147500 (the integers) and #148791 (`float4_e2m1fn_x2`).
 """
 
 ADDED_SINCE: frozenset[str] = frozenset(SINCE)
