@@ -87,6 +87,14 @@ class RunFolder:
         """The entries that stand directly in `folder` (a path from the run's folder)."""
         return tuple(entry for entry in self.entries if entry.folder == folder)
 
+    def distributed_parts(self, entry: Entry) -> int | None:
+        """How many parts a folder of torch's distributed checkpoint (DCP) has; None: it is none."""
+        if entry.kind is not EntryKind.FOLDER:
+            return None
+        names = [inside.name for inside in self.at(entry.relative)]
+        parts = sum(name.endswith(".distcp") for name in names)
+        return parts if parts or ".metadata" in names else None
+
 
 def scan_run(path: Path, *, follow: tuple[str, ...] = ("nn", "summaries")) -> RunFolder:
     """List the run folder at `path`, whole.

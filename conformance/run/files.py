@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from conformance.evidence.checkpoint import (
     Opaque,
     Scalar,
     Tensor,
+    numbers_of,
+    optimizer_problem,
     read_checkpoint,
     read_item,
     scan_non_finite,
@@ -163,11 +166,48 @@ class CheckpointFile:
         return number(values.get(key), contents)
 
     @cached_property
+    def optimizers(self) -> Mapping[str, Mapping[str, Any]]:
+        """The state_dicts of torch optimizers that a resume needs, by key."""
+        values = self.values or {}
+        return {
+            key: values[key]
+            for key in self._profile.resume_keys
+            if key.endswith("optimizer")
+            and key in values
+            and optimizer_problem(values[key]) is None
+        }
+
+    @property
     def non_finite(self) -> Mapping[str, NonFinite]:
         """The tensors under `model` that hold a NaN or an infinity, by key."""
-        if self.model is None or self.contents is None:
+        return {place: found for (part, place), found in self._scanned.items() if not part}
+
+    @cached_property
+    def optimizer_nans(self) -> tuple[str, ...]:
+        """Where the optimizers hold a NaN: `optimizer.state[0]['exp_avg']`."""
+        plain = (
+            f"{key}.{place}"
+            for key, optimizer in self.optimizers.items()
+            for place, number in numbers_of(optimizer)
+            if isinstance(number, float) and math.isnan(number)
+        )
+        scanned = (f"{key}.{place}" for (key, place), at in self._scanned.items() if key and at.nan)
+        return (*plain, *scanned)
+
+    @cached_property
+    def _scanned(self) -> Mapping[tuple[str, str], NonFinite]:
+        """What is not finite in the models' and the optimizers' tensors, in one reading.
+
+        By the optimizer's key, empty for the model, and the place in it.
+        """
+        if self.contents is None:
             return {}
-        return scan_non_finite(self.contents, self.model)
+        tensors = {("", key): tensor for key, tensor in (self.model or {}).items()}
+        for key, optimizer in self.optimizers.items():
+            for place, number in numbers_of(optimizer):
+                if isinstance(number, Tensor):
+                    tensors[key, place] = number
+        return scan_non_finite(self.contents, tensors)
 
     @cached_property
     def epochs(self) -> frozenset[int]:

@@ -23,6 +23,7 @@ from conformance.convention.profile import (
 )
 from conformance.convention.rewards import is_rounding_of, reward_text, same_reward
 from conformance.convention.rules import Verdict
+from conformance.convention.strays import stray
 from conformance.evidence.checkpoint import MISSING, FaultKind
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
@@ -489,7 +490,9 @@ def _other(entry: Entry) -> ExplainedFile:
             path, Reason.CONFIG, (), None, "settings, which this profile does not read"
         )
     if is_temporary(entry.name):
-        return ExplainedFile(path, Reason.TEMPORARY, (), None, "its name says so")
+        known = stray(entry.name)
+        why = "its name says so" if known is None else f"it is {known.what}"
+        return ExplainedFile(path, Reason.TEMPORARY, (), None, why)
     if is_event_file_name(entry.name):
         return ExplainedFile(
             path, Reason.FOREIGN, (), None, "an event file outside the folder of event files"

@@ -174,6 +174,18 @@ def test_numpy_scalars_do_not_hide_a_checkpoint_and_a_shell_does(
     assert "posix.system" in refused.err
 
 
+@pytest.mark.parametrize(
+    "what", ["whole-module", "pointer-of-git-lfs", "page-of-a-failed-download"]
+)
+def test_what_stands_in_the_place_of_a_checkpoint_is_not_offered(
+    command: Callable[..., Any], what: str
+) -> None:
+    published = Path(__file__).parents[2] / "fixtures" / "violating"
+    refused = command("ls", published / f"LOAD-001-{what}", "--best")
+    assert (refused.code, refused.out) == (2, "")
+    assert "nn/Cartpole.pth: skipped: " in refused.err
+
+
 # --- where consumers broke --------------------------------------------------------------------
 
 
