@@ -67,9 +67,8 @@ _HARD = (
     "summaries",
     "A.pth",
     "A.B.C",
-    "A.",
     ".hidden",
-    "...",
+    "...A",
     "7",
     "007",
     "1e-05",
@@ -80,14 +79,15 @@ _HARD = (
     "A_ep_5_rew_1.0",
     "A_14-09-26-53",
     "A--B",
-    "A+B@C%D#E:F^G",
+    "A+B@C%D#E^F",
+    "CONTROL",
     "Größe",
     "学習",
     "Łódź_ñandú",
     "x" * 100,
     "ж" * 100,
 )
-# NAME-008 warns of these: they trip a shell, a glob or a Hydra override.
+# NAME-008 warns of these: they trip a shell, a glob, a Hydra override, Windows or an upload.
 _UNSAFE = (
     "two words",
     " leads and trails ",
@@ -107,6 +107,10 @@ _UNSAFE = (
     "a\tb",
     "a\nb",
     "back\\slash",
+    "Ant_10:14:29",
+    "aux.v2",
+    "A.",
+    "...",
 )
 # What further names are composed of.
 _PARTS = ("A", "ep", "rew", "last_", "1", "12", "0.5", ".", "_", "-", "nan", ".pth", "é", "β")
@@ -121,8 +125,8 @@ def names(*, hard: bool = True, unsafe: bool = False) -> SearchStrategy[str]:
     Args:
         hard: also names that end in `ep12`, hold `rew3`, look like a checkpoint or a folder of the
             run, are of digits or letters of any script, or are long. They all pass NAME-008.
-        unsafe: also names with white space, brackets, quotes, `=`, glob characters or a leading
-            `-`: NAME-008 then warns.
+        unsafe: also names with white space, brackets, quotes, `=`, `:`, glob characters, a leading
+            `-` or a trailing dot, and Windows' devices: NAME-008 then warns.
     """
     fixed = [*_PLAIN, *(_HARD if hard else ()), *(_UNSAFE if unsafe else ())]
     if not hard and not unsafe:
@@ -141,8 +145,9 @@ def _composed(parts: tuple[str, ...]) -> SearchStrategy[str]:
 
 
 def _made_legal(text: str) -> str:
-    """The text with a letter in front of what would not be a name, or no safe one."""
-    return f"A{text}" if text in (".", "..") or text.startswith("-") else text
+    """The text with a letter beside what would not be a name, or no safe one."""
+    text = f"A{text}" if text.startswith("-") else text
+    return f"{text}A" if text.endswith(".") else text
 
 
 # --- rewards: where they lie -------------------------------------------------------------------

@@ -44,7 +44,7 @@ def exists_iff_improved(subject: Subject) -> Outcome:
         if poisoned(subject).blame is not None:
             return not_applicable("no best checkpoint after a NaN reward: BEST-005 judges")
         name = f"{subject.given.name}{subject.profile.suffix}"
-        return failed(f"there is no best checkpoint {name!a}, and {why}")
+        return failed(f"there is no best checkpoint {name!a}, and {why}", expected=name)
     if due is None:
         return unobservable(f"whether a best checkpoint was due is not known: {why}")
     if due:
@@ -60,14 +60,20 @@ def exists_iff_improved(subject: Subject) -> Outcome:
             f"a killed session that did not log epoch {best.epoch} may have written it"
         )
     return failed(
-        f"there is a best checkpoint, and {why}: none should have been written", [best.path]
+        f"there is a best checkpoint, and {why}: none should have been written",
+        [best.path],
+        file=best.path,
+        epoch=best.epoch,
+        last_mean_rewards=_json(best.watermark),
     )
 
 
 def _early(subject: Subject) -> Outcome | None:
     """A best that a driven trainer was seen to write too early or too late for the first one."""
     blame = diagnose(subject).blame
-    return failed(blame.message) if blame is not None and blame.rule == "BEST-001" else None
+    if blame is None or blame.rule != "BEST-001":
+        return None
+    return failed(blame.message, **blame.evidence)
 
 
 def _is_due(subject: Subject) -> tuple[bool | None, str]:
@@ -122,9 +128,14 @@ def _blamed(rule: str, blame: Blame, best: CheckpointFile | None) -> Outcome:
     if blame.rule != rule:
         return reported_under(blame.rule)
     if best is None:
-        return failed(blame.message)
+        return failed(blame.message, **blame.evidence)
     return failed(
-        blame.message, [best.path], epoch=best.epoch, last_mean_rewards=_json(best.watermark)
+        blame.message,
+        [best.path],
+        file=best.path,
+        epoch=best.epoch,
+        last_mean_rewards=_json(best.watermark),
+        **blame.evidence,
     )
 
 
@@ -224,6 +235,7 @@ def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
         return failed(
             "a resumed session's checkpoints store a watermark below the one reached before",
             [file.path for file in lost],
+            stored={file.path: _json(file.watermark) for file in lost},
         )
     afresh = _only_afresh(subject, holder)
     if afresh:

@@ -38,6 +38,7 @@ def multiples_only(subject: Subject) -> Outcome:
                 f"{early[0].path!a} is of epoch {min(early[0].epochs)}, in which no episode had"
                 " finished yet: nothing is due",
                 [file.path for file in early],
+                epochs=sorted({min(file.epochs) for file in early}),
                 **evidence,
             )
     if wrong:
@@ -45,6 +46,7 @@ def multiples_only(subject: Subject) -> Outcome:
         return failed(
             f"epoch(s) {shown} are no multiple of save_freq {value} (from {freq.source})",
             [file.path for file in wrong],
+            epochs=[min(file.epochs) for file in wrong],
             **evidence,
         )
     return passed(
@@ -222,7 +224,9 @@ def none_with_zero(subject: Subject) -> Outcome:
             f"save_freq is 0 (from {freq.source}), and there are {len(periodic)} periodic"
             " checkpoint(s)",
             [file.path for file in periodic],
+            save_freq=0,
             save_freq_from=freq.source,
+            files=len(periodic),
         )
     return passed(
         f"save_freq is 0 (from {freq.source}), and there is no periodic checkpoint",

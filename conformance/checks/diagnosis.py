@@ -82,7 +82,9 @@ def _diagnose_file(subject: Subject) -> Diagnosis:
     if best is None:
         return poisoned(subject)
     if not best.is_file:
-        return Diagnosis(unknown="the best checkpoint is no readable file (LAYOUT-004 judges)")
+        return Diagnosis(
+            unknown="the best checkpoint is no readable file (LAYOUT-004 or LOAD-001 judges)"
+        )
     if best.values is None:
         return Diagnosis(unknown="the best checkpoint's contents cannot be read")
     if not subject.history.usable:
@@ -125,6 +127,7 @@ def poisoned(subject: Subject) -> Diagnosis:
             "BEST-005",
             f"a NaN reward came before the first improvement (epoch {first.epoch}, reward"
             f" {first.reward!r}), and no best checkpoint was ever written",
+            {"missed": {"epoch": first.epoch, "reward": first.reward}},
         )
     )
 
@@ -271,11 +274,14 @@ def _missed_by_later_session(subject: Subject, session: Session) -> Blame | None
     first = min(later, key=lambda written: (written.session, written.epoch))
     reached = f"a later session reached reward {first.reward!r} in epoch {first.epoch}"
     rewards = subject.history.sessions[first.session].rewards
+    missed = {"epoch": first.epoch, "reward": first.reward, "session": first.session}
     poison = next((e for e in sorted(rewards) if e < first.epoch and math.isnan(rewards[e])), None)
     if poison is None:
-        return Blame("BEST-006", f"{reached}, and the best was not rewritten")
+        return Blame("BEST-006", f"{reached}, and the best was not rewritten", {"missed": missed})
     return Blame(
-        "BEST-005", f"{reached}, after the NaN reward of epoch {poison}; the best was not rewritten"
+        "BEST-005",
+        f"{reached}, after the NaN reward of epoch {poison}; the best was not rewritten",
+        {"missed": missed, "nan_epoch": poison},
     )
 
 
@@ -295,26 +301,64 @@ def _deviation(
     """
     at = next(at for at in reading if at.epoch == epoch)
     held = f"the best checkpoint holds epoch {epoch} (reward {at.reward!r})"
+    both = {"reward": at.reward, "before": at.before}
     if at.improved:
         return _missed(reading, at)
     if math.isnan(at.reward):
-        return Blame("BEST-005", f"{held}, whose mean reward is NaN")
+        return Blame("BEST-005", f"{held}, whose mean reward is NaN", both)
     if _looks_only_at_periodic(subject, timeline.session, at):
         return Blame(
             "BEST-006",
             f"{held}, the highest of the periodic epochs alone: {at.before!r} was reached in"
             " between and not saved",
+            both,
         )
     lower = not same_reward(at.reward, at.before)
+    replaced = f"{held}: a resumed session replaced a best of {at.before!r}"
     if lower and at.before == _inherited(timeline.session) and _explained_by_reset(subject, at):
-        return Blame("BEST-008", f"{held}: a resumed session replaced a best of {at.before!r}")
+        return Blame("BEST-008", replaced, both)
     if same_reward(at.reward, at.before):
         if best.watermark is not None and not is_float32(best.watermark):
             return None  # the trainer compares more finely than the logs can show
-        return Blame("BEST-003", f"{held}, a reward equal to the watermark that it rewrote")
+        return Blame("BEST-003", f"{held}, a reward equal to the watermark that it rewrote", both)
     if timeline.session.may_be_resumed and _explained_by_reset(subject, at):
-        return Blame("BEST-008", f"{held}: a resumed session replaced a best of {at.before!r}")
-    return Blame("BEST-004", f"{held}, although {at.before!r} was reached before")
+        return Blame("BEST-008", replaced, both)
+    poison = _taken_by_nan(subject, reading, at)
+    if poison is not None:
+        return Blame(
+            "BEST-005",
+            f"{held}, although {at.before!r} was reached before: the NaN reward of epoch {poison}"
+            " took the watermark",
+            {**both, "nan_epoch": poison},
+        )
+    return Blame("BEST-004", f"{held}, although {at.before!r} was reached before", both)
+
+
+def _taken_by_nan(subject: Subject, reading: tuple[Epoch, ...], at: Epoch) -> int | None:
+    """The NaN epoch that took the watermark, where just that explains a rewrite by a lower reward.
+
+    After a NaN that is kept as the watermark the next reward, whatever it is, is a new best. A
+    driven trainer shows the write itself.
+    """
+    if subject.driven:
+        return None
+    watermark, best, poison = -math.inf, 0, None
+    for other in reading:
+        if math.isnan(other.reward):
+            watermark, poison = -math.inf, other.epoch
+        elif improves(other.reward, watermark):
+            watermark, best = other.reward, other.epoch
+        if other.epoch == at.epoch:
+            break
+    kept = any(
+        poison is not None
+        and file.name.epoch is not None
+        and poison < file.name.epoch <= at.epoch
+        and file.watermark is not None
+        and same_reward(file.watermark, at.before)
+        for file in subject.files.periodic
+    )
+    return poison if best == at.epoch and not kept else None
 
 
 def _missed(reading: tuple[Epoch, ...], at: Epoch) -> Blame | None:
@@ -324,14 +368,19 @@ def _missed(reading: tuple[Epoch, ...], at: Epoch) -> Blame | None:
         return None
     improvement = f"reward {missed.reward!r} in epoch {missed.epoch} improved on {at.reward!r}"
     still = f"and the best still holds epoch {at.epoch}"
+    numbers = {
+        "held": {"epoch": at.epoch, "reward": at.reward},
+        "missed": {"epoch": missed.epoch, "reward": missed.reward},
+    }
     between = (other for other in reading if at.epoch < other.epoch < missed.epoch)
     poison = next((other.epoch for other in between if math.isnan(other.reward)), None)
     if poison is None:
-        return Blame("BEST-006", f"{improvement}, {still}")
+        return Blame("BEST-006", f"{improvement}, {still}", numbers)
     return Blame(
         "BEST-005",
         f"after the NaN reward of epoch {poison} improvements are no longer saved: {improvement},"
         f" {still}",
+        {**numbers, "nan_epoch": poison},
     )
 
 
@@ -401,13 +450,15 @@ def _foreign_watermark(subject: Subject, best: CheckpointFile, epoch: int) -> Di
             unknown="the logged rewards contradict the checkpoints (SUMMARY-002 judges)"
         )
     if expected:
-        return Diagnosis(Blame("BEST-007", f"{says} and stores last_mean_rewards {watermark!r}"))
+        message = f"{says} and stores last_mean_rewards {watermark!r}"
+        return Diagnosis(Blame("BEST-007", message, {"reward": at.reward}))
     reached = _first_reached(timeline.session, watermark)
     if at.improved or (reached is not None and reached > epoch):
         return Diagnosis(
             Blame(
                 "BEST-002",
                 f"{says} and watermark {watermark!r}: one of them is of another epoch",
+                {"reward": at.reward},
             )
         )
     return Diagnosis(_late_or_lower(subject, timeline.session, at, watermark))
@@ -422,17 +473,19 @@ def _first_reached(session: Session, reward: float) -> int | None:
 def _late_or_lower(subject: Subject, session: Session, at: Epoch, watermark: float) -> Blame:
     """A best of an epoch that was no improvement, under a watermark that is not its own."""
     held = f"the best checkpoint holds epoch {at.epoch} (reward {at.reward!r})"
+    both = {"reward": at.reward, "before": at.before}
     if math.isnan(at.reward):
-        return Blame("BEST-005", f"{held}, whose mean reward is NaN")
+        return Blame("BEST-005", f"{held}, whose mean reward is NaN", both)
     if not same_reward(watermark, at.before):
         rule = "BEST-003" if same_reward(at.reward, at.before) else "BEST-004"
-        return Blame(rule, f"{held}, although {at.before!r} was reached before")
+        return Blame(rule, f"{held}, although {at.before!r} was reached before", both)
     freq = subject.save_freq.value or 0
     reached = _first_reached(session, at.before) or 0
     held_late = f"{held} under the watermark {watermark!r} of epoch {reached}"
+    late = {**both, "reached": reached}
     next_periodic = bool(freq) and at.epoch % freq == 0 and at.epoch - reached < freq
     if next_periodic and at.epoch != session.last:
-        return Blame("BEST-006", f"{held_late}: saved only at the next periodic epoch")
+        return Blame("BEST-006", f"{held_late}: saved only at the next periodic epoch", late)
     if at.epoch == session.last and not next_periodic:
-        return Blame("BEST-004", f"{held_late}: the last epoch rewrote it")
-    return Blame("BEST-002", f"{held_late}: saved late, or rewritten by a lower reward")
+        return Blame("BEST-004", f"{held_late}: the last epoch rewrote it", late)
+    return Blame("BEST-002", f"{held_late}: saved late, or rewritten by a lower reward", late)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +12,14 @@ from conformance.convention.brief import Brief
 from conformance.convention.rules import Level, RunVerdict, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sized
+    from collections.abc import Iterable, Sized
 
     from conformance.convention.rules import Rule
     from conformance.run.explanation import Explanation
     from conformance.run.remark import Remark
+
+
+_MOST_CAUSES = 3  # of one finding, each told by a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +31,14 @@ class Outcome:
         message: one sentence for a person.
         paths: paths from the run's folder that it speaks of.
         evidence: the values behind it, fit for JSON.
+        causes: what broke the rule, in the words of its remedies; none: what it usually is.
     """
 
     verdict: Verdict
     message: str
     paths: tuple[str, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    causes: tuple[str, ...] = ()
 
     def in_doubt(self, why: str) -> Outcome:
         """The same where what it rests on cannot be trusted: nothing passes and nothing fails."""
@@ -48,16 +55,17 @@ class Outcome:
             message=sys.intern(self.message),  # thousands of runs say the same
             paths=self.paths,
             evidence=self.evidence,
-            fix=rule.fix if self.verdict is Verdict.FAIL else "",
+            fix=rule.fix_for(self.causes or ("",)) if self.verdict is Verdict.FAIL else "",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """The rule that evidence of the best checkpoint shows broken, and how."""
+    """The rule that evidence of the best checkpoint shows broken, and how; its numbers."""
 
     rule: str
     message: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 def passed(message: str, **evidence: object) -> Outcome:
@@ -65,20 +73,46 @@ def passed(message: str, **evidence: object) -> Outcome:
     return Outcome(Verdict.PASS, message, (), evidence)
 
 
-def failed(message: str, paths: Iterable[str] = (), **evidence: object) -> Outcome:
-    """The rule is broken."""
-    return Outcome(Verdict.FAIL, message, tuple(paths), evidence)
+def failed(
+    message: str, paths: Iterable[str] = (), *, causes: Iterable[str] = (), **evidence: object
+) -> Outcome:
+    """The rule is broken, by these causes of its remedies."""
+    held = {key: _fit(value) for key, value in evidence.items()}
+    return Outcome(Verdict.FAIL, message, tuple(paths), held, tuple(causes))
 
 
-def failed_files(reasons: Mapping[str, str], how: str = ":") -> Outcome:
-    """The rule is broken by each of these files: the first is told in full, the rest counted.
+def _fit(value: object) -> object:
+    """A value as JSON holds it: a number that is not finite as a text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _fit(inner) for key, inner in value.items()}
+    return [_fit(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def failed_files(
+    reasons: Mapping[str, str], how: str = ":", causes: Mapping[str, str] | None = None
+) -> Outcome:
+    """The rule is broken by each of these files: the first of each cause is told, the rest counted.
 
     Args:
         reasons: why, by path from the run's folder.
         how: what stands between the path and the reason.
+        causes: what broke the rule, by path, in the words of its remedies; None: what usually does.
     """
-    path, reason = next(iter(reasons.items()))
-    return failed(f"{path!a}{how} {reason}{and_more(reasons)}", reasons, reasons=reasons)
+    of = dict.fromkeys(reasons, "") if causes is None else causes
+    firsts: dict[str, str] = {}
+    for path in reasons:
+        firsts.setdefault(of[path], path)
+    told = list(firsts.values())[:_MOST_CAUSES]
+    message = "; ".join(f"{path!a}{how} {reasons[path]}" for path in told)
+    left = len(reasons) - len(told)
+    message += f"; and {left} more" if left else ""
+    if causes is None:
+        return failed(message, reasons, reasons=reasons)
+    return failed(
+        message, reasons, causes=[of[path] for path in told], reasons=reasons, causes_of=of
+    )
 
 
 def and_more(told: Sized) -> str:

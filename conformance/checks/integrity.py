@@ -66,7 +66,11 @@ def archives_carry_crc(subject: Subject) -> Outcome:
         return not_applicable("the run holds no whole archive")
     without = [file.path for file in archives if file.contents and not file.contents.has_crc]
     if without:
-        return failed(f"{len(without)} archive(s) were written with CRC-32 switched off", without)
+        return failed(
+            f"{len(without)} archive(s) were written with CRC-32 switched off",
+            without,
+            archives=len(without),
+        )
     return passed(f"{len(archives)} archive(s) carry their CRC-32", archives=len(archives))
 
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from conformance.checks.finding import (
     Outcome,
+    and_more,
     failed,
     failed_files,
     not_applicable,
     passed,
     unobservable,
 )
+from conformance.convention.strays import Stray, stray
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
 
@@ -19,15 +21,24 @@ if TYPE_CHECKING:
     from conformance.run.files import CheckpointFile
     from conformance.run.subject import Subject
 
+_MOST_TOLD = 3
+
 
 def checkpoints_in_their_folder(subject: Subject) -> Outcome:
     """LAYOUT-001."""
     folder = subject.files.place
     misplaced = [file.path for file in subject.files.checkpoints if file.misplaced]
     if misplaced:
-        return failed(f"{len(misplaced)} checkpoint(s) stand outside {folder}", misplaced)
+        return failed(
+            f"{len(misplaced)} checkpoint(s) stand outside {folder}",
+            misplaced,
+            files=len(misplaced),
+        )
     if subject.driven and subject.driven[-1].elsewhere:
-        return failed(f"the run stands in {subject.folder.experiment!a}, not in <experiment>")
+        return failed(
+            f"the run stands in {subject.folder.experiment!a}, not in <experiment>",
+            folder=subject.folder.experiment,
+        )
     if not subject.files.checkpoints:
         return not_applicable("the run holds no checkpoint")
     count = len(subject.files.checkpoints)
@@ -44,7 +55,9 @@ def summaries_beside(subject: Subject) -> Outcome:
         entry.relative for entry in subject.folder.entries if is_event_file_name(entry.name)
     ]
     if elsewhere:
-        return failed(f"the event files stand outside {place}", elsewhere)
+        return failed(
+            f"the event files stand outside {place}", elsewhere, event_files=len(elsewhere)
+        )
     if subject.profile.apart:
         return unobservable(
             f"profile {subject.profile.name} logs apart from the checkpoints, and there is no event"
@@ -55,7 +68,7 @@ def summaries_beside(subject: Subject) -> Outcome:
         for entry in subject.folder.entries
     )
     what = "holds no events.out.tfevents.* file" if present else "is missing"
-    return failed(f"{place} {what}", [subject.logs.path])
+    return failed(f"{place} {what}", [subject.logs.path], folder=subject.logs.path)
 
 
 def nothing_foreign(subject: Subject) -> Outcome:
@@ -71,10 +84,33 @@ def nothing_foreign(subject: Subject) -> Outcome:
         if not any(path.startswith(f"{entry.relative}/") for path in misplaced)
     ]
     if foreign:
-        return failed(f"{folder}/ holds {len(foreign)} temporary or foreign file(s)", foreign)
+        told = {path: found for path in foreign if (found := _told(subject, path)) is not None}
+        first = {found: path for path, found in reversed(told.items())}
+        shown = [
+            f"{first[found].rpartition('/')[2]!a} is {found.what}" for found in reversed(first)
+        ]
+        what = (
+            f": {'; '.join(shown[:_MOST_TOLD])}{and_more(shown[_MOST_TOLD - 1 :])}" if shown else ""
+        )
+        causes = {path: told[path].cause if path in told else "" for path in foreign}
+        return failed(
+            f"{folder}/ holds {len(foreign)} temporary or foreign file(s){what}",
+            foreign,
+            causes=dict.fromkeys(causes.values()),
+            files=len(foreign),
+            known={path: found.what for path, found in told.items()},
+        )
     if not any(entry.relative == folder for entry in subject.folder.entries):
         return not_applicable(f"the run has no {folder}/")
     return passed(f"{folder}/ holds nothing but checkpoints")
+
+
+def _told(subject: Subject, path: str) -> Stray | None:
+    """What a file or folder in nn/ is, where its name or its contents tell."""
+    entry = next(entry for entry in subject.files.foreign if entry.relative == path)
+    if subject.folder.distributed_parts(entry) is not None:
+        return Stray("distributed", "a folder of torch's distributed checkpoint (DCP)")
+    return stray(entry.name)
 
 
 def checkpoints_are_files(subject: Subject) -> Outcome:
@@ -83,6 +119,7 @@ def checkpoints_are_files(subject: Subject) -> Outcome:
         file.path: reason
         for file in subject.files.checkpoints
         if (reason := _not_a_file(file)) is not None
+        and subject.folder.distributed_parts(file.entry) is None  # LOAD-001's matter
     }
     if wrong:
         return failed_files(wrong, " is")
@@ -110,7 +147,7 @@ def no_symbolic_links(subject: Subject) -> Outcome:
     """LAYOUT-005."""
     links = [file.path for file in subject.files.checkpoints if file.entry.is_link]
     if links:
-        return failed(f"{len(links)} checkpoint(s) are symbolic links", links)
+        return failed(f"{len(links)} checkpoint(s) are symbolic links", links, links=len(links))
     if not subject.files.checkpoints:
         return not_applicable("the run holds no checkpoint")
     return passed("no checkpoint is a symbolic link", checkpoints=len(subject.files.checkpoints))

@@ -11,35 +11,49 @@ from conformance.checks.finding import (
     and_more,
     failed,
     failed_files,
+    first_few,
     not_applicable,
     passed,
     unobservable,
 )
 from conformance.convention.rewards import same_reward
-from conformance.convention.safe_globals import NUMPY_DATA
-from conformance.evidence.checkpoint import Checkpoint, FaultKind, Opaque, Tensor
+from conformance.convention.safe_globals import ADDED_SINCE, NUMPY_DATA, SINCE
+from conformance.evidence.checkpoint import (
+    Checkpoint,
+    FaultKind,
+    Opaque,
+    Tensor,
+    kept_by,
+    optimizer_problem,
+)
 from conformance.run.files import CheckpointFile, number
 
 if TYPE_CHECKING:
+    from conformance.evidence.checkpoint import Fault
     from conformance.run.subject import Subject
 
 _SLACK = 1.25
 _OVERHEAD = 64 * 1024
 _PREFIXES = ("module.", "_orig_mod.")
+_FUNCTIONAL = "torch.nn.functional."
+_MOST_TENSORS = 20  # of a state_dict, in evidence
 _NOT_LOADABLE = (FaultKind.REFUSED, FaultKind.TOO_LARGE, FaultKind.NOT_A_CHECKPOINT)
 
 
 def loads_with_weights_only(subject: Subject) -> Outcome:
     """LOAD-001."""
     wrong: dict[str, str] = {}
+    causes: dict[str, str] = {}
     looked = 0
-    for file in _whole(subject):
-        looked += 1
-        reason = _refusal(file)
-        if reason is not None:
-            wrong[file.path] = reason
+    for file in subject.files.checkpoints:
+        found = _distributed(subject, file)
+        if found is None and _is_whole(file):
+            looked += 1
+            found = _refusal(file)
+        if found is not None:
+            causes[file.path], wrong[file.path] = found
     if wrong:
-        return failed_files(wrong, " does not load with weights_only=True:")
+        return failed_files(wrong, " does not load with weights_only=True:", causes)
     judged = sum(not unsafe_globals(file) for file in _whole(subject))
     if not looked:
         return _nothing_read(subject)
@@ -48,31 +62,82 @@ def loads_with_weights_only(subject: Subject) -> Outcome:
     return passed(f"{judged} checkpoint(s) load with weights_only=True", checkpoints=judged)
 
 
-def _refusal(file: CheckpointFile) -> str | None:
-    """Why torch refuses the file, where the reason is not SAFETY-001's or INTEGRITY-001's."""
+def _refusal(file: CheckpointFile) -> tuple[str, str] | None:
+    """Why torch refuses the file, where the reason is not SAFETY-001's or INTEGRITY-001's.
+
+    The cause, in the words of the rule's remedies, and the reason.
+    """
     contents = file.contents
     if contents is None or unsafe_globals(file):
         return None
+    return _refused_global(contents) or next(
+        (found for fault in contents.faults if (found := _refused_file(fault, contents))), None
+    )
+
+
+def _refused_global(contents: Checkpoint) -> tuple[str, str] | None:
+    """What the pickle names that torch does not let through, and that runs nothing."""
+    if contents.modules:
+        classes = first_few(contents.modules)
+        return "module", f"it holds a whole module, pickled by its class: {classes}"
+    newer = [name for name in contents.disallowed if name in SINCE]
+    if newer:
+        version = max((SINCE[name] for name in newer), key=_numbers)
+        return "newer-torch", f"it needs torch >= {version} ({', '.join(newer)})"
     data_only = [name for name in contents.disallowed if name in NUMPY_DATA]
     if data_only:
-        return f"it needs {', '.join(data_only)}, NumPy data that torch does not allow by default"
-    for fault in contents.faults:
-        if fault.kind is FaultKind.TOO_LARGE:
-            return (
-                f"it asks for more than any checkpoint needs and was not followed: {fault.message}"
-            )
-        if fault.kind in _NOT_LOADABLE or (
-            fault.kind is FaultKind.DAMAGED and contents.format == "legacy"
-        ):
-            return fault.message
+        needed = ", ".join(data_only)
+        return "", f"it needs {needed}, NumPy data that torch does not allow by default"
     return None
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def _refused_file(fault: Fault, contents: Checkpoint) -> tuple[str, str] | None:
+    """What the file is, or holds, that torch does not load."""
+    if fault.kind is FaultKind.TOO_LARGE:
+        asks = "it asks for more than any checkpoint needs and was not followed"
+        return "too-large", f"{asks}: {fault.message}"
+    if fault.kind is FaultKind.NOT_A_CHECKPOINT:
+        known = "unknown" if fault.what is None else fault.what.value
+        return known, f"it is {fault.message}"
+    if fault.kind is FaultKind.REFUSED:
+        return "refused", fault.message
+    if fault.kind is FaultKind.DAMAGED and contents.format == "legacy":
+        return "torn", fault.message
+    return None
+
+
+def _distributed(subject: Subject, file: CheckpointFile) -> tuple[str, str] | None:
+    """Whether a folder of torch's distributed checkpoint bears the checkpoint's name."""
+    parts = subject.folder.distributed_parts(file.entry)
+    if parts is None:
+        return None
+    return "distributed", f"it is a folder of torch's distributed checkpoint (DCP), {parts} part(s)"
+
+
 def unsafe_globals(file: CheckpointFile) -> tuple[str, ...]:
-    """The globals that the file names outside the list and outside NumPy's data (SAFETY-001)."""
-    if file.contents is None:
+    """The globals that the file names and that are SAFETY-001's matter.
+
+    Not NumPy's data, what a newer torch allows, and the classes of a whole module: these are
+    LOAD-001's.
+    """
+    contents = file.contents
+    if contents is None:
         return ()
-    return tuple(name for name in file.contents.disallowed if name not in NUMPY_DATA)
+    harmless = NUMPY_DATA | ADDED_SINCE | set(contents.modules)
+    return tuple(
+        name
+        for name in contents.disallowed
+        if name not in harmless and not (contents.modules and _is_functional(name))
+    )
+
+
+def _is_functional(name: str) -> bool:
+    """Whether a global is one of torch's plain functions, as modules keep their activations."""
+    return name.startswith(_FUNCTIONAL) and name.removeprefix(_FUNCTIONAL).isidentifier()
 
 
 def holds_a_state_dict(subject: Subject) -> Outcome:
@@ -142,6 +207,9 @@ def session_agrees(subject: Subject) -> Outcome:
             return failed(
                 f"{odd[0].path!a} differs from the other checkpoints of its session: {difference}",
                 [file.path for file in odd],
+                file=odd[0].path,
+                extra=_as_listed(signatures[odd[0]] - usual),
+                lacking=_as_listed(usual - signatures[odd[0]]),
             )
         compared += len(files) if len(files) > 1 else 0
     if not compared:
@@ -167,6 +235,12 @@ def _difference(odd: _Signature, usual: _Signature) -> str:
         key, shape, dtype = lacking[0]
         parts.append(f"they have {key!a} as {dtype} {list(shape)}")
     return "; ".join(parts)
+
+
+def _as_listed(part: _Signature) -> list[dict[str, object]]:
+    """The first tensors of a part of a signature, as evidence holds them."""
+    listed = sorted(part)[:_MOST_TENSORS]
+    return [{"key": key, "shape": list(shape), "dtype": dtype} for key, shape, dtype in listed]
 
 
 def _session_of(subject: Subject, file: CheckpointFile) -> int | None:
@@ -298,26 +372,93 @@ def holds_what_a_resume_needs(subject: Subject) -> Outcome:
         return _nothing_read(subject)
     wrong = {file.path: reason for file in files if (reason := _lacks(file, required)) is not None}
     if wrong:
-        return failed_files(wrong)
+        return failed_files(
+            {path: reason for path, (_, reason) in wrong.items()},
+            causes={path: cause for path, (cause, _) in wrong.items()},
+        )
     return passed(f"{len(files)} checkpoint(s) hold {', '.join(required)}", checkpoints=len(files))
 
 
-def _lacks(file: CheckpointFile, required: Iterable[str]) -> str | None:
+def _lacks(file: CheckpointFile, required: Iterable[str]) -> tuple[str, str] | None:
+    """What a resume lacks: the cause, in the words of the rule's remedies, and the reason."""
     values, contents = file.values or {}, file.contents
     missing = [key for key in required if key not in values]
     if missing:
-        return f"it lacks {', '.join(missing)}"
+        return "", f"it lacks {', '.join(missing)}"
     if contents is None:
         return None
     if file.epoch is None and "epoch" in required:
-        return f"its epoch is no whole number below 10^18 (it is a {_kind(values['epoch'])})"
+        kind = _kind(values["epoch"])
+        return "", f"its epoch is no whole number below 10^18 (it is a {kind})"
     watermark = values.get("last_mean_rewards")
     if "last_mean_rewards" in required and not _may_be_number(watermark, contents):
-        return f"its last_mean_rewards is a {_kind(watermark)}, no number"
+        return "", f"its last_mean_rewards is a {_kind(watermark)}, no number"
     for key in required:
-        if key.endswith("optimizer") and not (isinstance(values[key], Mapping) and values[key]):
-            return f"its {key} is no state_dict"
+        pickled = isinstance(values[key], Opaque) and unsafe_globals(file)  # SAFETY-001's matter
+        problem = optimizer_problem(values[key]) if key.endswith("optimizer") else None
+        if problem is not None and not pickled:
+            return "optimizer", f"its {key} {problem}"
     return None
+
+
+def optimizer_has_stepped(subject: Subject) -> Outcome:
+    """LOAD-010."""
+    files = [file for file in _parsed(subject) if file.optimizers]
+    if not _parsed(subject):
+        return _nothing_read(subject)
+    if not files:
+        return not_applicable(
+            "no checkpoint holds the state_dict of an optimizer (LOAD-008 judges)"
+        )
+    wrong: dict[str, str] = {}
+    causes: dict[str, str] = {}
+    for file in files:
+        if file.optimizer_nans:
+            causes[file.path] = "nan"
+            wrong[file.path] = f"{file.optimizer_nans[0]} holds a NaN"
+        elif (found := _unstepped(file)) is not None:
+            causes[file.path], wrong[file.path] = "", found
+    if wrong:
+        return failed_files(wrong, causes=causes)
+    return passed(
+        f"the optimizers of {len(files)} checkpoint(s) are as after a step", checkpoints=len(files)
+    )
+
+
+def _unstepped(file: CheckpointFile) -> str | None:
+    """Which optimizer keeps nothing although its kind does from its first step on."""
+    epoch = file.epoch if file.epoch is not None else file.name.epoch
+    if epoch is None or epoch < 1:
+        return None
+    for key, optimizer in file.optimizers.items():
+        setting = kept_by(optimizer)
+        if setting and not optimizer["state"]:
+            return (
+                f"the state of its {key} is empty in epoch {epoch}, and an optimizer with"
+                f" {setting} keeps one from its first step on"
+            )
+    return None
+
+
+def records_are_stored(subject: Subject) -> Outcome:
+    """LOAD-011."""
+    archives = [
+        file for file in _parsed(subject) if file.contents and file.contents.format == "zip"
+    ]
+    if not _parsed(subject):
+        return _nothing_read(subject)
+    if not archives:
+        return not_applicable("the run holds no archive")
+    wrong = {
+        file.path: f"its record(s) {first_few(file.contents.compressed)} are compressed"
+        for file in archives
+        if file.contents is not None and file.contents.compressed
+    }
+    if wrong:
+        return failed_files(wrong)
+    return passed(
+        f"{len(archives)} archive(s) store their records as they are", archives=len(archives)
+    )
 
 
 def _may_be_number(value: object, contents: Checkpoint) -> bool:
@@ -332,11 +473,11 @@ def _may_be_number(value: object, contents: Checkpoint) -> bool:
 
 def _whole(subject: Subject) -> list[CheckpointFile]:
     """The checkpoints for torch to read: not those whose damage is INTEGRITY-001's matter."""
-    return [
-        file
-        for file in subject.files.checkpoints
-        if file.contents is not None and not _has_other_judge(file.contents)
-    ]
+    return [file for file in subject.files.checkpoints if _is_whole(file)]
+
+
+def _is_whole(file: CheckpointFile) -> bool:
+    return file.contents is not None and not _has_other_judge(file.contents)
 
 
 def _has_other_judge(contents: Checkpoint) -> bool:
@@ -382,4 +523,6 @@ CHECKS = {
     "LOAD-007": no_dead_weight,
     "LOAD-008": holds_what_a_resume_needs,
     "LOAD-009": no_infinity,
+    "LOAD-010": optimizer_has_stepped,
+    "LOAD-011": records_are_stored,
 }

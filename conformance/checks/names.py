@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from conformance.run.files import CheckpointFile
     from conformance.run.subject import Subject
 
-# White space and control characters, brackets and what a shell, a glob or Hydra reads as its own.
-UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|^[-~]""")
+# White space and control characters, brackets and what a shell, a glob, Hydra, Windows or an upload
+# of artefacts reads as its own.
+UNSAFE = re.compile(r"""[\s\x00-\x1f\x7f=:\[\]{}()<>*?!$&;|"'`\\,/\ud800-\udfff]|^[-~]""")
+# What Windows takes for a device, whatever stands behind the first dot.
+_DEVICE = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9\u00b9\u00b2\u00b3])[ ]*(\..*)?", re.IGNORECASE
+)
 
 
 def best_is_called_by_the_run(subject: Subject) -> Outcome:
@@ -67,6 +72,8 @@ def others_parse(subject: Subject) -> Outcome:
             f"{len(wrong)} checkpoint name(s) are none of profile {subject.profile.name}:"
             f" {first_few(wrong)}",
             wrong,
+            names=len(wrong),
+            profile=subject.profile.name,
         )
     count = sum(file.name.kind not in (None, Kind.BEST) for file in subject.files.checkpoints)
     if not count:
@@ -109,6 +116,7 @@ def periodic_carries_the_run(subject: Subject) -> Outcome:
             wrong,
             name=name,
             name_from=source,
+            others=wrong,
         )
     return _counted(subject.files.periodic, "periodic names carry the run's name")
 
@@ -147,6 +155,8 @@ def reward_is_printed(subject: Subject) -> Outcome:
             f" {logged[0]!r} in epoch {first.name.epoch}",
             [file.path for file in rounded],
             logged=list(logged),
+            epoch=first.name.epoch,
+            rewards={file.path: file.name.reward_text for file in rounded},
         )
     return _counted(subject.files.periodic, "rewards read back")
 
@@ -243,27 +253,61 @@ def one_periodic_for_an_epoch(subject: Subject) -> Outcome:
             " reached it",
             [path for paths in wrong.values() for path in paths],
             epochs=sorted(wrong),
+            files={str(epoch): paths for epoch, paths in wrong.items()},
         )
     return passed("no more periodic checkpoints for an epoch than sessions that reached it")
 
 
+def unsafe_part(name: str) -> str | None:
+    """What of a name is not safe everywhere, in words; None where all of it is."""
+    found = UNSAFE.search(name)
+    if found is not None:
+        return f"{found[0]!a}" if found[0].strip() else "white space"
+    if _DEVICE.fullmatch(name):
+        return f"{name.partition('.')[0]!a} is a device of Windows"
+    return "a dot at its end" if name.endswith(".") else None
+
+
+def _unsafe_by(subject: Subject, file: CheckpointFile | None) -> str:
+    """What put the unsafe part into a name: the print of the reward, the dialect, or else the run.
+
+    In the words of the rule's remedies.
+    """
+    if file is None or unsafe_part(subject.given.name) is not None:
+        return ""
+    before, text, after = file.entry.name.rpartition(file.name.reward_text or "\0")
+    if text and UNSAFE.search(text) and not UNSAFE.search(before + after):
+        return "reward"
+    return "" if file.name.kind is None or file.name.flaws else "dialect"
+
+
 def names_are_safe(subject: Subject) -> Outcome:
     """NAME-008."""
-    names = {} if subject.folder.is_file else {subject.folder.experiment: ""}
-    names.update({file.entry.name: file.path for file in subject.files.checkpoints})
-    unsafe = [name for name in names if UNSAFE.search(name)]
+    files = {file.entry.name: file for file in subject.files.checkpoints}
+    own = () if subject.folder.is_file else (subject.folder.experiment,)
+    names = dict.fromkeys((*own, *files))
+    unsafe = {name: why for name in names if (why := unsafe_part(name)) is not None}
     if unsafe:
+        reasons = ", ".join(dict.fromkeys(unsafe.values()))
         return failed(
-            f"{len(unsafe)} name(s) trip a shell, a glob or a Hydra override: {first_few(unsafe)}",
-            [names[name] for name in unsafe if names[name]],
-            names=unsafe,
+            f"{len(unsafe)} name(s) trip a shell, a glob, a Hydra override, Windows or an upload"
+            f" ({reasons}): {first_few(unsafe)}",
+            [files[name].path for name in unsafe if name in files],
+            causes=dict.fromkeys(_unsafe_by(subject, files.get(name)) for name in unsafe),
+            names=list(unsafe),
+            why=unsafe,
         )
     folded: dict[str, list[str]] = defaultdict(list)
     for file in subject.files.checkpoints:
         folded[unicodedata.normalize("NFC", file.path).casefold()].append(file.path)
     clashing = [path for paths in folded.values() if len(paths) > 1 for path in paths]
     if clashing:
-        return failed("names that differ only in case or normalisation", clashing)
+        return failed(
+            "names that differ only in case or normalisation",
+            clashing,
+            causes=["case"],
+            names=clashing,
+        )
     if subject.folder.namesakes:
         return failed(
             f"the run beside it is called {first_few(subject.folder.namesakes)}: on a disk that"

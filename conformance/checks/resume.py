@@ -75,6 +75,7 @@ def one_run_folder(subject: Subject) -> Outcome:
             f"one run wrote {len(others) + 1} folders: {others[0]!a} beside"
             f" {subject.folder.experiment!a}",
             folders=others,
+            count=len(others) + 1,
         )
     return not_applicable("the trainer was driven with one rank")
 

@@ -15,6 +15,7 @@ from conformance.checks.finding import (
 from conformance.checks.load import unsafe_globals
 
 if TYPE_CHECKING:
+    from conformance.run.files import CheckpointFile
     from conformance.run.subject import Subject
 
 
@@ -33,13 +34,20 @@ def names_no_forbidden_global(subject: Subject) -> Outcome:
     if wrong:
         path, names = next(iter(wrong.items()))
         shown = ", ".join(ascii(name) for name in names[:5])
+        modules = next(_modules(file) for file in read if file.path == path)
         return failed(
-            f"{path!a} names {shown}, outside what weights_only allows; it was not executed"
-            + and_more(wrong),
+            f"{path!a} names {shown}, outside what weights_only allows{modules}; it was not"
+            f" executed{and_more(wrong)}",
             wrong,
             globals=wrong,
         )
     return passed(f"{len(read)} pickle(s) name nothing but allowed globals", checkpoints=len(read))
+
+
+def _modules(file: CheckpointFile) -> str:
+    """What else explains such names: a module that was pickled whole."""
+    held = () if file.contents is None else file.contents.modules
+    return f" (beside the whole module {held[0]!a}, as torch.save(model) saves it)" if held else ""
 
 
 CHECKS = {"SAFETY-001": names_no_forbidden_global}

@@ -10,6 +10,7 @@ from conformance.checks.finding import (
     Outcome,
     and_more,
     failed,
+    failed_files,
     not_applicable,
     passed,
     unobservable,
@@ -25,6 +26,7 @@ from conformance.run.history import is_unreadable
 if TYPE_CHECKING:
     from conformance.run.driven import DrivenSession
     from conformance.run.files import CheckpointFile
+    from conformance.run.history import Problem
     from conformance.run.subject import Subject
 
 
@@ -32,11 +34,11 @@ def logs_each_epoch(subject: Subject) -> Outcome:
     """SUMMARY-001."""
     if not subject.logs.entries:
         return unobservable("there is no event file (LAYOUT-002 judges)")
-    unreadable = {
-        entry.relative: file.problem
+    files = {
+        entry.relative: file
         for entry, file in zip(subject.logs.entries, subject.logs.files, strict=True)
-        if is_unreadable(file)
     }
+    unreadable = {path: file.problem or "" for path, file in files.items() if is_unreadable(file)}
     refused = [file.path.name for file in subject.logs.files if file.unreadable]
     if refused:
         return unobservable(
@@ -44,14 +46,12 @@ def logs_each_epoch(subject: Subject) -> Outcome:
             unreadable,
         )
     if unreadable:
-        path, problem = next(iter(unreadable.items()))
-        return failed(f"{path!a}: {problem}", unreadable, problems=unreadable)
+        return failed_files(unreadable, causes={path: files[path].cause for path in unreadable})
     if subject.driven:
         return _logs_what_was_played(subject)
     history = subject.history
     if history.problems:
-        more = and_more(history.problems)
-        return failed(history.problems[0] + more, [subject.logs.path])
+        return _wrong_log(history.problems, subject)
     if not history.sessions:
         return _nothing_logged(subject)
     behind = subject.doubt.unlogged_end
@@ -61,8 +61,9 @@ def logs_each_epoch(subject: Subject) -> Outcome:
             f" epoch {behind.epoch}, the end of the training: whether the writer was closed too"
             " early or never told, the files do not say",
             [subject.logs.path],
-            last=history.last_epoch,
+            last_logged=history.last_epoch,
             epoch=behind.epoch,
+            file=behind.path,
         )
     epochs = sum(len(session.rewards) for session in history.sessions)
     torn = [file.path.name for file in subject.logs.files if file.torn]
@@ -83,16 +84,27 @@ def _logs_what_was_played(subject: Subject) -> Outcome:
     logged = session.logged
     if session.lost_logs:
         lost = session.lost_logs
-        return failed(f"the log of an earlier session is lost: {lost[0]!a}{and_more(lost)}", folder)
+        return failed(
+            f"the log of an earlier session is lost: {lost[0]!a}{and_more(lost)}",
+            folder,
+            causes=["lost"],
+            lost=list(lost),
+        )
     if session.rewards is None:
         if logged.problems or not logged.sessions:
             return _of_own_rewards(subject, logged.problems)
         reached = logged.last_epoch or 0
         if reached < session.last:
-            return failed(f"the log ends at epoch {reached}, not at {session.last}", folder)
+            return failed(
+                f"the log ends at epoch {reached}, not at {session.last}",
+                folder,
+                causes=["short"],
+                last_logged=reached,
+                epoch=session.last,
+            )
         return passed(f"the log reaches epoch {reached}", epochs=reached)
     if logged.problems:
-        return failed(logged.problems[0] + and_more(logged.problems), folder)
+        return _wrong_log(logged.problems, subject)
     if not logged.sessions:
         if session.rewards:
             return _nothing_logged(subject)
@@ -108,13 +120,32 @@ def _logs_what_was_played(subject: Subject) -> Outcome:
         return not_applicable("another reward than the epoch's is logged (SUMMARY-002 judges)")
     what = "no reward" if found is None else f"reward {found!r}"
     due = "it had none yet" if given is None else f"its mean reward was {given!r}"
-    return failed(f"{what} is logged for epoch {epoch}, and {due}", folder, epoch=epoch)
+    return failed(
+        f"{what} is logged for epoch {epoch}, and {due}",
+        folder,
+        causes=["gap" if found is None else ""],
+        epoch=epoch,
+        due=given,
+        found=found,
+    )
 
 
-def _of_own_rewards(subject: Subject, problems: tuple[str, ...]) -> Outcome:
+def _wrong_log(problems: tuple[Problem, ...], subject: Subject) -> Outcome:
+    """SUMMARY-001 of logs that are no reward per epoch: the first problem is told."""
+    first = problems[0]
+    return failed(
+        first.message + and_more(problems),
+        [subject.logs.path],
+        causes=[first.cause],
+        **first.evidence,
+        problems=[problem.message for problem in problems],
+    )
+
+
+def _of_own_rewards(subject: Subject, problems: tuple[Problem, ...]) -> Outcome:
     """SUMMARY-001 of a driven trainer whose rewards are its own, where the log tells none."""
     if problems:
-        return failed(problems[0] + and_more(problems), [subject.logs.path])
+        return _wrong_log(problems, subject)
     return _nothing_logged(subject)
 
 
@@ -196,7 +227,14 @@ def _agrees(subject: Subject) -> Outcome:
     for file in subject.files.periodic:
         problem = None if file in blamed else _name_disagrees(subject, file)
         if problem is not None:
-            return failed(problem, _disagreeing(subject))
+            return failed(
+                problem,
+                _disagreeing(subject),
+                file=file.path,
+                epoch=file.name.epoch,
+                reward=file.name.reward,
+                logged=subject.history.rewards_at_any(file.epochs),
+            )
         compared += bool(subject.history.rewards_at_any(file.epochs))
     causes = BY_ID["SUMMARY-002"].explained_by("watermark")
     best_is_blamed = any(BEST[rule](subject).verdict is Verdict.FAIL for rule in causes)
@@ -205,7 +243,14 @@ def _agrees(subject: Subject) -> Outcome:
         for file in subject.files.periodic:
             problem = None if file in lost else _watermark_disagrees(subject, file)
             if problem is not None:
-                return failed(problem, [file.path], watermark=str(file.watermark))
+                return failed(
+                    problem,
+                    [file.path],
+                    watermark=str(file.watermark),
+                    file=file.path,
+                    epoch=file.name.epoch,
+                    allowed=sorted(_watermarks_allowed(subject, file)),
+                )
     if compared:
         return passed(f"{compared} periodic checkpoint(s) agree with the logged rewards")
     if subject.best is not None and subject.best.watermark is not None:
@@ -227,6 +272,8 @@ def _contradicted_log(subject: Subject) -> Outcome | None:
         f"reward {found!r} is logged for epoch {epoch}, and its mean reward was {given!r}",
         [subject.logs.path],
         epoch=epoch,
+        due=given,
+        found=found,
     )
 
 
@@ -269,15 +316,7 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
     watermark, reward = file.watermark, file.name.reward
     if watermark is None or reward is None or subject.doubt.earlier_logs_are_lost:
         return None
-    allowed: set[float] = set()
-    for timeline in subject.expectation.timelines:
-        for epoch in file.epochs:
-            logged = timeline.session.rewards.get(epoch)
-            if logged is None:
-                continue
-            matches = same_reward(logged, reward) or Flaw.REWARD in file.name.flaws
-            if matches or len(subject.history.sessions) == 1:
-                allowed |= timeline.watermarks_at(epoch)
+    allowed = _watermarks_allowed(subject, file)
     if not allowed or any(same_reward(value, watermark) for value in allowed):
         return None
     own = any(same_reward(value, reward) for value in subject.history.rewards_at_any(file.epochs))
@@ -291,6 +330,24 @@ def _watermark_disagrees(subject: Subject, file: CheckpointFile) -> str | None:
         f"{file.entry.name!a} stores last_mean_rewards {watermark!r}; the highest reward logged"
         f" up to epoch {file.name.epoch} is {shown}"
     )
+
+
+def _watermarks_allowed(subject: Subject, file: CheckpointFile) -> set[float]:
+    """The watermarks that a periodic checkpoint may store, by the session that logged its reward.
+
+    The highest reward before its epoch, or up to it.
+    """
+    reward = file.name.reward
+    allowed: set[float] = set()
+    for timeline in subject.expectation.timelines:
+        for epoch in file.epochs:
+            logged = timeline.session.rewards.get(epoch)
+            if logged is None or reward is None:
+                continue
+            matches = same_reward(logged, reward) or Flaw.REWARD in file.name.flaws
+            if matches or len(subject.history.sessions) == 1:
+                allowed |= timeline.watermarks_at(epoch)
+    return allowed
 
 
 CHECKS = {

@@ -98,14 +98,20 @@ def blamed(found: Order) -> Blame | None:
     if deviation.how in (How.MISSED, How.MISSED_BEHIND_NAN, How.FROM_HIGHER):
         shown = ", ".join(str(at.epoch) for at in deviation.at[:_MOST_SHOWN])
         missed = f"the best was not rewritten at once for the improvement(s) of epoch(s) {shown}"
+        numbers = {"missed": [{"epoch": at.epoch, "reward": at.reward} for at in deviation.at]}
         if deviation.how is How.MISSED_BEHIND_NAN:
-            return Blame("BEST-005", f"{missed}, after the NaN reward of epoch {deviation.nan}")
+            return Blame(
+                "BEST-005",
+                f"{missed}, after the NaN reward of epoch {deviation.nan}",
+                {**numbers, "nan_epoch": deviation.nan},
+            )
         if deviation.how is How.FROM_HIGHER:
             return Blame(
                 "BEST-001",
                 f"{missed}: no best was there yet, as if it had started from a higher watermark",
+                numbers,
             )
-        return Blame("BEST-006", missed)
+        return Blame("BEST-006", missed, numbers)
     at = deviation.at[0]
     rule, what = {
         How.TOO_EARLY: ("BEST-001", f"an epoch before save_best_after, epoch {at.epoch}"),
@@ -119,7 +125,11 @@ def blamed(found: Order) -> Blame | None:
         ),
         How.FOR_NAN: ("BEST-005", f"the NaN reward of epoch {at.epoch}"),
     }[deviation.how]
-    return Blame(rule, f"the best was rewritten for {what}; a later write hides it")
+    return Blame(
+        rule,
+        f"the best was rewritten for {what}; a later write hides it",
+        {"rewritten": {"epoch": at.epoch, "reward": at.reward, "before": at.before}},
+    )
 
 
 CHECKS = {

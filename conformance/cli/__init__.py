@@ -379,7 +379,7 @@ def _add_diff(commands: _Commands) -> None:
         "diff",
         help="compare two runs: what a consumer of RUN_A would trip over in RUN_B",
         epilog="exit codes: 0 the same for a consumer of RUN_A, 1 it trips over RUN_B, 2 wrong"
-        " usage or unreadable input, 4 the harness itself failed",
+        " usage, unreadable input or nothing that could be compared, 4 the harness itself failed",
     )
     diff.add_argument("a", metavar="RUN_A", help="the run that consumers know")
     diff.add_argument("b", metavar="RUN_B", help="the run that takes its place")

@@ -9,7 +9,7 @@ from conformance.audits import list_run
 from conformance.cli.exits import Exit, UsageError
 from conformance.cli.options import find_all, profile_of, tell_choices
 from conformance.cli.output import write_report
-from conformance.cli.streams import emit
+from conformance.cli.streams import complain, emit
 from conformance.report.comparison import (
     ComparedRun,
     ComparisonReport,
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 def diff(options: argparse.Namespace) -> int:
-    """Compare the runs `options.a` and `options.b`; 1 where a consumer of A trips over B."""
+    """Compare the runs `options.a` and `options.b`.
+
+    1 where a consumer of A trips over B, 2 where no checkpoint could be compared.
+    """
     if options.output not in (None, "-") and not Path(options.output).absolute().parent.is_dir():
         raise UsageError(f"--output {options.output!a}: its folder does not exist")
     first = _subject(options.a, options.profile, options.name)
@@ -44,6 +47,9 @@ def diff(options: argparse.Namespace) -> int:
         emit(text)
     else:
         write_report(Path(options.output), text)
+    if comparison.nothing:
+        complain(f"nothing could be compared: {comparison.nothing}")
+        return Exit.USAGE
     return Exit.FAILED if comparison.trips else Exit.CONFORMS
 
 

@@ -58,9 +58,15 @@ def _page(rule: Rule) -> Iterator[str]:
         ("keeps it", rule.keeps),
         ("fix", rule.fix),
     ):
-        lines = textwrap.wrap(text, _WIDTH - 12, break_on_hyphens=False)
-        yield f"{label:11} {lines[0]}"
-        yield from (" " * 12 + line for line in lines[1:])
+        yield from _labelled(label, text)
+    for remedy in rule.remedies:
+        yield from _labelled("", f"{remedy.cause}: {remedy.fix}")
+
+
+def _labelled(label: str, text: str) -> Iterator[str]:
+    lines = textwrap.wrap(text, _WIDTH - 12, break_on_hyphens=False)
+    yield f"{label:11} {lines[0]}"
+    yield from (" " * 12 + line for line in lines[1:])
 
 
 def _pages() -> Iterator[str]:
@@ -82,6 +88,8 @@ def _pages() -> Iterator[str]:
         yield f"- Breaks it: {_code(rule.breaks)}."
         yield f"- Keeps it: {_code(rule.keeps)}."
         yield f"- Fix: {_code(rule.fix)}"
+        for remedy in rule.remedies:
+            yield f"  - {remedy.cause}: {_code(remedy.fix)}"
 
 
 def _code(text: str) -> str:
@@ -99,5 +107,6 @@ def _as_json(rule: Rule) -> dict[str, object]:
         "breaks": rule.breaks,
         "keeps": rule.keeps,
         "fix": rule.fix,
+        "remedies": {remedy.cause: remedy.fix for remedy in rule.remedies},
         "driven": rule.driven,
     }

@@ -287,6 +287,11 @@ class Profile(Brief):
         usual = (key for key in RESUME_KEYS if key not in self.absent_keys)
         return (*usual, *self.required_keys)
 
+    @property
+    def optimizers(self) -> tuple[str, ...]:
+        """Those of them that hold the state_dict of an optimizer."""
+        return tuple(key for key in self.resume_keys if key.endswith("optimizer"))
+
     def templates(self, kind: Kind) -> tuple[NameTemplate, ...]:
         """The spellings of one kind of checkpoint, the usual one first."""
         return tuple(template for template in self.names if template.kind is kind)

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from conformance.convention.profile import Profile
 
@@ -112,6 +112,14 @@ class Matter(str, Enum):
     RESUME = "a resume"
 
 
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What to change where a rule is broken from one cause; its own fix speaks of the usual one."""
+
+    cause: str
+    fix: str
+
+
 # The groups of rules on what a checkpoint holds, each by itself.
 _OF_CONTENTS = ("LOAD", "INTEGRITY", "SAFETY")
 
@@ -134,6 +142,7 @@ class Rule:
         breaks: an example of a run that breaks it.
         keeps: an example of a near miss.
         fix: what to change where it is broken.
+        remedies: the same by cause, where the fix would be beside the point.
         shown_by: what can show that it is broken.
         lists: which folders it lists beside those of its evidence; a folder that cannot be listed
             whole makes it unobservable.
@@ -161,6 +170,7 @@ class Rule:
     breaks: str
     keeps: str
     fix: str
+    remedies: tuple[Remedy, ...] = ()
     shown_by: tuple[Means, ...] = (Means.FILES, Means.DRIVEN)
     lists: Place | None = None
     gated: Callable[[Profile], bool] = never
@@ -193,6 +203,11 @@ class Rule:
     def played(self) -> bool:
         """Whether sessions that are played to their end can show it."""
         return Means.DRIVEN in self.shown_by
+
+    def fix_for(self, causes: Iterable[str]) -> str:
+        """What to change where these causes broke it: the remedy of each, else the fix."""
+        remedies = {remedy.cause: remedy.fix for remedy in self.remedies}
+        return " ".join(dict.fromkeys(remedies.get(cause, self.fix) for cause in causes))
 
     def explained_by(self, evidence: str) -> tuple[str, ...]:
         """The rules that explain a finding of it with this in its evidence."""

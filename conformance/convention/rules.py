@@ -11,6 +11,7 @@ from conformance.convention.rule import (
     Means,
     Needs,
     Place,
+    Remedy,
     Rule,
     RunVerdict,
     Verdict,
@@ -31,6 +32,7 @@ __all__ = [
     "Means",
     "Needs",
     "Place",
+    "Remedy",
     "Rule",
     "RunVerdict",
     "UnknownRuleError",
@@ -133,6 +135,28 @@ RULES: tuple[Rule, ...] = (
         breaks="nn/Cartpole.pth.tmp left by a killed save",
         keeps="notes.txt beside nn/, not in it",
         fix="Remove temporary files when a save fails and at start; keep other files out of nn/.",
+        remedies=(
+            Remedy(
+                "macos",
+                "Delete what macOS left (dot_clean DIR; find DIR -name '._*' -delete), and copy"
+                " with COPYFILE_DISABLE=1 tar or rsync --exclude '._*' --exclude .DS_Store.",
+            ),
+            Remedy("windows", "Delete what Windows left; it is no part of the run."),
+            Remedy("desktop", "Delete it; it is the desktop's or the disk's, not the run's."),
+            Remedy("editor", "Delete it once the editor is closed; it is no part of the run."),
+            Remedy(
+                "sync",
+                "Let the synchroniser end, settle conflicts by hand, and delete what is left.",
+            ),
+            Remedy("nfs", "End the process that still holds the file open; the name goes with it."),
+            Remedy("download", "Let the download or the copy end, or delete its part."),
+            Remedy("tool", "Keep the files of version control out of nn/."),
+            Remedy(
+                "distributed",
+                "Convert the folder to one file:"
+                " torch.distributed.checkpoint.format_utils.dcp_to_torch_save(folder, file).",
+            ),
+        ),
         shown_by=(FILES, DRIVEN, FAULTS),
     ),
     Rule(
@@ -271,16 +295,31 @@ RULES: tuple[Rule, ...] = (
         id="NAME-008",
         level=SHOULD,
         text=(
-            "Names are safe in a shell, a glob, a Hydra override and on a disk that ignores case:"
-            " no =, brackets, white space, NUL or control characters, no leading -, no two runs of"
-            " one root that differ by case only."
+            "Names are safe in a shell, a glob, a Hydra override, on a disk that ignores case, on"
+            " Windows and in an upload of artefacts: no =, brackets, white space, control"
+            ' characters, NUL, / \\ : * ? " < > or |, no leading -, no dot or blank at the end,'
+            " no device of Windows such as CON or aux.v2, no two runs of one root that differ by"
+            " case only."
         ),
-        source=_READERS,
+        source=f"{_READERS}; Windows, Naming Files, Paths, and Namespaces",
         needs=(NAMES,),
-        breaks="an experiment called x[1] or lr=3e-4",
-        keeps="an experiment called Ant-v2_seed.3",
+        breaks="an experiment called x[1], lr=3e-4, Ant_10:14:29 or CON",
+        keeps="an experiment called Ant-v2_seed.3 or CONTROL",
         fix="Choose an experiment name of letters, digits, '_', '-' and '.'.",
         by_itself=True,
+        remedies=(
+            Remedy(
+                "reward",
+                "Print the mean reward as one number, str(float(mean_rewards)): the brackets or"
+                " blanks are those of a printed array. The experiment's name is fine.",
+            ),
+            Remedy(
+                "dialect",
+                "These characters are the dialect's, not the experiment's: quote the names, escape"
+                " them in globs and overrides, or move to a trainer that writes others.",
+            ),
+            Remedy("case", "Keep one of the files: on a disk that ignores case they are one."),
+        ),
     ),
     Rule(
         id="CADENCE-001",
@@ -535,6 +574,69 @@ RULES: tuple[Rule, ...] = (
             "Store tensors, numbers, texts, lists and dicts only: float(mean_rewards), not a NumPy"
             " scalar."
         ),
+        remedies=(
+            Remedy(
+                "git-lfs-pointer",
+                "Fetch the file itself: git lfs install, then git lfs pull in the clone (in CI"
+                " check out with LFS; a single file: download it, not its raw text).",
+            ),
+            Remedy("git-annex-pointer", "Fetch the file itself: git annex get in the clone."),
+            Remedy(
+                "web-page",
+                "Download the file again from its direct link, logged in where that is needed, and"
+                " compare its size: a page was saved in its place.",
+            ),
+            Remedy(
+                "text",
+                "Fetch or copy the file again: a text, often the message of a failed download or a"
+                " description of the file, stands in its place.",
+            ),
+            Remedy("blank", "Fetch or copy the file again, or save it anew: nothing is in it."),
+            Remedy(
+                "safetensors",
+                "Load it with safetensors.torch.load_file and torch.save what a checkpoint holds;"
+                " or name it .safetensors and keep it out of nn/.",
+            ),
+            Remedy("compressed", "Decompress the file; a checkpoint is not packed again."),
+            Remedy("zip", "Unpack the archive, and put the checkpoint that it holds in its place."),
+            Remedy("tar", "Unpack the archive, and put the checkpoint that it holds in its place."),
+            Remedy(
+                "torchscript",
+                "Save the state_dict with torch.save; keep what torch.jit.save exports for"
+                " deployment under another name, outside nn/. torch.jit.load reads this file.",
+            ),
+            Remedy("pickle", "Write checkpoints with torch.save, not with pickle.dump."),
+            Remedy(
+                "other-framework",
+                "Put back the checkpoint that torch.save wrote; keep exports to other formats"
+                " outside nn/.",
+            ),
+            Remedy(
+                "apple-double",
+                "Copy the file again: macOS's metadata lies in its place. On a Mac,"
+                " COPYFILE_DISABLE=1 tar ... or dot_clean leaves them out.",
+            ),
+            Remedy(
+                "module",
+                "Save model.state_dict(), not the module. To rescue this file, load it with"
+                " weights_only=False where its classes can be imported and you trust it.",
+            ),
+            Remedy(
+                "newer-torch",
+                "Store dtypes that torch 2.6 knows, or have consumers install a newer torch.",
+            ),
+            Remedy(
+                "distributed",
+                "Convert the folder to one file:"
+                " torch.distributed.checkpoint.format_utils.dcp_to_torch_save(folder, file).",
+            ),
+            Remedy("too-large", "Save only the state that a resume needs, as plain tensors."),
+            Remedy("torn", "Restore the file from a copy; write to a temporary file, then rename."),
+            Remedy(
+                "refused", "Save it with today's torch.save: tensors, numbers, texts, lists, dicts."
+            ),
+            Remedy("unknown", "Restore the file that torch.save wrote from a copy."),
+        ),
         gated=_always,
         leaves=_NOTHING,
         tells_dialect=True,
@@ -614,13 +716,20 @@ RULES: tuple[Rule, ...] = (
         level=MUST,
         text=(
             "What a resume needs is there: epoch, optimizer, last_mean_rewards, and the keys that"
-            " the profile adds."
+            " the profile adds. optimizer is the state_dict of a torch optimizer: state and"
+            " param_groups, whose parameters the state's keys are among."
         ),
-        source=_READERS,
+        source=f"{_READERS}; torch.optim.Optimizer.load_state_dict",
         needs=(CONTENTS,),
-        breaks="a checkpoint that holds model alone",
+        breaks="a checkpoint that holds model alone, or an optimizer that is {'m': ..., 'lr': ...}",
         keeps="a checkpoint with more keys than these",
         fix="Store epoch (a number), optimizer (its state_dict) and last_mean_rewards (a number).",
+        remedies=(
+            Remedy(
+                "optimizer",
+                "Store what optimizer.state_dict() returns, unchanged: state and param_groups.",
+            ),
+        ),
         gated=_always,
         leaves=_NOTHING,
         tells_dialect=True,
@@ -634,6 +743,45 @@ RULES: tuple[Rule, ...] = (
         breaks="a weight, or a running variance, that is inf",
         keeps="the largest finite float32",
         fix="Look for the overflow: a running variance without data, a log of zero.",
+    ),
+    Rule(
+        id="LOAD-010",
+        level=SHOULD,
+        text=(
+            "The optimizer's state is that of one that has stepped: not empty where its kind keeps"
+            " one and the epoch is at least 1, and without NaN."
+        ),
+        source=_READERS,
+        needs=(CONTENTS,),
+        breaks="an Adam without moments in epoch 100, or a moment that is NaN",
+        keeps="SGD without momentum, which keeps no state",
+        fix=(
+            "Save the optimizer that trains, in the epoch's end: not a new one, not one that a"
+            " scaler or a wrapper stands before."
+        ),
+        remedies=(
+            Remedy(
+                "nan",
+                "Skip the step where the loss or a gradient is not finite; resume from a checkpoint"
+                " before it, or with a fresh optimizer.",
+            ),
+        ),
+    ),
+    Rule(
+        id="LOAD-011",
+        level=SHOULD,
+        text=(
+            "The archive's records are stored, not compressed: torch.load(mmap=True) reads"
+            " compressed ones as if they were not, without a word."
+        ),
+        source=f"{_READERS}; torch.serialization, the archive's records are mapped as they stand",
+        needs=(CONTENTS,),
+        breaks="a checkpoint that was unpacked and packed again by a tool that compresses",
+        keeps="the archive as torch.save writes it",
+        fix=(
+            "Save again: torch.save(torch.load(path, weights_only=True), path). Never zip what"
+            " torch.save wrote; compress the folder around it."
+        ),
     ),
     Rule(
         id="INTEGRITY-001",
@@ -712,6 +860,48 @@ RULES: tuple[Rule, ...] = (
         breaks="rewards/iter logged by frame, or every other epoch, or not at all",
         keeps="a torn last record, as a killed process leaves it",
         fix="writer.add_scalar('rewards/iter', mean_reward, epoch_num) once in every epoch.",
+        remedies=(
+            Remedy(
+                "damaged",
+                "Restore the event file from a copy, or move it out of summaries/ if there is none."
+                " Two writers in one file, or a disk that lost power, leave this.",
+            ),
+            Remedy("foreign", "Put the event file back that TensorBoard's writer wrote."),
+            Remedy("git-lfs-pointer", "Fetch the event file: git lfs install, then git lfs pull."),
+            Remedy("git-annex-pointer", "Fetch the event file: git annex get in the clone."),
+            Remedy("web-page", "Download the event file again: a page was saved in its place."),
+            Remedy("text", "Fetch or copy the event file again: a text stands in its place."),
+            Remedy("blank", "Fetch or copy the event file again: nothing is in it."),
+            Remedy("compressed", "Decompress the event file."),
+            Remedy("safetensors", "Put the event file back that TensorBoard's writer wrote."),
+            Remedy("other-framework", "Put the event file back that TensorBoard's writer wrote."),
+            Remedy(
+                "apple-double", "Copy the event file again: macOS's metadata lies in its place."
+            ),
+            Remedy("malformed", "Write event files with TensorBoard's or tensorboardX's writer."),
+            Remedy(
+                "too-large",
+                "Log fewer images, texts and histograms beside the rewards, or into a writer of"
+                " their own.",
+            ),
+            Remedy(
+                "step", "Give the epoch just finished, counted from 1, as the step of rewards/iter."
+            ),
+            Remedy(
+                "twice",
+                "Log the mean reward of the training once in an epoch; an evaluation's goes under a"
+                " tag of its own.",
+            ),
+            Remedy(
+                "gap",
+                "Log rewards/iter in every epoch whose mean reward is known, NaN too, with the"
+                " epoch, not the frame, as its step.",
+            ),
+            Remedy("short", "Flush the writer before the last save, and close it at the end."),
+            Remedy(
+                "lost", "Let each session's writer open an event file of its own, and delete none."
+            ),
+        ),
         gated=_always,
         leaves=_NOTHING,
         tells_dialect=True,

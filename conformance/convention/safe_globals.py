@@ -85,15 +85,19 @@ Source: `_get_allowed_globals` in `torch/_weights_only_unpickler.py` of the 2.6.
 storage and tensor classes that it enumerates.
 """
 
-ADDED_SINCE: frozenset[str] = frozenset(
-    {
-        "torch.float4_e2m1fn_x2",
-        "torch.float8_e8m0fnu",
-        *(f"torch.int{bits}" for bits in range(1, 8)),
-        *(f"torch.uint{bits}" for bits in range(1, 8)),
-    }
-)
-"""What torch 2.13 allows beyond `TORCH_DEFAULT`: newer dtypes, which torch 2.6 would refuse."""
+SINCE: dict[str, str] = {
+    "torch.float4_e2m1fn_x2": "2.8",
+    "torch.float8_e8m0fnu": "2.7",
+    **{f"torch.int{bits}": "2.7" for bits in range(1, 8)},
+    **{f"torch.uint{bits}": "2.7" for bits in range(1, 8)},
+}
+"""The globals of newer dtypes, with the first version of torch that allows them.
+
+Source: pytorch #147466 (`float8_e8m0fnu`), #147500 (the integers) and #148791 (`float4_e2m1fn_x2`).
+"""
+
+ADDED_SINCE: frozenset[str] = frozenset(SINCE)
+"""What torch 2.13 allows beyond `TORCH_DEFAULT`, and torch 2.6 would refuse."""
 
 NUMPY_DATA: frozenset[str] = frozenset(
     {

@@ -140,6 +140,14 @@ class RunFolder:
         """
         return tuple(entry for entry in self.entries if self.is_file or entry.folder == folder)
 
+    def distributed_parts(self, entry: Entry) -> int | None:
+        """How many parts a folder of torch's distributed checkpoint (DCP) has; None: it is none."""
+        if entry.kind is not EntryKind.FOLDER:
+            return None
+        names = [inside.name for inside in self.at(entry.relative)]
+        parts = sum(name.endswith(".distcp") for name in names)
+        return parts if parts or ".metadata" in names else None
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

@@ -13,6 +13,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 from conformance.evidence import crc32c
+from conformance.evidence.checkpoint.strangers import HEAD, recognised
 from conformance.evidence.regular_files import NotRegularError, open_regular
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ _FEWEST_ALIKE = 8  # fewer records of one length are checked with those of nearl
 _HEADER = 12
 _FOOTER = 4
 _MASK_DELTA = 0xA282EAD8
+_FORMAT = b"brain.Event:"  # in the first record, behind its header, wall time and field's header
 
 _Data: TypeAlias = "bytes | memoryview"
 _DOUBLE = Struct("<d")
@@ -107,6 +109,8 @@ class EventFile:
         torn: the last record is cut short or zeroed: what a killed process or a power cut leaves.
         problem: None, or one line that says why the file could not be read to its end.
         unreadable: whether the system refused to read it (no permission, an I/O error).
+        cause: of the problem, in a word: `damaged`, `malformed`, `too-large`, `foreign`, or what
+            the file is in an event file's place, such as `git-lfs-pointer`; else empty.
         others: the entries with each further tag that was asked for, of no more than are read.
     """
 
@@ -121,6 +125,7 @@ class EventFile:
     torn: bool
     problem: str | None
     unreadable: bool = False
+    cause: str = ""
     others: tuple[tuple[str, tuple[Reward, ...]], ...] = ()
 
 
@@ -153,8 +158,10 @@ def read_event_file(
         with open_regular(path) as file:
             found.size = os.fstat(file.fileno()).st_size
             _read(file, found)
-    except (_UnreadableError, NotRegularError) as error:
-        found.problem = str(error)
+    except _UnreadableError as error:
+        found.problem, found.cause = str(error), error.cause
+    except NotRegularError as error:
+        found.problem, found.cause = str(error), "foreign"
     except OSError as error:
         found.problem = f"cannot be read: {error.strerror or type(error).__name__}"
         found.unreadable = True
@@ -171,6 +178,7 @@ def read_event_file(
         problem=found.problem,
         unreadable=found.unreadable,
         others=tuple((other.decode(), tuple(entries)) for other, entries in found.others.items()),
+        cause=found.cause,
     )
 
 
@@ -215,7 +223,11 @@ def rewards_in(file: EventFile, *, tag: str, epoch_tag: str, read_for: str) -> E
 
 
 class _UnreadableError(Exception):
-    """The file cannot be read further; the text says why in one line."""
+    """The file cannot be read further; the text says why in one line, the cause in a word."""
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class _MalformedError(Exception):
@@ -231,7 +243,8 @@ class _Budget:
     def spend(self, fields: int) -> None:
         self.fields -= fields
         if self.fields < 0:
-            raise _UnreadableError(f"holds too many fields: at most {_MOST_FIELDS_READ} are read")
+            limit = f"at most {_MOST_FIELDS_READ} are read"
+            raise _UnreadableError(f"holds too many fields: {limit}", "too-large")
 
 
 @dataclass(slots=True)
@@ -252,6 +265,7 @@ class _Found:
     torn: bool = False
     problem: str | None = None
     unreadable: bool = False
+    cause: str = ""
     # Of the headers whose CRC-32C is right: the length that each tells.
     lengths: dict[bytes, int] = field(default_factory=dict)
     # Layouts of records whose tags have been seen; how many more records may be parsed for that.
@@ -289,7 +303,7 @@ def _read(file: FileIO, found: _Found) -> None:
         raise _UnreadableError("is empty")
     if found.size > _LARGEST_FILE:
         raise _UnreadableError(
-            f"is too large: {found.size} bytes, where at most {_LARGEST_FILE} are read"
+            f"is too large: {found.size} bytes, where at most {_LARGEST_FILE} are read", "too-large"
         )
     chunk, offset, wanted = b"", 0, 0  # `offset` is the chunk's place in the file
     while more := file.read(min(max(wanted, _CHUNK), found.size - offset - len(chunk))):
@@ -300,7 +314,7 @@ def _read(file: FileIO, found: _Found) -> None:
         if right < len(frames.starts) - 1:
             start, following = (offset + place for place in frames.starts[right : right + 2])
             stored = following - _HEADER - _FOOTER
-            _stop(file, found, stored, f"record at byte {start - _HEADER}: its CRC-32C is wrong")
+            _stop(file, found, stored, _damaged(found, start - _HEADER, "data have"))
             return
         chunk, offset, wanted = chunk[frames.end :], offset + frames.end, frames.missing
         if not wanted:
@@ -404,20 +418,44 @@ def _masked(checksums: bytes) -> bytes:
 def _refuse_header(file: FileIO, found: _Found, header: bytes, at: int) -> None:
     length = _length(header)
     if length is None:
-        what = "its length's CRC-32C is wrong" if found.records else "this is not an event file"
-        _stop(file, found, at + _HEADER - _FOOTER, f"record at byte {at}: {what}")
+        problem = (
+            _damaged(found, at, "length has") if found.records else _no_event_file(file, found)
+        )
+        _stop(file, found, at + _HEADER - _FOOTER, problem)
     else:
         limit = f"where at most {_LARGEST_RECORD} are read"
-        raise _UnreadableError(f"record at byte {at}: is too large: {length} bytes, {limit}")
+        raise _UnreadableError(
+            f"record at byte {at}: is too large: {length} bytes, {limit}", "too-large"
+        )
 
 
-def _stop(file: FileIO, found: _Found, stored: int, problem: str) -> None:
+def _damaged(found: _Found, at: int, what: str) -> _UnreadableError:
+    return _UnreadableError(
+        f"damaged: record {found.records + 1}, at byte {at}: its {what} changed since it was"
+        " written (the checksum, a CRC-32C, is wrong)",
+        "damaged",
+    )
+
+
+def _no_event_file(file: FileIO, found: _Found) -> _UnreadableError:
+    """What stands in the place of an event file, as far as its first bytes tell."""
+    file.seek(0)
+    head = file.read(HEAD)
+    if _FORMAT in head[: _HEADER + len(_FORMAT) + _HEADER]:
+        return _damaged(found, 0, "length has")
+    known = recognised(head, found.size)
+    if known is not None and known.what is not None:
+        return _UnreadableError(f"not an event file: it is {known.message}", known.what.value)
+    return _UnreadableError("record at byte 0: this is not an event file", "foreign")
+
+
+def _stop(file: FileIO, found: _Found, stored: int, problem: _UnreadableError) -> None:
     """Tell a torn tail from damage: all bytes are zero from where the wrong CRC-32C is `stored`."""
     zeros = bytes(_CHUNK)
     file.seek(stored)
     while more := file.read(_CHUNK):
         if more != zeros[: len(more)]:
-            raise _UnreadableError(problem)
+            raise problem
     if not found.records:
         raise _UnreadableError("holds no whole record")
     found.torn = True
@@ -437,7 +475,8 @@ def _take(chunk: bytes, starts: list[int], offset: int, found: _Found) -> None:
             event = event or _event(memoryview(chunk)[start:end], found.budget)
         except _MalformedError as error:
             at = offset + start - _HEADER
-            raise _UnreadableError(f"record at byte {at}: is not an event: {error}") from None
+            problem = f"record at byte {at}: is not an event: {error}"
+            raise _UnreadableError(problem, "malformed") from None
         _take_event(event, found)
 
 
@@ -481,7 +520,7 @@ def _take_event(event: _Event, found: _Found) -> None:
             found.tags.add(tag[: 4 * _LONGEST_TAG].decode(errors="ignore")[:_LONGEST_TAG])
     if len(found.rewards) > _MOST_REWARDS:
         raise _UnreadableError(
-            f"has too many entries of the wanted tag: at most {_MOST_REWARDS} are read"
+            f"has too many entries of the wanted tag: at most {_MOST_REWARDS} are read", "too-large"
         )
 
 

@@ -183,13 +183,6 @@ class WritesTheLegacyFormat(Trainer):
         return legacy_checkpoint(state)
 
 
-class DeflatesItsArchives(Trainer):
-    """Packs its archives with another tool's deflate."""
-
-    def encode(self, state: object) -> bytes:
-        return zip_checkpoint(state, deflated=True)
-
-
 class NamesItsArchives(Trainer):
     """Calls the archive's inner folder by the checkpoint, as `torch.save` does for a path."""
 
@@ -293,11 +286,11 @@ class SavesMoments(Trainer):
         return {**super().optimizer(), "state": {0: moments}}
 
 
-class SavesPoisonedMoments(Trainer):
-    """Saves an optimizer whose moments are NaN; the rules speak of the model."""
+class SavesInfiniteMoments(Trainer):
+    """Saves an optimizer whose moments are infinite; the rules speak of the model, and of NaN."""
 
     def optimizer(self) -> dict[str, object]:
-        return {**super().optimizer(), "state": {0: {"exp_avg": floats(math.nan, math.inf)}}}
+        return {**super().optimizer(), "state": {0: {"exp_avg": floats(-math.inf, math.inf)}}}
 
 
 class TiesItsWeights(Trainer):

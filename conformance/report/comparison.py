@@ -49,12 +49,16 @@ def _lines(report: ComparisonReport) -> Iterator[str]:
         yield f"  {found.severity.value:8}  {found.topic:9}  {printable(found.message)}"
         if found.consequence:
             yield f"{'':23}a consumer of A: {printable(found.consequence)}"
+    for left in comparison.unread:
+        yield f"  not compared  {left.run} {printable(left.path)}: {printable(left.why)}"
     yield ""
     number = sum(bool(found.consequence) for found in comparison.differences)
     harmless = len(comparison.differences) - number
     end = f"; {plural(harmless, 'harmless difference')}" if harmless else ""
     compared = f"{plural(comparison.compared, 'checkpoint')} of A compared with their like in B"
-    if comparison.trips:
+    if comparison.nothing:
+        yield f"nothing could be compared: {printable(comparison.nothing)}"
+    elif comparison.trips:
         yield f"a consumer of A trips over B in {plural(number, 'way')} ({compared}{end})"
     else:
         yield f"the same for a consumer of A ({compared}{end})"
@@ -78,6 +82,11 @@ def to_comparison_json(report: ComparisonReport) -> str:
             }
             for found in report.comparison.differences
         ],
+        "unread": [
+            {"run": left.run.lower(), "path": left.path, "why": left.why}
+            for left in report.comparison.unread
+        ],
+        "nothing": report.comparison.nothing,
     }
     return json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 

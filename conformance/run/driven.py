@@ -9,6 +9,7 @@ from conformance.convention.rewards import as_float32, same_reward
 from conformance.run.history import (
     History,
     Played,
+    Problem,
     Session,
     Start,
     build_history,
@@ -115,9 +116,9 @@ def played_history(driven: Iterable[DrivenSession], files: Iterable[CheckpointFi
     return History(tuple(sessions), len(sessions), problems, played=True)
 
 
-def _without_log(session: DrivenSession) -> tuple[str, ...]:
+def _without_log(session: DrivenSession) -> tuple[Problem, ...]:
     """Rewards of the trainer's own that it logged nowhere are not known."""
-    return () if session.logged.sessions else ("no reward is logged",)
+    return () if session.logged.sessions else (Problem("no reward is logged"),)
 
 
 def _rewards_of(session: DrivenSession, files: tuple[CheckpointFile, ...]) -> dict[int, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property, partial
@@ -15,6 +16,8 @@ from conformance.evidence.checkpoint import (
     Scalar,
     Tensor,
     narrowed,
+    numbers_of,
+    optimizer_problem,
     read_checkpoint,
     read_item,
     scan_non_finite,
@@ -50,6 +53,7 @@ class Readings:
         known = tuple(profiles)
         self._tags = {tag for each in known for tag in (each.reward_tag, each.epoch_tag)} - {""}
         self._models = {model for each in known for model in each.models}
+        self._optimizers = {key for each in known for key in each.optimizers}
         self._whole: dict[str, Checkpoint] = {}
         self._contents: dict[tuple[str, frozenset[str]], Checkpoint] = {}
         self._non_finite: dict[tuple[str, str], Mapping[str, NonFinite]] = {}
@@ -77,16 +81,18 @@ class Readings:
 
     def _look(self, entry: Entry, checkpoint: Checkpoint, source: Source) -> None:
         """Look for what is not finite while the file is open; what fails is tried again later."""
-        for model in self._models:
-            tensors = _state_dict(checkpoint.root, model)
+        root = checkpoint.root
+        parts = {key: _state_dict(root, key) for key in self._models}
+        parts |= {key: _tensors_of(at) for key, at in _optimizers(root, self._optimizers).items()}
+        for key, tensors in parts.items():
             if tensors is not None:
                 with suppress(OSError):
                     found = scan_non_finite(checkpoint, tensors, source)
-                    self._non_finite[entry.relative, model] = found
+                    self._non_finite[entry.relative, key] = found
 
-    def non_finite(self, entry: Entry, model: str) -> Mapping[str, NonFinite] | None:
+    def non_finite(self, entry: Entry, key: str) -> Mapping[str, NonFinite] | None:
         """What is not finite under a key of a checkpoint; None where nobody has looked."""
-        return self._non_finite.get((entry.relative, model))
+        return self._non_finite.get((entry.relative, key))
 
     def log(self, entry: Entry, tag: str, epoch_tag: str) -> EventFile:
         """What an event file holds, as `read_rewards` has it."""
@@ -200,26 +206,71 @@ class CheckpointFile:
         return number(values.get(key), contents)
 
     @cached_property
+    def optimizers(self) -> Mapping[str, Mapping[str, Any]]:
+        """The state_dicts of torch optimizers that a resume needs, by key."""
+        return _optimizers(self.values, self._profile.optimizers)
+
+    @property
     def non_finite(self) -> Mapping[str, NonFinite]:
         """The tensors under `model` that hold a NaN or an infinity, by key."""
-        if self.model is None or self.contents is None:
+        return {place: found for (part, place), found in self._scanned.items() if not part}
+
+    @cached_property
+    def optimizer_nans(self) -> tuple[str, ...]:
+        """Where the optimizers hold a NaN: `optimizer.state[0]['exp_avg']`."""
+        plain = (
+            f"{key}.{place}"
+            for key, optimizer in self.optimizers.items()
+            for place, number in numbers_of(optimizer)
+            if isinstance(number, float) and math.isnan(number)
+        )
+        scanned = (f"{key}.{place}" for (key, place), at in self._scanned.items() if key and at.nan)
+        return (*plain, *scanned)
+
+    @cached_property
+    def _scanned(self) -> Mapping[tuple[str, str], NonFinite]:
+        """What is not finite in the models' and the optimizers' tensors, in one reading.
+
+        By the optimizer's key, empty for the model, and the place in it.
+        """
+        if self.contents is None:
             return {}
-        if len(self.models) == 1:
-            found = self._readings.non_finite(self.entry, self.models[0])
-            return scan_non_finite(self.contents, self.model) if found is None else found
-        parts = {key: self._readings.non_finite(self.entry, key) for key in self.models}
-        if None in parts.values():
-            return scan_non_finite(self.contents, self.model)
+        parts = {key: _state_dict(self.values, key) for key in self.models}
+        if self.model is None:
+            parts = {}
+        single = len(self.models) == 1
+        looked: dict[str, Mapping[str, Tensor]] = {key: part or {} for key, part in parts.items()}
+        looked |= {key: _tensors_of(optimizer) for key, optimizer in self.optimizers.items()}
+        known = {key: self._readings.non_finite(self.entry, key) for key in looked}
+        if None in known.values():
+            together = {(key, at): part[at] for key, part in looked.items() for at in part}
+            found = scan_non_finite(self.contents, together)
+        else:
+            found = {
+                (key, at): what for key, part in known.items() for at, what in (part or {}).items()
+            }
         return {
-            f"{key}.{inner}": what
-            for key, part in parts.items()
-            for inner, what in (part or {}).items()
+            (key, at) if key not in parts else ("", at if single else f"{key}.{at}"): what
+            for (key, at), what in found.items()
         }
 
     @cached_property
     def epochs(self) -> frozenset[int]:
         """The epochs that the file may stand for: the one in its name and the stored one."""
         return frozenset(epoch for epoch in (self.name.epoch, self.epoch) if epoch is not None)
+
+
+def _optimizers(values: object, keys: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """The state_dicts of torch optimizers under these keys."""
+    if not isinstance(values, Mapping):
+        return {}
+    kept = (key for key in keys if key in values)
+    return {key: values[key] for key in kept if optimizer_problem(values[key]) is None}
+
+
+def _tensors_of(optimizer: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of an optimizer's state_dict, by their place in it."""
+    return {place: at for place, at in numbers_of(optimizer) if isinstance(at, Tensor)}
 
 
 def _state_dict(values: object, key: str) -> Mapping[str, Tensor] | None:

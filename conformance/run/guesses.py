@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import same_reward
-from conformance.run.history import History, build_history
+from conformance.run.history import History, Problem, build_history
 from conformance.run.settings import Setting
 
 if TYPE_CHECKING:
@@ -29,9 +29,11 @@ def logged_history(profile: Profile, logs: Iterable[EventFile], files: Roles) ->
     shift = step_shift(history, _rewards_told(files)) if complete else 0
     if not shift:
         return history
-    problem = (
+    problem = Problem(
         f"{profile.reward_tag} is logged {abs(shift)} step {'late' if shift > 0 else 'early'}:"
-        f" each checkpoint's reward stands at the step of its epoch {shift:+d}"
+        f" each checkpoint's reward stands at the step of its epoch {shift:+d}",
+        "step",
+        {"shift": shift},
     )
     return replace(history, problems=(problem,))
 

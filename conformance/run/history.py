@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from itertools import pairwise
@@ -105,17 +105,32 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """One way in which the logs are no reward per epoch.
+
+    Attributes:
+        message: says it in one line.
+        cause: in the words of SUMMARY-001's remedies; empty: what it usually is.
+        evidence: the file and the numbers that the message speaks of.
+    """
+
+    message: str
+    cause: str = ""
+    evidence: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class History:
     """All sessions that logged rewards, in order of time.
 
-    `problems` holds one line for each way in which the logs are no reward per epoch; where there
+    `problems` holds one for each way in which the logs are no reward per epoch; where there
     is one, no rule may lean on them. `played` says that the rewards are those that a driven trainer
     was given, so that none is missing.
     """
 
     sessions: tuple[Session, ...]
     count: int
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
     played: bool = False
 
     @property
@@ -248,7 +263,11 @@ def build_history(
             resume changes what is right, they may be two sessions of a process that played both.
     """
     files = tuple(files)
-    problems = [f"{file.path.name!a}: {file.problem}" for file in files if is_unreadable(file)]
+    problems = [
+        Problem(f"{file.path.name!a}: {file.problem}", file.cause, {"file": file.path.name})
+        for file in files
+        if is_unreadable(file)
+    ]
     segments: list[tuple[_Segment, bool]] = []  # with whether a session without a log came before
     ordered = sorted(
         (file for file in files if file.first_wall_time is not None),
@@ -298,28 +317,46 @@ def is_unreadable(file: EventFile) -> bool:
     return file.problem is not None and not cut_short
 
 
-def _segments(file: EventFile, problems: list[str], *, at_intervals: bool) -> Iterator[_Segment]:
+def _segments(
+    file: EventFile, problems: list[Problem], *, at_intervals: bool
+) -> Iterator[_Segment]:
     name = file.path.name
     current: list[Reward] = []
     may_be_sparse = at_intervals and _is_spaced(file.rewards)
     for entry in file.rewards:
         if entry.step < 1:
-            problems.append(f"{name!a} logs a reward at step {entry.step}; epochs count from 1")
+            problems.append(
+                Problem(
+                    f"{name!a} logs a reward at step {entry.step}; epochs count from 1",
+                    "step",
+                    {"file": name, "step": entry.step, "reward": entry.value},
+                )
+            )
             return
         if current and entry.step < current[-1].step:
             yield _Segment(file, tuple(current), may_be_sparse and _is_sparse(current))
             current = []
         elif current and entry.step == current[-1].step:
-            if not same_reward(current[-1].value, entry.value):
+            both = current[-1].value, entry.value
+            if not same_reward(*both):
                 problems.append(
-                    f"{name!a} logs two rewards for epoch {entry.step}:"
-                    f" {current[-1].value!r} and {entry.value!r}"
+                    Problem(
+                        f"{name!a} logs two rewards for epoch {entry.step}: {both[0]!r} and"
+                        f" {both[1]!r}",
+                        "twice",
+                        {"file": name, "epoch": entry.step, "rewards": list(both)},
+                    )
                 )
                 return
             continue
         elif current and entry.step > current[-1].step + 1 and not may_be_sparse:
+            previous = current[-1].step
             problems.append(
-                f"{name!a} logs no reward between the epochs {current[-1].step} and {entry.step}"
+                Problem(
+                    f"{name!a} logs no reward between the epochs {previous} and {entry.step}",
+                    "gap",
+                    {"file": name, "before": previous, "after": entry.step},
+                )
             )
             return
         current.append(entry)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from conformance.convention.names import CheckpointName, Flaw, has_checkpoint_suffix, parse_name
 from conformance.convention.profile import Kind, Profile, RewardForm
 from conformance.convention.rewards import is_rounding_of, same_reward
+from conformance.convention.strays import stray
 from conformance.evidence.checkpoint import looks_like_checkpoint
 from conformance.evidence.runs import Entry, EntryKind, RunFolder
 from conformance.run.files import CheckpointFile, Readings, is_temporary
@@ -125,7 +126,10 @@ class Roles:
             direct = alone or entry.folder == self._profile.checkpoints
             if not direct and not self._is_misplaced(entry):
                 continue
-            name = self._unrounded(parse_name(self._profile, self._given.name, entry.name))
+            name = self._unrounded(parse_name(self._profile, self._given.name, self._named(entry)))
+            if name.kind is None and not alone and stray(entry.name) is not None:
+                foreign += [entry] if direct else []
+                continue
             if direct and name.flaws and self._is_of_one_beside(entry):
                 continue
             if direct and not self._profile.checkpoints and not has_checkpoint_suffix(entry.name):
@@ -165,6 +169,13 @@ class Roles:
 
     def _is_misplaced(self, entry: Entry) -> bool:
         return entry.kind is not EntryKind.FOLDER and entry.name.endswith(self._profile.suffix)
+
+    def _named(self, entry: Entry) -> str:
+        """The name to parse: of a folder of torch's distributed checkpoint, which has no suffix."""
+        suffix = self._profile.suffix
+        if entry.name.endswith(suffix) or self._folder.distributed_parts(entry) is None:
+            return entry.name
+        return f"{entry.name}{suffix}"
 
     def _unrounded(self, name: CheckpointName) -> CheckpointName:
         """The name with the logged reward that it tells, where a printed array has rounded it."""

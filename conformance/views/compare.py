@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from conformance.checks.finding import and_more, first_few
-from conformance.checks.names import UNSAFE
+from conformance.checks.names import unsafe_part
 from conformance.convention.profile import Kind
 from conformance.convention.rewards import reward_text, same_reward
 from conformance.convention.safe_globals import TORCH_DEFAULT
@@ -30,6 +30,16 @@ _MOST_SHOWN = 4
 _WRAPPERS = ("module.", "_orig_mod.")
 _OPTIMIZER = "optimizer"
 _SETTING = "a setting"
+_STEP = "step"
+_CPU = "cpu"
+# What torch.optim puts into a group that lacks it, in __setstate__; with `...` what changes no
+# step, or is the same whatever was stored.
+_FILLED_IN = {
+    **dict.fromkeys(
+        ("foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay"), ...
+    ),
+    **dict.fromkeys(("amsgrad", "maximize", "nesterov", "centered"), False),
+}
 _NUMBERED = (Kind.PERIODIC, Kind.FINAL, Kind.WIN)
 _Place = tuple[Kind, "int | None"]
 
@@ -61,16 +71,35 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A checkpoint that was not compared: it could not be read, or its name says no place.
+
+    Attributes:
+        run: whose it is, A or B.
+        path: from that run's folder.
+        why: what it is, or what is wrong with it.
+    """
+
+    run: str
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """All differences between two runs, worst first, and how many places were compared.
+    """All differences between two runs, worst first, and how much was compared.
 
     Attributes:
         differences: worst first.
-        compared: how many checkpoints of A have their like in B.
+        compared: how many checkpoints of A were read and compared with their like in B.
+        unread: the checkpoints of both that were not compared for a fault of their own.
+        nothing: why no checkpoint was compared; empty where some were.
     """
 
     differences: tuple[Difference, ...]
     compared: int
+    unread: tuple[Unread, ...] = ()
+    nothing: str = ""
 
     @property
     def trips(self) -> bool:
@@ -90,11 +119,15 @@ def compare(first: Subject, second: Subject) -> Comparison:
         *_rewards(a, b, apart),
         *_loading(a, b),
         *_contents(a, b),
+        *_devices(a, b),
+        *_nans(a, b),
         *_logs(a, b),
     ]
     order = list(Severity)
     found.sort(key=lambda difference: order.index(difference.severity))
-    return Comparison(tuple(found), len(_pairs(a, b)))
+    compared = len(_read_pairs(a, b))
+    unread = (*_unread("A", a), *_unread("B", b))
+    return Comparison(tuple(found), compared, unread, "" if compared else _why_nothing(a, b))
 
 
 class _Side:
@@ -143,6 +176,46 @@ def _pairs(a: _Side, b: _Side) -> list[tuple[CheckpointFile, CheckpointFile]]:
     return [(file, b.places[place]) for place, file in a.places.items() if place in b.places]
 
 
+def _is_read(file: CheckpointFile) -> bool:
+    """Whether a checkpoint could be read to its end, whatever it then holds."""
+    return file.contents is not None and not file.damaged and file.contents.root is not MISSING
+
+
+def _read_pairs(a: _Side, b: _Side) -> list[tuple[CheckpointFile, CheckpointFile]]:
+    """The pairs of which both could be read: only these are compared by what they hold."""
+    return [pair for pair in _pairs(a, b) if _is_read(pair[0]) and _is_read(pair[1])]
+
+
+def _unread(run: str, side: _Side) -> Iterator[Unread]:
+    placed = set(side.places.values())
+    for file in side.subject.files.checkpoints:
+        if not _is_read(file):
+            yield Unread(run, file.path, _fault(file))
+        elif file.name.kind is None and file not in placed:
+            profile = side.subject.profile.name
+            yield Unread(run, file.path, f"its name is none of profile {profile}")
+
+
+def _fault(file: CheckpointFile) -> str:
+    """Why a checkpoint could not be read."""
+    if file.contents is None:
+        return "no regular file with bytes in it"
+    return next((fault.message for fault in file.contents.faults), "it holds no dict")
+
+
+def _why_nothing(a: _Side, b: _Side) -> str:
+    for letter, side in (("A", a), ("B", b)):
+        if not side.places:
+            return f"{letter} holds no checkpoint that profile {side.subject.profile.name} names"
+    if not _pairs(a, b):
+        return "no checkpoint of A has its like, by role and epoch, in B"
+    read = [[_is_read(file) for file in pair] for pair in _pairs(a, b)]
+    for letter, index in (("A", 0), ("B", 1)):
+        if not any(pair[index] for pair in read):
+            return f"no checkpoint of {letter} with its like in the other run can be read"
+    return "of each checkpoint and its like one cannot be read"
+
+
 # --- what a consumer finds --------------------------------------------------------------------
 
 
@@ -178,14 +251,14 @@ def _names(a: _Side, b: _Side) -> Iterator[Difference]:
 
 def _trips_names(a: _Side, b: _Side) -> Iterator[Difference]:
     """Names of B that trip what takes the names of A as they come."""
-    unsafe = [file.entry.name for file in b.places.values() if UNSAFE.search(file.entry.name)]
-    if unsafe and not any(UNSAFE.search(file.entry.name) for file in a.places.values()):
+    unsafe = [file.entry.name for file in b.places.values() if unsafe_part(file.entry.name)]
+    if unsafe and not any(unsafe_part(file.entry.name) for file in a.places.values()):
         yield Difference(
             Severity.MISLEADS,
             "names",
-            f"{len(unsafe)} name(s) of B trip a shell, a glob or a Hydra override, none of A does:"
-            f" {_shown(unsafe)}",
-            "a glob finds them not, an override is read as something else",
+            f"{len(unsafe)} name(s) of B trip a shell, a glob, a Hydra override or Windows, none of"
+            f" A does: {_shown(unsafe)}",
+            "a glob finds them not, an override is read as something else, a copy fails",
         )
     odd = [
         file.entry.name for (kind, _), file in b.places.items() if kind in _NUMBERED and _odd(file)
@@ -324,13 +397,10 @@ def _alike(first: Sequence[float], second: Sequence[float]) -> bool:
 def _loading(a: _Side, b: _Side) -> Iterator[Difference]:
     """What B needs to be loaded and A does not, and what of it cannot be loaded at all."""
     broken = [
-        there
-        for here, there in _pairs(a, b)
-        if here.values is not None and there.values is None and there.contents is not None
+        there for here, there in _pairs(a, b) if here.values is not None and there.values is None
     ]
     if broken:
-        fault = next(iter(broken[0].contents.faults), None) if broken[0].contents else None
-        why = fault.message if fault is not None else "it holds no dict"
+        why = _fault(broken[0])
         yield Difference(
             Severity.BREAKS,
             "contents",
@@ -372,6 +442,71 @@ def _contents(a: _Side, b: _Side) -> Iterator[Difference]:
         for difference in _values(here.values, there.values, a.subject.profile.models):
             told.setdefault((difference.topic, difference.message), difference)
     yield from told.values()
+
+
+def _devices(a: _Side, b: _Side) -> Iterator[Difference]:
+    """Devices that storages of B are said to lie on, and none of A is."""
+    ours: set[str] = set()
+    theirs: set[str] = set()
+    for here, there in _read_pairs(a, b):
+        ours |= _locations(here)
+        theirs |= _locations(there)
+    new = sorted(theirs - ours - {_CPU, ""})
+    if new:
+        yield Difference(
+            Severity.BREAKS,
+            "contents",
+            f"storages of B lie on {_shown(new)}, those of A on {_shown(sorted(ours))}",
+            "torch.load without map_location asks for that device, and fails where there is none",
+        )
+    elif theirs and not theirs & ours:
+        yield Difference(
+            Severity.HARMLESS,
+            "contents",
+            f"storages of A lie on {_shown(sorted(ours))}, those of B on {_shown(sorted(theirs))}",
+        )
+
+
+def _locations(file: CheckpointFile) -> set[str]:
+    """The devices that a checkpoint's storages lay on when they were saved."""
+    found: set[str] = set()
+    pending: list[object] = [file.values]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Tensor):
+            found.add(item.storage.location)
+        elif isinstance(item, Mapping):
+            pending.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            pending.extend(item)
+    return found
+
+
+def _nans(a: _Side, b: _Side) -> Iterator[Difference]:
+    """NaN in weights or in an optimizer's state of B alone."""
+    weights: list[str] = []
+    moments: list[str] = []
+    for here, there in _read_pairs(a, b):
+        known = {key for key, bad in here.non_finite.items() if bad.nan}
+        new = [key for key, bad in there.non_finite.items() if bad.nan and key not in known]
+        if new:
+            weights.append(f"{new[0]!a} of {_called(there)}")
+        if there.optimizer_nans and not here.optimizer_nans:
+            moments.append(f"{there.optimizer_nans[0]} of {_called(there)}")
+    if weights:
+        yield Difference(
+            Severity.MISLEADS,
+            "model",
+            f"weights of B alone hold NaN: {weights[0]}{and_more(weights)}",
+            "it loads, and every action or update that follows is NaN",
+        )
+    if moments:
+        yield Difference(
+            Severity.MISLEADS,
+            "optimizer",
+            f"the optimizer's state of B alone holds NaN: {moments[0]}{and_more(moments)}",
+            "it loads, and the first step makes the weights NaN",
+        )
 
 
 def _values(
@@ -498,7 +633,21 @@ def _wrapper(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> tuple[
 
 
 def _optimizer(here: object, there: object) -> Iterator[Difference]:
-    ours, theirs = dict(_layout(here)), dict(_layout(there))
+    kept = [_has_state(here), _has_state(there)]
+    if kept[0] and kept[1] is False:
+        yield Difference(
+            Severity.BREAKS,
+            "optimizer",
+            "the optimizer's state is empty in B alone: no parameter has its moments",
+            "training goes on with a fresh optimizer, without a word",
+        )
+    elif kept[1] and kept[0] is False:
+        yield Difference(
+            Severity.HARMLESS, "optimizer", "the optimizer's state is empty in A alone"
+        )
+    with_state = None not in kept and kept[0] == kept[1]
+    yield from _steps(here, there)
+    ours, theirs = dict(_layout(here, with_state)), dict(_layout(there, with_state))
     places = [place for place in {**ours, **theirs} if ours.get(place) != theirs.get(place)]
     settings = [place for place in places if _SETTING in (ours.get(place), theirs.get(place))]
     layout = [place for place in places if place not in settings]
@@ -511,7 +660,14 @@ def _optimizer(here: object, there: object) -> Iterator[Difference]:
             f"{and_more(layout)}",
             "load_state_dict of the optimizer fails, or training goes on with other moments",
         )
-    gone = [place for place in settings if place in ours]
+    filled = [place for place in settings if place in ours and _is_filled_in(here, place)]
+    if filled:
+        yield Difference(
+            Severity.HARMLESS,
+            "optimizer",
+            f"B lacks {filled[0]}{and_more(filled)}, which torch fills in on loading",
+        )
+    gone = [place for place in settings if place in ours and place not in filled]
     if gone:
         yield Difference(
             Severity.MISLEADS,
@@ -524,7 +680,60 @@ def _optimizer(here: object, there: object) -> Iterator[Difference]:
         yield Difference(Severity.HARMLESS, "optimizer", f"only B has {more[0]}{and_more(more)}")
 
 
-def _layout(state: object) -> Iterator[tuple[str, str]]:
+def _has_state(value: object) -> bool | None:
+    """Whether an optimizer's state_dict keeps anything; None where it is none."""
+    state = value.get("state") if isinstance(value, Mapping) else None
+    return bool(state) if isinstance(state, Mapping) else None
+
+
+def _steps(here: object, there: object) -> Iterator[Difference]:
+    """How the steps are counted, where one run stores a tensor and the other a plain number."""
+    ours, theirs = _kinds_of_step(here), _kinds_of_step(there)
+    if ours and theirs and ours != theirs:
+        yield Difference(
+            Severity.HARMLESS,
+            "optimizer",
+            f"the optimizer's step is {_shown(sorted(ours))} in A, {_shown(sorted(theirs))} in B:"
+            " torch takes both",
+        )
+
+
+def _kinds_of_step(value: object) -> set[str]:
+    states = value.get("state") if isinstance(value, Mapping) else None
+    return {
+        _kind_of(moments[_STEP])
+        for moments in (states.values() if isinstance(states, Mapping) else ())
+        if isinstance(moments, Mapping) and _STEP in moments and _is_count(moments[_STEP])
+    }
+
+
+def _is_count(value: object) -> bool:
+    """Whether a stored value may be a number of steps: a number, or a tensor of one element."""
+    if isinstance(value, Tensor):
+        return value.numel == 1
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_filled_in(value: object, place: str) -> bool:
+    """Whether torch puts the same in on loading where a group lacks this setting."""
+    for number, group in enumerate(_groups(value)):
+        for key, held in group.items():
+            if _place(number, key) == place:
+                return key in _FILLED_IN and (_FILLED_IN[key] is ... or held is _FILLED_IN[key])
+    return False
+
+
+def _groups(value: object) -> list[Mapping[str, object]]:
+    groups = value.get("param_groups") if isinstance(value, Mapping) else None
+    listed = groups if isinstance(groups, (list, tuple)) else ()
+    return [group if isinstance(group, Mapping) else {} for group in listed]
+
+
+def _place(number: int, key: object) -> str:
+    return f"param_groups[{number}][{key!a}]"
+
+
+def _layout(state: object, with_state: bool) -> Iterator[tuple[str, str]]:
     """The layout of an optimizer's state_dict: what stands where, without the numbers in it."""
     if not isinstance(state, Mapping):
         yield "optimizer", _kind_of(state)
@@ -539,12 +748,13 @@ def _layout(state: object) -> Iterator[tuple[str, str]]:
                 yield f"param_groups[{number}].params", f"{count} parameter(s)"
                 for key in group:
                     if key != "params":
-                        yield f"param_groups[{number}][{key!a}]", _SETTING
-    states = state.get("state")
+                        yield _place(number, key), _SETTING
+    states = state.get("state") if with_state else None
     for index, moments in states.items() if isinstance(states, Mapping) else ():
         if isinstance(moments, Mapping):
             for key, value in moments.items():
-                yield f"state[{index!a}][{key!a}]", _kind_of(value)
+                count = key == _STEP and _is_count(value)
+                yield f"state[{index!a}][{key!a}]", "a number" if count else _kind_of(value)
 
 
 def _logs(a: _Side, b: _Side) -> Iterator[Difference]:

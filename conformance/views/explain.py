@@ -28,6 +28,7 @@ from conformance.convention.profile import (
 )
 from conformance.convention.rewards import is_rounding_of, reward_text, same_reward
 from conformance.convention.rules import Verdict
+from conformance.convention.strays import stray
 from conformance.evidence.checkpoint import MISSING, FaultKind
 from conformance.evidence.runs import EntryKind
 from conformance.evidence.summaries import is_event_file_name
@@ -622,7 +623,9 @@ def _other(entry: Entry) -> ExplainedFile:
     if path in _configs() or (entry.folder and entry.folder in _config_folders()):
         return _consistent(path, Reason.CONFIG, "settings, which this profile does not read")
     if is_temporary(entry.name):
-        return _consistent(path, Reason.TEMPORARY, "its name says so")
+        known = stray(entry.name)
+        why = "its name says so" if known is None else f"it is {known.what}"
+        return _consistent(path, Reason.TEMPORARY, why)
     if is_event_file_name(entry.name):
         return _consistent(path, Reason.FOREIGN, "an event file outside the folder of event files")
     return _consistent(path, Reason.FOREIGN, "the convention says nothing of it")

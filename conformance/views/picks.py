@@ -64,7 +64,8 @@ def not_loadable(file: CheckpointFile) -> str | None:
     if not file.is_file or file.contents is None:
         return "no regular file with bytes in it"
     fault = next(iter(file.contents.faults), None)
-    if fault is None or (fault.kind is FaultKind.UNSAFE and not unsafe_globals(file)):
+    unsafe = unsafe_globals(file) or file.contents.modules
+    if fault is None or (fault.kind is FaultKind.UNSAFE and not unsafe):
         return None
     return fault.message
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import pickle
+import tarfile
+import warnings
+import zipfile
 from collections import OrderedDict
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -32,7 +38,7 @@ from conformance.fixtures.play import Session, play, weights
 from conformance.run.files import is_temporary
 from conformance.run.settings import Options
 
-OF_MODELS = {f"LOAD-00{number}" for number in (2, 5, 6, 7, 8, 9)}
+OF_MODELS = {f"LOAD-0{number:02}" for number in (2, 5, 6, 7, 8, 9, 10, 11)}
 PASS, FAIL, NONE, UNKNOWN = (
     Verdict.PASS,
     Verdict.FAIL,
@@ -322,7 +328,281 @@ def test_a_file_may_be_a_quarter_and_64_kib_larger_than_its_tensors(verdicts, ad
         assert verdicts(run)["LOAD-007"] is verdict
 
 
-# --- LOAD-008 -------------------------------------------------------------------------------
+# --- LOAD-008, LOAD-010 and LOAD-011 ---------------------------------------------------------
+
+
+def optimizer(parameters, state=None, **settings):
+    """The state_dict of a torch optimizer with one group."""
+    return {"state": state or {}, "param_groups": [{**settings, "params": parameters}]}
+
+
+@pytest.mark.parametrize(
+    ("held", "verdict"),
+    [
+        (optimizer([0], {0: {"exp_avg": floats(0.5)}}, betas=(0.9, 0.999)), PASS),
+        (optimizer([0], betas=(0.9, 0.999)), FAIL),
+        (optimizer([], betas=(0.9, 0.999)), PASS),  # nothing is trained
+        (optimizer([0], momentum=0.9), FAIL),
+        (optimizer([0], momentum=0), PASS),
+        (optimizer([0], lr=0.1), PASS),
+        (optimizer([0], alpha=0.99, momentum=0), FAIL),  # RMSprop
+        (optimizer([0], {0: {"exp_avg": floats(0.5, float("nan"))}}), FAIL),
+        (optimizer([0], {0: {"exp_avg": floats(0.5, float("inf"))}}), PASS),
+        (optimizer([0], {0: {"step": float("nan")}}), FAIL),
+        (optimizer([0], {0: {"history": [floats(float("nan"))]}}), FAIL),
+        (optimizer([0], lr=float("nan")), FAIL),
+    ],
+)
+def test_the_state_of_an_optimizer_tells_whether_it_has_stepped(verdicts, held, verdict):
+    run = ordinary()
+    found = verdicts(run.storing(run.best, optimizer=held))
+    assert found["LOAD-010"] is verdict
+    assert found["LOAD-008"] is PASS
+
+
+def test_an_optimizer_that_is_none_is_the_matter_of_one_rule(verdicts):
+    run = ordinary().each(lambda run, file: run.storing(file, optimizer={"m": floats(0.5)}))
+    found = verdicts(run)
+    assert (found["LOAD-008"], found["LOAD-010"]) == (FAIL, NONE)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_before_the_first_epoch_an_optimizer_has_not_stepped(verdicts, epoch):
+    run = trained(1.0, save_freq=0)
+    fresh = optimizer([0], betas=(0.9, 0.999))
+    found = verdicts(run.storing(run.best, epoch=epoch, optimizer=fresh))
+    assert found["LOAD-010"] is (FAIL if epoch else PASS)
+
+
+def test_a_compressed_record_is_told_and_what_torch_says_of_it_is_true(tmp_path):
+    """With mmap=True torch takes the compressed bytes for the numbers, without a word."""
+    run = ordinary()
+    run = run.encoded(run.best, partial(zip_checkpoint, deflated=True))
+    folder = run.write(tmp_path)
+    found = {each.rule: each for each in audit(scan_run(folder), load_profile()).findings}
+    assert found["LOAD-011"].verdict is FAIL
+    assert found["LOAD-011"].paths == (run.best.path,)
+    assert "data.pkl" in found["LOAD-011"].message
+    path = folder / run.best.path
+    whole = torch.load(path, weights_only=True)["model"]["actor.weight"]
+    assert whole.tolist() == [[3.0, -3.0], [0.5, 1.5]]
+    try:
+        mapped = torch.load(path, weights_only=True, mmap=True)["model"]["actor.weight"]
+    except RuntimeError:  # the mapped bytes go beyond the file's end
+        return
+    assert mapped.tolist() != whole.tolist()
+
+
+# --- LOAD-001: what the file is -------------------------------------------------------------
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345678\n"
+SAFETENSORS = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+
+
+def tarred(name):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return buffer.getvalue()
+
+
+def zipped(*names):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"content")
+    return buffer.getvalue()
+
+
+def saved(module, **options):
+    buffer = io.BytesIO()
+    torch.save(module, buffer, **options)
+    return buffer.getvalue()
+
+
+def scripted():
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():  # it is deprecated, and files of it stay
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), buffer)
+    return buffer.getvalue()
+
+
+def exported():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("archive_format", "byteorder", "models/model.json", "version"):
+            archive.writestr(f"policy/{name}", b"little" if name == "byteorder" else b"1")
+    return buffer.getvalue()
+
+
+class Net(torch.nn.Module):
+    """A module of a class of its own, with a function for its activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ELU())
+        self.activation = torch.nn.functional.elu
+
+
+class Curriculum:
+    """No module: an object of a class of the trainer's own."""
+
+
+STRANGERS = {
+    "lfs": (POINTER, "Git LFS pointer that stands for a file of 12345678 bytes", "git lfs pull"),
+    "annex": (b"/annex/objects/SHA256E-s10--ab.pth\n", "git-annex pointer", "git annex get"),
+    "page": (b"\n<!DOCTYPE html>\n<title>Quota exceeded</title>", "an HTML page", "Download"),
+    "title": (b"<html><title>Sign in</title></html>", "'Sign in'", "logged in"),
+    "bucket": (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "an XML document", "Download"),
+    "json": (b'{"error": "not found"}', "a JSON text", "Fetch"),
+    "no object": (b"{}", "a JSON text", "Fetch"),
+    "text": (b"404: Not Found", "begins with '404: Not Found'", "Fetch"),
+    "blank": (b"\n \n", "an empty text", "save it anew"),
+    "safetensors": (
+        len(SAFETENSORS).to_bytes(8, "little") + SAFETENSORS + bytes(4),
+        "a safetensors file",
+        "safetensors.torch.load_file",
+    ),
+    "gzip": (gzip.compress(b"weights"), "a gzip file", "Decompress"),
+    "bzip2": (b"BZh91AY&SY" + bytes(range(1, 40)), "a bzip2 file", "Decompress"),
+    "tar": (tarred("nn/Cartpole.pth"), "a tar archive that holds 'nn/Cartpole.pth'", "Unpack"),
+    "zip": (zipped("a/Cartpole.pth", "b/x.pth"), "holds 'a/Cartpole.pth' and 1 more", "Unpack"),
+    "folder in a zip": (zipped("nn/", "nn/A.pth", "nn/B.pth"), "a zip archive", "Unpack"),
+    "npz": (zipped("w.npy", "b.npy"), "a NumPy archive (.npz)", "exports"),
+    "stable-baselines3": (zipped("data", "policy.pth", "version"), "a zip archive", "Unpack"),
+    "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(90), "HDF5", "exports"),
+    "onnx": (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0" + bytes(90), "ONNX", "exports"),
+    "exported": (exported(), "a program that torch.export saved", "exports"),
+    "torchscript": (scripted(), "TorchScript", "torch.jit.save"),
+    "module": (saved(Net()), "whole module", "model.state_dict()"),
+    "old module": (
+        saved(Net(), _use_new_zipfile_serialization=False), "whole module", "state_dict()"
+    ),
+    "under model": (saved({"model": Net(), "epoch": 3}), "whole module", "model.state_dict()"),
+    "plain pickle": (pickle.dumps({"model": {}}), "a plain pickle", "torch.save"),
+    "apple double": (b"\x00\x05\x16\x07" + bytes(78), "AppleDouble", "macOS"),
+    "noise": (bytes(range(255, 100, -1)), "neither an archive nor", "Restore"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", STRANGERS)
+def test_what_is_no_checkpoint_is_called_what_it_is_and_by_one_rule_alone(tmp_path, which):
+    content, what, remedy = STRANGERS[which]
+    run = ordinary()
+    folder = run.encoded(run.best, lambda _: content).write(tmp_path)
+    findings = audit(scan_run(folder), load_profile()).findings
+    (found,) = (each for each in findings if each.verdict is FAIL)
+    assert found.rule == "LOAD-001"
+    assert found.paths == (run.best.path,)
+    assert what in found.message
+    assert remedy in found.fix
+    assert "NumPy" not in found.fix
+    with pytest.raises(Exception):  # noqa: B017, PT011 - of whatever type torch's is
+        torch.load(folder / run.best.path, map_location="cpu", weights_only=True)
+
+
+@pytest.mark.parametrize("which", ["module", "old module", "under model"])
+@pytest.mark.parametrize("other", [Call(Global("posix", "system"), ("true",)), Curriculum()])
+def test_a_module_hides_no_other_global(tmp_path, which, other):
+    """What a module's classes are forgiven, nothing beside them is."""
+    net = Net()
+    if isinstance(other, Curriculum):
+        net.curriculum = [Curriculum, other]
+        data = {"module": net, "old module": net, "under model": {"model": net}}[which]
+        content = saved(data, _use_new_zipfile_serialization=which != "old module")
+    else:
+        held = {"_parameters": {}, "_buffers": {}, "_modules": {}, "hook": other}
+        made = Call(Global("my_fork", "Net"), (), held, new=True)
+        value = {"model": made} if which == "under model" else made
+        content = legacy_checkpoint(value) if which == "old module" else zip_checkpoint(value)
+    run = ordinary()
+    folder = run.encoded(run.best, lambda _: content).write(tmp_path)
+    findings = audit(scan_run(folder), load_profile()).findings
+    (found,) = (each for each in findings if each.verdict is FAIL)
+    assert found.rule == "SAFETY-001"
+    assert "beside the whole module" in found.message
+
+
+def test_an_optimizer_that_is_pickled_whole_is_the_matter_of_one_rule(tmp_path):
+    run = ordinary()
+    adam = Call(Global("torch.optim.adam", "Adam"), (), {"state": {}}, new=True)
+    folder = run.storing(run.best, optimizer=adam).write(tmp_path)
+    findings = audit(scan_run(folder), load_profile()).findings
+    assert {each.rule for each in findings if each.verdict is FAIL} == {"SAFETY-001"}
+
+
+def test_several_strangers_are_each_told_with_what_mends_them(tmp_path):
+    run = ordinary()
+    run = run.encoded(run.best, lambda _: POINTER)
+    run = run.encoded(run.periodic(2), lambda _: b"<html></html>")
+    run = run.encoded(run.periodic(4), lambda _: POINTER)
+    findings = audit(scan_run(run.write(tmp_path)), load_profile()).findings
+    (found,) = (each for each in findings if each.rule == "LOAD-001")
+    assert "Git LFS" in found.message
+    assert "HTML" in found.message
+    assert found.message.endswith("; and 1 more")
+    assert "git lfs pull" in found.fix
+    assert "Download" in found.fix
+    assert set(found.evidence["causes_of"].values()) == {"git-lfs-pointer", "web-page"}
+
+
+def test_the_name_of_a_pointer_is_judged_all_the_same(tmp_path):
+    run = ordinary()
+    run = run.encoded(run.periodic(4), lambda _: POINTER)
+    run = run.renamed(run.periodic(4), "last_Cartpoleep04rew3.0.pth")
+    findings = audit(scan_run(run.write(tmp_path)), load_profile()).findings
+    assert {each.rule for each in findings if each.verdict is FAIL} == {"LOAD-001", "NAME-004"}
+
+
+def distributed(run, path):
+    run = run.with_other(f"{path}/.metadata", b"\x80\x04}.")
+    return run.with_other(f"{path}/__0_0.distcp", b"part")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ""])
+def test_a_folder_of_the_distributed_checkpoint_is_called_so(tmp_path, suffix):
+    run = ordinary()
+    run = distributed(run.without(run.best), f"nn/Cartpole{suffix}")
+    findings = audit(scan_run(run.write(tmp_path)), load_profile()).findings
+    (found,) = (each for each in findings if each.verdict is FAIL)
+    assert found.rule == "LOAD-001"
+    assert "distributed checkpoint (DCP)" in found.message
+    assert "dcp_to_torch_save" in found.fix
+
+
+def test_a_folder_of_the_distributed_checkpoint_beside_the_checkpoints_is_foreign(tmp_path):
+    run = distributed(ordinary(), "nn/step_4")
+    findings = audit(scan_run(run.write(tmp_path)), load_profile()).findings
+    (found,) = (each for each in findings if each.verdict is FAIL)
+    assert found.rule == "LAYOUT-003"
+    assert "distributed checkpoint (DCP)" in found.message
+
+
+@pytest.mark.parametrize(
+    ("dtype", "version"),
+    [("float8_e8m0fnu", "2.7"), ("uint4", "2.7"), ("float4_e2m1fn_x2", "2.8")],
+)
+def test_what_a_newer_torch_allows_is_no_hostile_file(tmp_path, dtype, version):
+    run = ordinary()
+    run = run.storing(run.best, dtype=Global("torch", dtype))
+    findings = audit(scan_run(run.write(tmp_path)), load_profile()).findings
+    (found,) = (each for each in findings if each.verdict is FAIL)
+    assert found.rule == "LOAD-001"
+    assert f"torch >= {version}" in found.message
+    assert "newer torch" in found.fix
+
+
+def test_of_several_new_globals_the_newest_torch_is_named(tmp_path):
+    run = ordinary()
+    both = {"a": Global("torch", "float4_e2m1fn_x2"), "b": Global("torch", "float8_e8m0fnu")}
+    run = run.storing(run.best, **both)
+    findings = audit(scan_run(run.write(tmp_path)), load_profile()).findings
+    (found,) = (each for each in findings if each.verdict is FAIL)
+    assert "torch >= 2.8" in found.message
+
+
+# --- what a resume needs --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -343,7 +623,19 @@ def test_a_file_may_be_a_quarter_and_64_kib_larger_than_its_tensors(verdicts, ad
         ({"optimizer": None}, FAIL),
         ({"optimizer": {}}, FAIL),
         ({"optimizer": [1]}, FAIL),
-        ({"optimizer": {"state": {}}}, PASS),
+        ({"optimizer": {"state": {}}}, FAIL),
+        ({"optimizer": {"param_groups": [{"params": [0]}]}}, FAIL),
+        ({"optimizer": optimizer([0])}, PASS),
+        ({"optimizer": optimizer([])}, PASS),
+        ({"optimizer": optimizer(["actor.bias"], {"actor.bias": {}})}, PASS),
+        ({"optimizer": optimizer([0, 1], {1: {}})}, PASS),
+        ({"optimizer": optimizer([0], {1: {}})}, FAIL),
+        ({"optimizer": optimizer([0], {"actor.bias": {}})}, FAIL),
+        ({"optimizer": {"state": [], "param_groups": [{"params": [0]}]}}, FAIL),
+        ({"optimizer": {"state": {}, "param_groups": []}}, FAIL),
+        ({"optimizer": {"state": {}, "param_groups": {}}}, FAIL),
+        ({"optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}}, FAIL),
+        ({"optimizer": {"state": {}, "param_groups": [[0]]}}, FAIL),
     ],
 )
 def test_what_a_resume_needs_has_its_type(verdicts, values, verdict):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+from dataclasses import replace
 
 import pytest
 from driving import failing, judged, session
@@ -14,6 +16,7 @@ from conformance.checks import audit
 from conformance.convention.profile import load_profile
 from conformance.convention.rules import Verdict
 from conformance.evidence.runs import scan_run
+from conformance.fixtures.case import ordinary
 from conformance.fixtures.events import Scalar
 from conformance.mutants.trainer import single
 
@@ -299,3 +302,85 @@ def test_a_log_under_another_tag_is_told_with_the_tags_that_are_there(judge):
     found = judge(trained([1.0, 2.0], trainer=mutants.LogsUnderAnotherTag))
     assert failing(found) == {"SUMMARY-001"}
     assert "Train/mean_reward" in found["SUMMARY-001"].message
+
+
+# --- what mends a log -------------------------------------------------------------------------
+
+
+def log_of(run, change):
+    """The run with the bytes of its one log changed."""
+    (log,) = run.logs
+    return run.with_other(log.path, change(log.data))
+
+
+def flipped(data):
+    """The data with a bit of its middle changed."""
+    at = len(data) // 2
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def scalars(run, change):
+    return run.with_logs(lambda log: replace(log, scalars=tuple(change(log.scalars))))
+
+
+def rewards(change):
+    """A change of the steps and values that rewards/iter is logged with."""
+
+    def changed(logged):
+        for scalar in logged:
+            yield from change(scalar) if scalar.tag == "rewards/iter" else (scalar,)
+
+    return changed
+
+
+def twice(scalar):
+    return (scalar, replace(scalar, value=scalar.value + 1))
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 2345\n"
+WRONG_LOGS = {
+    "bit": (lambda run: log_of(run, flipped), "damaged: record ", "Restore"),
+    "length": (lambda run: log_of(run, lambda d: b"\1" + d[1:]), "damaged: record 1", "Restore"),
+    "joined": (lambda run: log_of(run, lambda d: d[:-9] + d), "damaged: record ", "Two writers"),
+    "lfs": (lambda run: log_of(run, lambda _: POINTER), "Git LFS pointer", "git lfs pull"),
+    "page": (lambda run: log_of(run, lambda _: b"<html></html>"), "an HTML page", "Download"),
+    "text": (lambda run: log_of(run, lambda _: b"404: Not Found\n"), "a text that", "Fetch"),
+    "gzip": (
+        lambda run: log_of(run, lambda d: gzip.compress(d, mtime=0)), "a gzip file", "Decompress",
+    ),
+    "noise": (
+        lambda run: log_of(run, lambda _: bytes(range(255, 1, -1))), "not an event file", "back",
+    ),
+    "from zero": (
+        lambda run: scalars(run, rewards(lambda s: (replace(s, step=s.step - 1),))),
+        "at step 0", "counted from 1",
+    ),
+    "by frame": (
+        lambda run: scalars(run, rewards(lambda s: (replace(s, step=s.step * 512),))),
+        "between the epochs 512 and 1024", "not the frame",
+    ),
+    "twice": (lambda run: scalars(run, rewards(twice)), "two rewards for epoch 1", "a tag of its"),
+    "elsewhere": (
+        lambda run: scalars(run, rewards(lambda s: (replace(s, tag="mean_reward"),))),
+        "no event file logs rewards/iter", "add_scalar",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", WRONG_LOGS)
+def test_each_wrong_log_has_a_fix_of_its_own(tmp_path, which):
+    change, what, remedy = WRONG_LOGS[which]
+    found = audit(scan_run(change(ordinary()).write(tmp_path)), load_profile())
+    (told,) = (each for each in found.findings if each.verdict is Verdict.FAIL)
+    assert told.rule == "SUMMARY-001"
+    assert what in told.message
+    assert remedy in told.fix
+    assert ("add_scalar" in told.fix) == (which == "elsewhere")
+
+
+def test_a_log_that_is_cut_anywhere_is_no_damage(tmp_path):
+    """A kill leaves it, and nothing is to be restored."""
+    for cut in (1, 4, 12, 20):
+        run = log_of(ordinary(), lambda data, cut=cut: data[:-cut])
+        found = audit(scan_run(run.write(tmp_path / str(cut))), load_profile()).findings
+        assert "SUMMARY-001" not in {f.rule for f in found if "damaged" in f.message}

@@ -21,7 +21,7 @@ from conformance.report.comparison import (
     to_comparison_text,
 )
 from conformance.report.printable import printable
-from conformance.views.compare import Comparison, Difference, Severity
+from conformance.views.compare import Comparison, Difference, Severity, Unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +69,29 @@ def test_json_keeps_its_schema_and_goes_to_a_file(
     assert document["b"]["checkpoints"] == 2
     assert (document["compared"], document["trips"]) == (2, True)
     assert command("diff", conforming, fork, "--format", "json").out == file.read_text()
+
+
+def test_nothing_compared_exits_2_and_says_so(
+    command: Callable[..., Any], root: Path, conforming: Path
+) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    run = play(Settings("Pointers", 2, 4), [Session((1.0, 3.0, 2.0, 4.0))])
+    run = run.each(lambda run, file: run.encoded(file, lambda _: pointer))
+    pointers = run.write(root)
+    for paths in ((pointers, pointers), (conforming, pointers), (pointers, conforming)):
+        result = command("diff", *paths, "--profile", "isaacgymenvs")
+        assert result.code == 2
+        assert result.out.splitlines()[-1].startswith("nothing could be compared: ")
+        assert "the same" not in result.out
+        assert "not compared  " in result.out
+        assert "a Git LFS pointer" in result.out
+        assert "nothing could be compared" in result.err
+    result = command("diff", pointers, pointers, "--profile", "isaacgymenvs", "--format", "json")
+    document = json.loads(result.out)
+    VALIDATOR.validate(document)
+    assert (result.code, document["compared"]) == (2, 0)
+    assert {left["run"] for left in document["unread"]} == {"a", "b"}
+    assert document["nothing"]
 
 
 def test_each_run_may_have_its_own_profile_and_name(
@@ -124,7 +147,14 @@ reports = st.builds(
     first=st.builds(ComparedRun, texts.filter(bool), texts, st.integers(0, 9)),
     second=st.builds(ComparedRun, texts.filter(bool), texts, st.integers(0, 9)),
     comparison=st.builds(
-        Comparison, st.lists(differences, max_size=4).map(tuple), st.integers(0, 9)
+        Comparison,
+        st.lists(differences, max_size=4).map(tuple),
+        st.integers(0, 9),
+        st.lists(
+            st.builds(Unread, st.sampled_from("AB"), texts.filter(bool), texts.filter(bool)),
+            max_size=2,
+        ).map(tuple),
+        texts,
     ),
 )
 
@@ -134,7 +164,8 @@ reports = st.builds(
 def test_hostile_names_forge_no_line_and_keep_the_schema(report: ComparisonReport) -> None:
     text = to_comparison_text(report)
     found = report.comparison.differences
-    assert text.count("\n") == 4 + len(found) + sum(bool(d.consequence) for d in found)
+    unread = len(report.comparison.unread)
+    assert text.count("\n") == 4 + unread + len(found) + sum(bool(d.consequence) for d in found)
     assert all(line == printable(line) for line in text.splitlines())
     document = json.loads(to_comparison_json(report))
     VALIDATOR.validate(document)

@@ -252,6 +252,18 @@ def test_many_that_are_skipped_for_one_reason_are_one_line(
     assert command("ls", root / "run0", root / "run1").err.count(": skipped: ") == 2
 
 
+@pytest.mark.parametrize(
+    "what", ["whole-module", "pointer-of-git-lfs", "page-of-a-failed-download"]
+)
+def test_what_stands_in_the_place_of_a_checkpoint_is_not_offered(
+    command: Callable[..., Any], what: str
+) -> None:
+    published = Path(__file__).parents[2] / "fixtures" / "violating"
+    refused = command("ls", published / f"LOAD-001-{what}", "--best")
+    assert (refused.code, refused.out) == (2, "")
+    assert "no loadable best checkpoint: 'Cartpole.pth' is not offered, " in refused.err
+
+
 # --- where consumers broke --------------------------------------------------------------------
 
 

@@ -27,7 +27,9 @@ def test_json_lists_all_that_a_rule_has(command: Callable[..., Any]) -> None:
     assert [rule["id"] for rule in listed] == [rule.id for rule in RULES]
     assert set(listed[0]) == {
         *("id", "level", "text", "source", "evidence", "breaks", "keeps", "fix", "driven"),
+        "remedies",
     }
+    assert "git-lfs-pointer" in next(r for r in listed if r["id"] == "LOAD-001")["remedies"]
     assert listed[0]["evidence"] == ["file names"]
     assert {rule["level"] for rule in listed} == {"must", "should"}
 
@@ -45,7 +47,8 @@ def test_a_rule_is_explained(command: Callable[..., Any], rule: Rule) -> None:
     assert result.out.startswith(f"{rule.id} ({rule.level.value.upper()}")
     assert all(len(line) <= 100 for line in result.out.splitlines())
     words = " ".join(result.out.split())
-    for text in (rule.text, rule.source, rule.breaks, rule.keeps, rule.fix):
+    remedies = (remedy.fix for remedy in rule.remedies)
+    for text in (rule.text, rule.source, rule.breaks, rule.keeps, rule.fix, *remedies):
         assert text in words
     assert ("only a driven trainer" in words) == rule.driven
 

@@ -21,6 +21,7 @@ from conformance.convention.rules import (
     select,
 )
 from conformance.crash.findings import crash_findings
+from conformance.evidence.checkpoint import What
 from conformance.suite.policy import INFERENCE
 from conformance.suite.ranks import RANKS
 
@@ -124,3 +125,25 @@ def test_a_hostile_selector_is_quoted() -> None:
     with pytest.raises(UnknownRuleError) as caught:
         select(("\x1b[31m\u202e",))
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.remedies], ids=lambda r: r.id)
+def test_each_cause_has_one_remedy_that_is_not_the_rules_own_fix(rule: Rule) -> None:
+    causes = [remedy.cause for remedy in rule.remedies]
+    assert len(set(causes)) == len(causes)
+    assert all(causes)
+    assert rule.fix not in {remedy.fix for remedy in rule.remedies}
+
+
+@pytest.mark.parametrize("what", What)
+def test_whatever_a_file_is_has_its_remedy(what: What) -> None:
+    load = {remedy.cause for remedy in BY_ID["LOAD-001"].remedies}
+    assert what.value in load
+
+
+def test_the_fix_of_several_causes_names_each_remedy_once() -> None:
+    rule = BY_ID["LOAD-001"]
+    module = rule.fix_for(["module"])
+    assert rule.fix_for([""]) == rule.fix
+    assert rule.fix_for(["module", "module"]) == module
+    assert rule.fix_for(["module", ""]) == f"{module} {rule.fix}"

@@ -41,8 +41,9 @@ def test_a_session_without_rewards_is_no_session_to_judge():
 def test_a_log_of_its_own_rewards_that_is_wrong_is_a_problem_of_the_history(tmp_path):
     gap = DrivenSession(None, 1, 3, 1, logs=(read_log(tmp_path, {1: 4.0, 3: 5.0}),))
     (problem,) = played_history([gap], ()).problems
-    assert "no reward between the epochs 1 and 3" in problem
-    assert played_history([DrivenSession(None, 1, 3, 1)], ()).problems == ("no reward is logged",)
+    assert "no reward between the epochs 1 and 3" in problem.message
+    (problem,) = played_history([DrivenSession(None, 1, 3, 1)], ()).problems
+    assert problem.message == "no reward is logged"
     whole = DrivenSession(None, 1, 2, 1, logs=(read_log(tmp_path, {1: 4.0, 2: 5.0}),))
     assert played_history([whole], ()).problems == ()
     # Of a session whose rewards were given, the log is SUMMARY-001's matter alone.

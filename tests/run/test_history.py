@@ -134,7 +134,7 @@ def test_steps_that_fall_in_one_file_start_another_session():
 def test_a_log_that_is_no_reward_per_epoch_is_a_problem(steps, problem):
     history = build_history([log(steps)])
     assert history.usable == (problem is None)
-    assert not problem or problem in " ".join(history.problems)
+    assert not problem or problem in " ".join(each.message for each in history.problems)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,15 @@ import pytest
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.evidence.runs import scan_run
-from conformance.fixtures.archive import Call, Global, array, numpy_scalar
+from conformance.fixtures.archive import (
+    Array,
+    Call,
+    Global,
+    array,
+    floats,
+    numpy_scalar,
+    zip_checkpoint,
+)
 from conformance.fixtures.play import Session, play
 from conformance.run.settings import Options
 from conformance.run.subject import Subject
@@ -100,6 +108,25 @@ def _group(optimizer, **changes):
     return {**optimizer, "param_groups": [{k: v for k, v in merged.items() if v is not ...}]}
 
 
+def _moments(optimizer, **changes):
+    merged = {**optimizer["state"][0], **changes}
+    return {**optimizer, "state": {0: {k: v for k, v in merged.items() if v is not ...}}}
+
+
+def _on(location):
+    """A form of checkpoints whose storages lay on another device."""
+
+    def moved(value):
+        if isinstance(value, Array):
+            return replace(value, storage=replace(value.storage, location=location))
+        if isinstance(value, dict):
+            return type(value)((key, moved(inner)) for key, inner in value.items())
+        return value
+
+    return lambda values: zip_checkpoint(moved(values))
+
+
+NAN = floats(math.nan, 0.5, 0.25, 0.125, shape=(2, 2))
 WIDE = array("float32", (2,), b"\0" * 8)
 DOUBLE = array("float64", (2,), b"\0" * 16)
 
@@ -134,7 +161,17 @@ DOUBLE = array("float64", (2,), b"\0" * 16)
          "param_groups[0].params: 1 parameter(s) in A, 2 parameter(s) in B"),
         (_adam(lambda o: {**o, "param_groups": o["param_groups"] * 2}), "optimizer", "breaks",
          "param_groups: 1 group(s) in A, 2 group(s) in B"),
-        (_adam(lambda o: {**o, "state": {}}), "optimizer", "breaks", "nothing in B"),
+        (_adam(lambda o: {**o, "state": {}}), "optimizer", "breaks", "empty in B alone"),
+        (_adam(lambda o: _moments(o, exp_avg=...)), "optimizer", "breaks", "nothing in B"),
+        (_adam(lambda o: _moments(o, step=3)), "optimizer", "harmless", "'int' in B"),
+        (_adam(lambda o: _moments(o, step="3")), "optimizer", "breaks", "str in B"),
+        (_adam(lambda o: _moments(o, exp_avg=NAN)), "optimizer", "misleads", "of B alone holds"),
+        (_adam(lambda o: _group(o, amsgrad=...)), "optimizer", "harmless", "torch fills in"),
+        (_adam(lambda o: _group(o, foreach=...)), "optimizer", "harmless", "torch fills in"),
+        (_model(lambda m: {**m, "actor.weight": NAN}), "model", "misleads",
+         "weights of B alone hold NaN: 'actor.weight'"),
+        (UPSTREAM.each(lambda run, file: run.encoded(file, _on("cuda:3"))), "contents", "breaks",
+         "storages of B lie on 'cuda:3', those of A on 'cpu'"),
         (_adam(lambda o: _group(o, betas=...)), "optimizer", "misleads", "B lacks"),
         (_adam(lambda o: _group(o, novel=1)), "optimizer", "harmless", "only B has"),
         (_each(hook=Call(Global("posix", "system"), ("true",))), "globals", "breaks",
@@ -160,6 +197,80 @@ def test_each_difference_is_told_with_what_it_does(compared, fork, topic, severi
         assert bool(difference.consequence) == (difference.severity is not Severity.HARMLESS)
     order = [list(Severity).index(difference.severity) for difference in found.differences]
     assert order == sorted(order)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "text"),
+    [
+        (_adam(lambda o: {**o, "state": {}}), "empty in A alone"),
+        (_adam(lambda o: _moments(o, step=3)), "'int' in A"),
+        (UPSTREAM.each(lambda run, file: run.encoded(file, _on("cuda:0"))), "'cuda:0'"),
+    ],
+)  # fmt: skip
+def test_what_only_a_has_trips_nobody(compared, upstream, text):
+    found = compared(UPSTREAM, upstream=upstream)
+    assert text in messages(found)
+    assert not found.trips
+
+
+def test_nan_in_both_is_no_difference(compared):
+    run = _model(lambda m: {**m, "actor.weight": NAN})
+    assert compared(run, upstream=run).differences == ()
+
+
+def test_a_flag_that_was_on_is_missed(compared):
+    upstream = _adam(lambda o: _group(o, amsgrad=True))
+    found = compared(_adam(lambda o: _group(o, amsgrad=...)), upstream=upstream)
+    assert ("optimizer", "misleads") in told(found)
+
+
+# --- what could not be compared -----------------------------------------------------------------
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345678\n"
+POINTERS = UPSTREAM.each(lambda run, file: run.encoded(file, lambda _: POINTER))
+TORN = UPSTREAM.each(lambda run, file: run.damaged(file, lambda data: data[: len(data) // 2]))
+
+
+@pytest.mark.parametrize(
+    ("upstream", "fork", "why", "unread"),
+    [
+        (POINTERS, POINTERS, "no checkpoint of A", "a Git LFS pointer"),
+        (TORN, TORN, "no checkpoint of A", "torn"),
+        (UPSTREAM, TORN, "no checkpoint of B", "torn"),
+        (POINTERS, UPSTREAM, "no checkpoint of A", "a Git LFS pointer"),
+        (UPSTREAM, UPSTREAM.without(*UPSTREAM.checkpoints.values()), "B holds no checkpoint", ""),
+        (
+            UPSTREAM.without(UPSTREAM.periodic(2), UPSTREAM.periodic(4)),
+            UPSTREAM.without(UPSTREAM.best), "no checkpoint of A has its like", ""
+        ),
+    ],
+)  # fmt: skip
+def test_where_nothing_can_be_compared_it_is_said(compared, upstream, fork, why, unread):
+    found = compared(fork, upstream=upstream)
+    assert found.compared == 0
+    assert why in found.nothing
+    assert bool(found.unread) == bool(unread)
+    assert all(unread in left.why for left in found.unread)
+
+
+def test_two_runs_without_a_checkpoint_of_the_profile_are_not_the_same(tmp_path):
+    run = of("rl_games-1.6")
+    a, b = subject(run, tmp_path / "a"), subject(run, tmp_path / "b")
+    found = compare(a, b)
+    assert found.compared == 1  # the best alone is called alike
+    assert {left.run for left in found.unread} == {"A", "B"}
+    assert all("none of profile isaacgymenvs" in left.why for left in found.unread)
+    run = run.without(run.best)
+    a, b = subject(run, tmp_path / "c"), subject(run, tmp_path / "d")
+    assert compare(a, b).nothing == "A holds no checkpoint that profile isaacgymenvs names"
+
+
+def test_what_cannot_be_read_is_listed_and_the_rest_compared(compared):
+    found = compared(UPSTREAM.encoded(UPSTREAM.best, lambda _: POINTER))
+    assert (found.compared, found.nothing) == (2, "")
+    (left,) = found.unread
+    assert (left.run, left.path) == ("B", UPSTREAM.best.path)
+    assert "Git LFS pointer" in left.why
 
 
 def test_a_difference_that_all_checkpoints_show_is_told_once(compared):
@@ -222,7 +333,9 @@ def test_a_final_save_misleads_what_reads_numbered_names(tmp_path):
 def test_brackets_in_names_mislead_unless_a_has_them_too(tmp_path):
     a = subject(of("rl_games-1.6"), tmp_path / "a", "rl_games-1.6")
     b = subject(of("rl_games-1.5"), tmp_path / "b", "rl_games-1.5")
-    assert "1 name(s) of B trip a shell, a glob or a Hydra override" in messages(compare(a, b))
+    assert "1 name(s) of B trip a shell, a glob, a Hydra override or Windows" in messages(
+        compare(a, b)
+    )
     assert "trip a shell" not in messages(compare(b, a))
     again = subject(of("rl_games-1.5"), tmp_path / "c", "rl_games-1.5")
     assert compare(b, again).differences == ()

@@ -15,6 +15,7 @@ held against torch 2.13 in the tests. Where the two may differ, and why:
   something that is no dict.
 """
 
+from conformance.evidence.checkpoint.optimizer import kept_by, numbers_of, optimizer_problem
 from conformance.evidence.checkpoint.reader import looks_like_checkpoint, narrowed, read_checkpoint
 from conformance.evidence.checkpoint.tensors import (
     NonFinite,
@@ -31,6 +32,7 @@ from conformance.evidence.checkpoint.values import (
     Scalar,
     Storage,
     Tensor,
+    What,
 )
 
 __all__ = [
@@ -43,8 +45,12 @@ __all__ = [
     "Scalar",
     "Storage",
     "Tensor",
+    "What",
+    "kept_by",
     "looks_like_checkpoint",
     "narrowed",
+    "numbers_of",
+    "optimizer_problem",
     "read_checkpoint",
     "read_item",
     "scan_non_finite",

@@ -10,17 +10,24 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from conformance.evidence.checkpoint.errors import damaged, refused, shown, too_large
+from conformance.evidence.checkpoint.errors import (
+    RefusalError,
+    damaged,
+    refused,
+    shown,
+    too_large,
+)
 from conformance.evidence.checkpoint.source import CHUNK
-from conformance.evidence.checkpoint.values import Fault, FaultKind
+from conformance.evidence.checkpoint.strangers import zip_fault
+from conformance.evidence.checkpoint.values import Fault, FaultKind, What
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conformance.evidence.checkpoint.errors import RefusalError
     from conformance.evidence.checkpoint.source import Source
 
 LOCAL_MAGIC = b"PK\x03\x04"
@@ -52,11 +59,20 @@ _MASKED = 0x2000
 _STREAMED = 0x08  # sizes and CRC-32 follow the data in a descriptor
 _FOLDER = 0x10
 
+# What torch.save calls its records, beside those of storages: below data/.
+_TORCHS = frozenset(
+    {
+        *(b"data.pkl", b"version", b"byteorder", b".format_version", b".storage_alignment"),
+        *(b".data/version", b".data/serialization_id"),
+    }
+)
+
 NAME_SHOWN = 511
 """Of a record's name, torch's `getAllRecords` sees no more bytes."""
 DIRECTORY_LIMIT = 64 << 20
 RECORD_LIMIT = 200_000
 INFLATE_LIMIT = 256 << 20
+_COMPRESSED_SHOWN = 20
 """How much of one file is inflated; torch reads compressed records but writes none."""
 _SORT_LIMIT = 4096
 _FAULT_LIMIT = 20
@@ -105,6 +121,12 @@ class Archive:
         """Notes that the file is not whole; keeps the first few."""
         if len(self.faults) < _FAULT_LIMIT:
             self.faults.append(Fault(FaultKind.DAMAGED, message))
+
+    @property
+    def compressed(self) -> tuple[str, ...]:
+        """The records that are not stored as they are, the first few of them, printable."""
+        found = (shown(record.name)[1:-1] for record in self.records if record.method != _STORED)
+        return tuple(islice(found, _COMPRESSED_SHOWN))
 
     def find(self, name: str) -> int | None:
         """Returns the index of the record that torch finds under `name`, or None."""
@@ -165,17 +187,22 @@ def read_archive(source: Source) -> Archive:
     records = archive.records
     if not records:
         raise damaged("the archive holds no records")
+    if not any(_is_torchs(record.name) for record in records):
+        raise _foreign(zip_fault(record.name for record in records))
     first = records[0].name
     folder, slash, _ = first.partition(b"/")
     if not slash:
-        raise _foreign(f"record {shown(first)} stands in no folder of the archive")
+        raise _outside(f"a zip archive whose record {shown(first)} stands in no folder")
     if b"\0" in folder:
         raise damaged(f"the archive's folder has a NUL in its name, {shown(folder)}")
     prefix = folder + b"/"
     archive.prefix = prefix
     for record in records:
         if not record.name.startswith(prefix):
-            raise _foreign(f"record {shown(record.name)} is not in the folder {shown(folder)}")
+            raise _outside(
+                f"a zip archive whose record {shown(record.name)} is not in the folder"
+                f" {shown(folder)}"
+            )
     names = [record.name.lower() for record in records]
     archive.index = {name: number for number, name in enumerate(names)}
     if len(archive.index) != len(names):
@@ -184,10 +211,18 @@ def read_archive(source: Source) -> Archive:
     return archive
 
 
-def _foreign(message: str) -> RefusalError:
-    error = refused(message)
-    error.fault = Fault(FaultKind.NOT_A_CHECKPOINT, message)
-    return error
+def _is_torchs(name: bytes) -> bool:
+    """Whether a record is called as one of those that `torch.save` writes."""
+    inner = name.lower().partition(b"/")[2]
+    return inner in _TORCHS or inner.startswith(b"data/")
+
+
+def _foreign(fault: Fault) -> RefusalError:
+    return RefusalError(fault.kind, fault.message, fault.what)
+
+
+def _outside(message: str) -> RefusalError:
+    return RefusalError(FaultKind.NOT_A_CHECKPOINT, message, What.ZIP)
 
 
 def _read_directory(source: Source) -> Archive:

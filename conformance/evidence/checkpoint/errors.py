@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conformance.evidence.checkpoint.values import Fault, FaultKind
+
+if TYPE_CHECKING:
+    from conformance.evidence.checkpoint.values import What
 
 _SHOWN = 80
 
@@ -10,9 +15,9 @@ _SHOWN = 80
 class RefusalError(Exception):
     """Reading cannot go on; carries the fault. Never leaves the package."""
 
-    def __init__(self, kind: FaultKind, message: str) -> None:
+    def __init__(self, kind: FaultKind, message: str, what: What | None = None) -> None:
         super().__init__(message)
-        self.fault = Fault(kind, message)
+        self.fault = Fault(kind, message, what)
 
 
 class CutShortError(RefusalError):

@@ -23,7 +23,15 @@ from conformance.evidence.checkpoint.errors import (
 )
 from conformance.evidence.checkpoint.opcodes import PICKLE_LIMIT, Machine
 from conformance.evidence.checkpoint.storages import element_count, location_name, storage_dtype
-from conformance.evidence.checkpoint.values import ITEMSIZE, MISSING, Fault, FaultKind, Storage
+from conformance.evidence.checkpoint.strangers import HEAD, recognised
+from conformance.evidence.checkpoint.values import (
+    ITEMSIZE,
+    MISSING,
+    Fault,
+    FaultKind,
+    Storage,
+    What,
+)
 
 if TYPE_CHECKING:
     from conformance.evidence.checkpoint.source import Source
@@ -32,6 +40,7 @@ _NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _PICKLED_NUMBER = b"\x8a\x0a" + _NUMBER.to_bytes(10, "little") + b"."
 _TAR_BLOCK = 512
+_TAR_MEMBERS = (b"sys_info", b"pickle", b"storages", b"tensors")
 _TAIL = 1 << 16
 _COUNT = 8  # bytes of the element count before each storage
 _WRAP = (1 << 64) - 1
@@ -174,14 +183,29 @@ def classify(source: Source) -> RefusalError:
     if not head.strip(b"\0") and not any(part.strip(b"\0") for part in _edges(source)):
         return damaged("torn: the file holds nothing but zeros")
     if _is_tar(head):
-        return refused("the legacy tar format, which weights_only refuses")
+        return _tar(head)
     if len(head) < 2 + len(_PICKLED_NUMBER) and _is_prefix(head):
         return damaged(f"torn: the file ends after {len(head)} bytes")
     if END_MAGIC in source.read(max(source.size - _TAIL, 0), _TAIL):
         return damaged("the file ends as an archive but does not begin as one")
+    known = recognised(source.read(0, HEAD), source.size)
+    if known is not None:
+        return RefusalError(known.kind, known.message, known.what)
+    if head[:1] == b"\x80" and head[1:2] <= b"\x05":
+        message = f"a plain pickle of protocol {head[1]}, nothing that torch.save wrote"
+        return RefusalError(FaultKind.NOT_A_CHECKPOINT, message, What.PICKLE)
     return RefusalError(
         FaultKind.NOT_A_CHECKPOINT, "neither an archive nor a legacy stream of torch.save"
     )
+
+
+def _tar(head: bytes) -> RefusalError:
+    """What a tar archive is: torch's before version 0.2, by its first member, or any other."""
+    first = head[:100].split(b"\0", 1)[0]
+    if first in _TAR_MEMBERS:
+        return refused("the legacy tar format, which weights_only refuses")
+    message = f"a tar archive that holds {shown(first)}"
+    return RefusalError(FaultKind.NOT_A_CHECKPOINT, message, What.TAR)
 
 
 def _edges(source: Source) -> tuple[bytes, bytes]:

@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from conformance.convention.safe_globals import TORCH_DEFAULT
+from conformance.convention.safe_globals import NUMPY_DATA, TORCH_DEFAULT
 from conformance.evidence.checkpoint.archive import (
     LOCAL_MAGIC,
     NAME_SHOWN,
@@ -19,7 +19,12 @@ from conformance.evidence.checkpoint.legacy import Legacy, classify, is_legacy
 from conformance.evidence.checkpoint.opcodes import PICKLE_LIMIT, Machine, check_tree
 from conformance.evidence.checkpoint.source import Source
 from conformance.evidence.checkpoint.storages import ArchiveStorages
-from conformance.evidence.checkpoint.survey import is_allowed, named_globals
+from conformance.evidence.checkpoint.survey import (
+    LEGACY_PICKLES,
+    is_allowed,
+    module_classes,
+    named_globals,
+)
 from conformance.evidence.checkpoint.template import Templates
 from conformance.evidence.checkpoint.tensors import addressed_bytes
 from conformance.evidence.checkpoint.values import (
@@ -29,6 +34,7 @@ from conformance.evidence.checkpoint.values import (
     FaultKind,
     Opaque,
     Tensor,
+    What,
 )
 
 if TYPE_CHECKING:
@@ -111,6 +117,8 @@ class _Reading:
         self.refusals: list[Fault] = []
         self.root: object = MISSING
         self.loads = False
+        self.pickle = b""
+        self.compressed: tuple[str, ...] = ()
 
     def read(self, *, verify: bool) -> Checkpoint:
         source = self.source
@@ -132,15 +140,14 @@ class _Reading:
             check_whole(archive, verify=verify)
         except RefusalError as error:
             archive.faults.append(error.fault)
+        self.compressed = archive.compressed
         storages = ArchiveStorages(archive)
         try:
             self._check_format(archive)
             storages.swapped = _read_byteorder(archive)
             index = archive.find("data.pkl")
             if index is None:
-                raise _not_a_checkpoint(
-                    "the archive has no data.pkl: nothing that torch.save wrote"
-                )
+                raise _without_pickle(archive)
             data = archive.extract(index, PICKLE_LIMIT)
             self._walk(data, storages)
         except RefusalError as error:
@@ -161,19 +168,21 @@ class _Reading:
             index = archive.find("version")
         if index is None:
             if archive.find("data.pkl") is None:
-                raise _not_a_checkpoint(
-                    "the archive has no data.pkl: nothing that torch.save wrote"
-                )
+                raise _without_pickle(archive)
             raise damaged("the archive has no version record")
         _check_version(archive.extract(index, 1 << 16))
         for record in archive.records:
             shown_name = record.name[len(archive.prefix) : NAME_SHOWN].split(b"\0", 1)[0]
             if shown_name == b"constants.pkl":
-                raise _not_a_checkpoint("a TorchScript archive, which weights_only refuses")
+                raise _not_a_checkpoint(
+                    "a TorchScript archive (torch.jit.save), which weights_only refuses",
+                    What.TORCHSCRIPT,
+                )
             if not shown_name.isascii():
                 _check_text(shown_name, f"the name of record {shown(shown_name)}")
 
     def _walk(self, data: bytes, storages: ArchiveStorages) -> None:
+        self.pickle = data
         machine = Machine(data, self.allowed, storages.load, self.names)
         try:
             root, _ = machine.run()
@@ -184,9 +193,9 @@ class _Reading:
         self.loads = not machine.lenient
         self._set_root(root)
 
-    def _survey(self, data: bytes) -> None:
+    def _survey(self, data: bytes, pickles: int = 1) -> None:
         """Names also the globals that stand behind what the walk refused."""
-        for name in named_globals(data):
+        for name in named_globals(data, pickles=pickles):
             self.names.setdefault(name, is_allowed(name, self.allowed))
 
     def _set_root(self, root: object) -> None:
@@ -200,6 +209,7 @@ class _Reading:
     def _read_stream(self, *, verify: bool) -> Checkpoint:
         """Reads what does not begin as an archive: the legacy format, or nothing of torch's."""
         head = self.source.read(0, PICKLE_LIMIT)
+        self.pickle = head
         if not is_legacy(head):
             self.refusals.append(classify(self.source).fault)
             self._survey_stream(head)
@@ -210,7 +220,7 @@ class _Reading:
             self.loads = legacy.loads
         except RefusalError as error:
             self.refusals.append(error.fault)
-            self._survey(legacy.data)
+            self._survey(legacy.data, LEGACY_PICKLES)
         self.faults += legacy.faults
         if legacy.root is not MISSING:
             self._set_root(legacy.root)
@@ -238,6 +248,8 @@ class _Reading:
             globals=tuple(self.names),
             disallowed=disallowed,
             has_crc=has_crc,
+            modules=() if NUMPY_DATA.issuperset(disallowed) else module_classes(self.pickle),
+            compressed=self.compressed,
             root=self.root,
             tensor_bytes=addressed_bytes(_tensors_in(self.root)),
             torch_loads=self.loads,
@@ -252,8 +264,15 @@ def _unsafe(disallowed: tuple[str, ...]) -> Fault:
     return Fault(FaultKind.UNSAFE, f"the pickle names what is not allowed: {names}")
 
 
-def _not_a_checkpoint(message: str) -> RefusalError:
-    return RefusalError(FaultKind.NOT_A_CHECKPOINT, message)
+def _not_a_checkpoint(message: str, what: What = What.ZIP) -> RefusalError:
+    return RefusalError(FaultKind.NOT_A_CHECKPOINT, message, what)
+
+
+def _without_pickle(archive: Archive) -> RefusalError:
+    """What an archive is that has records of torch's, and no data.pkl."""
+    if archive.find("archive_format") is not None:
+        return _not_a_checkpoint("a program that torch.export saved", What.OTHER_FRAMEWORK)
+    return _not_a_checkpoint("an archive without data.pkl, nothing that torch.save wrote")
 
 
 def _check_text(data: bytes, what: str) -> None:

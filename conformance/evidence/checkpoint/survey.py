@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _STEPS = 500_000
+LEGACY_PICKLES = 5
+"""How many pickles a legacy stream begins with."""
 # What follows an opcode, in any protocol: so many bytes, so many lines, or a length and its bytes.
 _BYTES = {
     **dict.fromkeys(
@@ -34,6 +36,11 @@ _GETS = frozenset(b"ghj")
 _MEMOIZE = 0x94
 _STACK_GLOBAL = 0x93
 _STOP = ord(".")
+_EMPTY_TUPLE = ord(")")
+_NEWOBJ = 0x81
+_PERSISTENT = ord("Q")
+_WRAPPED = "module"
+_MODULE_STATE = frozenset({"_parameters", "_buffers", "_modules"})
 
 # torch renames Python 2's modules as `pickle` does (`torch._utils.IMPORT_MAPPING`, `NAME_MAPPING`).
 _MODULES = {
@@ -84,8 +91,8 @@ def is_allowed(path: str, allowed: frozenset[str]) -> bool:
     return path in allowed and not path.startswith(_BLOCKED)
 
 
-def named_globals(data: bytes, *, complete: bool = False) -> list[str]:
-    """Returns each `module.name`, up to where the pickle stops or breaks off.
+def named_globals(data: bytes, *, complete: bool = False, pickles: int = 1) -> list[str]:
+    """Returns each `module.name`, up to where so many pickles stop or one breaks off.
 
     With `complete`, nothing unless the bytes are a pickle to its end: text may look like the begin
     of one.
@@ -97,7 +104,7 @@ def named_globals(data: bytes, *, complete: bool = False) -> list[str]:
     texts = ["", ""]
     last = 0
     memo: dict[int, str] = {}
-    for code, argument in _operations(data):
+    for code, argument in _operations(data, pickles):
         last = code
         if code in _NAMED:
             found.append(renamed(*argument.decode("utf-8", "backslashreplace").split("\n")))
@@ -112,14 +119,79 @@ def named_globals(data: bytes, *, complete: bool = False) -> list[str]:
     return found if last == _STOP or not complete else []
 
 
+def module_classes(data: bytes) -> tuple[str, ...]:
+    """Returns the classes of the whole modules that pickles hold, as `torch.save(model)` writes.
+
+    What tells one is the state of `torch.nn.Module`; each class of the same pickle that is made
+    without arguments, as a module's is, counts. A global that stands anywhere else as well may be
+    called, and does not count.
+    """
+    made: dict[str, None] = {}
+    used: set[str] = set()
+    keys: set[str] = set()
+    for name, makes in _globals_with_use(data, keys):
+        if makes:
+            made[name] = None
+        else:
+            used.add(name)
+    return tuple(name for name in made if name not in used) if keys >= _MODULE_STATE else ()
+
+
+def _globals_with_use(data: bytes, keys: set[str]) -> Iterator[tuple[str, bool]]:
+    """Yields each global that is put on the stack, and whether an object is made of it alone.
+
+    Collects the texts of a module's state in `keys`. A legacy stream wraps a module's class into
+    a persistent id, between the text `module` and the source of the class.
+    """
+    texts = ["", ""]
+    memo: dict[int, tuple[str, str]] = {}  # a text, or a global
+    held = wrapped = ""
+    empty = False
+    for code, argument in _operations(data, LEGACY_PICKLES):
+        if code in _PUTS:
+            at = len(memo) if code == _MEMOIZE else _index(code, argument)
+            memo[at] = ("", held) if held and not empty else (texts[1], "")
+            continue
+        if code == _EMPTY_TUPLE and held and not empty:
+            empty = True
+            continue
+        text, name = _pushed(code, argument, texts, memo)
+        if code == _PERSISTENT:
+            name, wrapped = wrapped, ""
+        if held and texts[1] == _WRAPPED and not empty and text:
+            wrapped = held
+        elif held:
+            yield held, empty and code == _NEWOBJ
+        if text:
+            texts = [texts[1], text]
+            keys.update(_MODULE_STATE & {text})
+        held, empty = name, False
+
+
+def _pushed(
+    code: int, argument: bytes, texts: list[str], memo: dict[int, tuple[str, str]]
+) -> tuple[str, str]:
+    """The text and the global that an operation puts on the stack; empty where it is none."""
+    if code in _NAMED:
+        return "", renamed(*argument.decode("utf-8", "backslashreplace").split("\n"))
+    if code == _STACK_GLOBAL:
+        return "", renamed(*texts)
+    if code in _TEXTS:
+        return argument.decode("utf-8", "backslashreplace").strip("'\""), ""
+    return memo.get(_index(code, argument), ("", "")) if code in _GETS else ("", "")
+
+
 def _index(code: int, argument: bytes) -> int:
     if code not in _LINES:
         return int.from_bytes(argument, "little")
     return int(argument) if argument.isdigit() and len(argument) < 20 else -1
 
 
-def _operations(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields opcodes and arguments, up to and with STOP, or to where the pickle breaks off."""
+def _operations(data: bytes, pickles: int = 1) -> Iterator[tuple[int, bytes]]:
+    """Yields opcodes and arguments, up to and with the STOP of so many pickles that follow.
+
+    Ends where one breaks off.
+    """
     at = 0
     for _ in range(_STEPS):
         if at >= len(data):
@@ -129,7 +201,8 @@ def _operations(data: bytes) -> Iterator[tuple[int, bytes]]:
         if end > len(data):
             return
         yield code, data[start:end]
-        if code == _STOP:
+        pickles -= code == _STOP
+        if not pickles:
             return
         at = end + (code in _LINES)
 

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from conformance.evidence.checkpoint.errors import RefusalError
 from conformance.evidence.checkpoint.source import CHUNK, Source
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from conformance.evidence.checkpoint.values import Checkpoint, Storage, Tensor
 
     Dims = list[tuple[int, int]]
+
+_Name = TypeVar("_Name")  # by which tensors are told apart
 
 VIEW_LIMIT = 32 << 20
 """Views with gaps are looked at element by element where they span no more bytes than this."""
@@ -176,8 +178,8 @@ def _span(dims: Dims) -> int:
 
 
 def scan_non_finite(
-    checkpoint: Checkpoint, tensors: Mapping[str, Tensor], source: Source | None = None
-) -> dict[str, NonFinite]:
+    checkpoint: Checkpoint, tensors: Mapping[_Name, Tensor], source: Source | None = None
+) -> dict[_Name, NonFinite]:
     """Returns, by key, the floating-point and complex tensors that hold a NaN or an infinity.
 
     Only the elements that a tensor addresses count. The bytes are read again, in chunks. A view
@@ -191,7 +193,7 @@ def scan_non_finite(
     Raises:
         OSError: the file cannot be read any more, or is not the one that was read.
     """
-    found: dict[str, NonFinite] = {}
+    found: dict[_Name, NonFinite] = {}
     chosen = {key: tensor for key, tensor in tensors.items() if tensor.dtype in _FLOATS}
     if not chosen:
         return found

@@ -69,12 +69,34 @@ class FaultKind(str, Enum):
     """Over one of this reader's own limits, which the message names."""
 
 
+class What(str, Enum):
+    """What a file is in place of a checkpoint."""
+
+    LFS_POINTER = "git-lfs-pointer"
+    ANNEX_POINTER = "git-annex-pointer"
+    PAGE = "web-page"
+    TEXT = "text"
+    BLANK = "blank"
+    SAFETENSORS = "safetensors"
+    COMPRESSED = "compressed"
+    ZIP = "zip"
+    TAR = "tar"
+    TORCHSCRIPT = "torchscript"
+    PICKLE = "pickle"
+    OTHER_FRAMEWORK = "other-framework"
+    APPLE_DOUBLE = "apple-double"
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with a file; the message is one line of ASCII, safe for a terminal."""
+    """One thing wrong with a file; the message is one line of ASCII, safe for a terminal.
+
+    `what` tells of a file that is no checkpoint what it is instead, where that is known.
+    """
 
     kind: FaultKind
     message: str
+    what: What | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,9 +194,11 @@ class Checkpoint:
     loads the file with `weights_only=True` and the file is as it was written. `globals` are the
     names in order of first appearance, `disallowed` those outside the allowed ones. `has_crc` is
     False where the archive was written with CRC-32 switched off, and None where the format has
-    none. `root` is a finite tree (no cycles, limited depth and size) of dict, list, tuple, set,
-    str, bytes, bytearray, int, float, complex, bool, None, Tensor, Storage, Scalar and Opaque, or
-    MISSING. `tensor_bytes` counts the bytes that the tensors address, shared bytes once.
+    none. `modules` are the classes of the whole modules that the pickle holds, and `compressed` the
+    archive's records that are not stored as they are. `root` is a finite tree (no cycles, limited
+    depth and size) of dict, list, tuple, set, str, bytes, bytearray, int, float, complex, bool,
+    None, Tensor, Storage, Scalar and Opaque, or MISSING. `tensor_bytes` counts the bytes that the
+    tensors address, shared bytes once.
     """
 
     path: Path
@@ -184,6 +208,8 @@ class Checkpoint:
     globals: tuple[str, ...] = ()
     disallowed: tuple[str, ...] = ()
     has_crc: bool | None = None
+    modules: tuple[str, ...] = ()
+    compressed: tuple[str, ...] = ()
     root: object = field(default=MISSING, repr=False, compare=False)
     tensor_bytes: int = 0
     torch_loads: bool = False

@@ -7,7 +7,16 @@ import struct
 from collections import OrderedDict
 from typing import Any
 
-from conformance.fixtures.archive import Array, Storage, array, floats, numpy_scalar
+from conformance.fixtures.archive import (
+    Array,
+    Call,
+    Global,
+    Storage,
+    array,
+    floats,
+    numpy_scalar,
+    zip_checkpoint,
+)
 from conformance.mutants.trainer import Trainer
 
 
@@ -29,6 +38,17 @@ class PicklesPlainly(Trainer):
 
     def encode(self, state: object) -> bytes:
         return b"\x80\x02}."
+
+
+class PicklesTheModule(Trainer):
+    """Saves the module itself, and not its state_dict."""
+
+    rule = "LOAD-001"
+    epochs = 1
+
+    def encode(self, state: object) -> bytes:
+        held = {"_parameters": self.model(), "_buffers": {}, "_modules": {}}
+        return zip_checkpoint(Call(Global("our_fork.nets", "Policy"), (), held, new=True))
 
 
 class CallsItStateDict(Trainer):
@@ -230,6 +250,38 @@ class EmptiesTheOptimizer(Trainer):
         return {}
 
 
+class StoresTheMomentsAlone(Trainer):
+    """Stores the moments by the names of parameters, and no groups."""
+
+    rule = "LOAD-008"
+    epochs = 1
+
+    def optimizer(self) -> dict[str, object]:
+        return {"m": {"actor.bias": floats(0.5)}, "v": {"actor.bias": floats(0.25)}}
+
+
+class SavesAFreshOptimizer(Trainer):
+    """Saves a new Adam in the place of the one that trains."""
+
+    rule = "LOAD-010"
+    epochs = 1
+
+    def optimizer(self) -> dict[str, object]:
+        group = {"lr": 0.001, "betas": (0.9, 0.999), "params": [0, 1]}
+        return {"state": {}, "param_groups": [group]}
+
+
+class KeepsNanMoments(Trainer):
+    """Lets a NaN gradient into the moments of its optimizer."""
+
+    rule = "LOAD-010"
+    epochs = 1
+
+    def optimizer(self) -> dict[str, object]:
+        moments = {0: {"exp_avg": floats(math.nan, 0.5)}}
+        return {"state": moments, "param_groups": [{"lr": 0.001, "params": [0, 1]}]}
+
+
 class StoresNoEpoch(Trainer):
     """Saves no epoch."""
 
@@ -258,3 +310,13 @@ class StoresTheWatermarkAsText(Trainer):
 
     def state(self) -> dict[str, object]:
         return {**super().state(), "last_mean_rewards": str(self.watermark)}
+
+
+class CompressesCheckpoints(Trainer):
+    """Compresses the records of the archive."""
+
+    rule = "LOAD-011"
+    epochs = 1
+
+    def encode(self, state: object) -> bytes:
+        return zip_checkpoint(state, deflated=True)
