@@ -96,6 +96,7 @@ def _of_another_dialect(subject: Subject) -> Outcome:
             if entry.name in names
         ],
         hint=hint,
+        names=len(names),
         profiles=profiles,
     )
 

@@ -95,8 +95,12 @@ class Gaps:
 
     @cached_property
     def at_intervals(self) -> tuple[Session, ...]:
-        """The sessions whose writer logs at intervals."""
-        return tuple(session for session in self.history.sessions if session.sparse)
+        """The sessions whose writer logs at intervals, and has left epochs out."""
+        return tuple(
+            session
+            for session in self.history.sessions
+            if session.sparse and (session.has_holes or session.first > 1)
+        )
 
     @cached_property
     def _first_open_end(self) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from conformance.convention.rewards import same_reward
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from conformance.evidence.summaries import EventFile, Reward
 
@@ -334,7 +334,7 @@ def _segments(
             )
             return
         if current and entry.step < current[-1].step:
-            yield _Segment(file, tuple(current), may_be_sparse and _is_sparse(current))
+            yield _Segment(file, tuple(current), may_be_sparse and is_sparse(current))
             current = []
         elif current and entry.step == current[-1].step:
             both = current[-1].value, entry.value
@@ -361,10 +361,10 @@ def _segments(
             return
         current.append(entry)
     if current:
-        yield _Segment(file, tuple(current), may_be_sparse and _is_sparse(current))
+        yield _Segment(file, tuple(current), may_be_sparse and is_sparse(current))
 
 
-def _is_sparse(entries: list[Reward]) -> bool:
+def is_sparse(entries: Sequence[Reward]) -> bool:
     """Whether entries leave epochs out, or are too few to tell that they leave none out."""
     return len(entries) <= _TOO_FEW or len(entries) < entries[-1].step - entries[0].step + 1
 

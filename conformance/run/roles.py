@@ -14,6 +14,7 @@ from conformance.convention.strays import stray
 from conformance.evidence.checkpoint import looks_like_checkpoint
 from conformance.evidence.runs import Entry, EntryKind, RunFolder
 from conformance.run.files import CheckpointFile, Readings, is_temporary
+from conformance.run.history import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,9 +226,12 @@ class Roles:
 
     @cached_property
     def _lag(self) -> float:
-        """The first epoch with which a log ends; a writer that logs at intervals ends before."""
-        logs = (file for file in self._logs.files if file.rewards or not file.tags)
-        ends = (file.rewards[-1].step if file.rewards else 0 for file in logs)
+        """The first end of a log whose writer may log at intervals: it ends before its session."""
+        ends = (
+            file.rewards[-1].step if file.rewards else 0
+            for file in self._logs.files
+            if is_sparse(file.rewards) and (file.rewards or not file.tags)
+        )
         return min(ends, default=math.inf)
 
     @cached_property
