@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\d)")
 # What is quoted is a name; and these hold digits that are no numbers.
 _NAMES = re.compile(
-    r"'[^']*'|\"[^\"]*\"|CRC-32C?|10\^18|\b[A-Z]+-0\d\d\b|torch >= [\d.]+|\b(?:rl_games|amp)-[\w.-]+|\$\{?\d"
+    r"'[^']*'|\"[^\"]*\"|CRC-32C?|10\^18|\b[A-Z]+-0\d\d\b|torch >= [\d.]+|\$\{?\d"
+    r"|\b(?:rl_games|amp)-[\w.-]+"
 )
 
 
