@@ -279,7 +279,8 @@ def _unsafe_by(subject: Subject, file: CheckpointFile | None) -> str:
     before, text, after = file.entry.name.rpartition(file.name.reward_text or "\0")
     if text and UNSAFE.search(text) and not UNSAFE.search(before + after):
         return "reward"
-    return "" if file.name.kind is None or file.name.flaws else "dialect"
+    own = file.name.kind is not None and not file.name.flaws
+    return "dialect" if own or of_other_dialects(subject) else ""
 
 
 def names_are_safe(subject: Subject) -> Outcome:

@@ -16,9 +16,9 @@ def one_process_at_a_time(subject: Subject) -> Outcome:
         return not_applicable("one process at a time was played")
     history = subject.history
     if len(history.sessions) < 2:
-        if len(subject.logs.files) < 2:
-            return not_applicable("only one session has left a log")
-        return unobservable("fewer than two event files log rewards, whose times would tell")
+        if history.count < 2:
+            return not_applicable("there is only one session")
+        return unobservable("fewer than two sessions log rewards, whose times would tell")
     if history.concurrent is None:
         return passed(f"{len(history.sessions)} session(s) were trained one after the other")
     one, other = history.concurrent

@@ -52,6 +52,8 @@ def find_all(
     found: dict[Path, Found] = {}
     remarks: dict[str, None] = {}
     unusable = False
+    if "" in paths:
+        raise UsageError("a path is empty: is a variable of the script not set?")
     for path in paths:
         try:
             discovery = runs_under(Path(path), profile, files=files)

@@ -32,6 +32,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
+from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ from conformance.evidence.summaries import is_event_file_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+# Where Python packages are installed `.pth` files are paths for Python, and no checkpoints.
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _DEEPEST = 16
 _MOST_ENTRIES = 500_000
 _MOST_KEPT = 100_000  # entries of listings that wait for the runs to be listed
@@ -549,16 +552,19 @@ class _Search:
             why = f"more than {_MOST_ENTRIES} entries"
         else:
             return False
-        if len(self._remarks) < _MOST_TOLD:
-            self._remarks.append(f"{folder.path!a}: no run was looked for below: {why}")
+        self._remark(f"{folder.path!a}: no run was looked for below: {why}")
         return True
+
+    def _remark(self, text: str) -> None:
+        if len(self._remarks) < _MOST_TOLD:
+            self._remarks.append(text)
 
     def _look(self, path: str, *, keep: bool) -> _Folder:
         """A folder as it is listed; of one with a single part, that part is listed as well."""
         folder = _Folder(path)
         listing = self._list(folder)
         marked: list[os.DirEntry[str]] = []
-        for item in listing:
+        for item in filterfalse(self._is_installed, listing):
             if item.name in self._names and _is_folder(item):
                 marked.append(item)
             elif item.is_dir(follow_symlinks=False):
@@ -579,6 +585,13 @@ class _Search:
             self._keep(path, listing)
         self._looked[path] = folder
         return folder
+
+    def _is_installed(self, item: os.DirEntry[str]) -> bool:
+        """Whether a folder holds installed packages; it is passed over, and that is told."""
+        if item.name not in _INSTALLED or not item.is_dir(follow_symlinks=False):
+            return False
+        self._remark(f"{item.path!a}: passed over: installed Python packages")
+        return True
 
     def _look_into_the_part(self, folder: _Folder, part: os.DirEntry[str]) -> None:
         """Settle whether a part without the other is one, and does not only hold folders."""

@@ -533,3 +533,10 @@ def test_an_ascii_stdout_takes_any_name(process: Callable[..., Any], root: Path)
     result = process("check", path, environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C"})
     assert result.code == 0
     assert "\\u540d\\u524d\\udcff" in result.out
+
+
+def test_an_empty_path_is_no_working_directory(command: Callable[..., Any], tmp_path: Path) -> None:
+    """A script whose variable is not set would audit whatever lies there."""
+    result = command("check", "", tmp_path)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "conformance: a path is empty: is a variable of the script not set?\n"

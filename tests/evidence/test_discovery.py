@@ -17,6 +17,7 @@ import conformance
 from conformance.convention.oracle import Settings
 from conformance.convention.profile import load_profile
 from conformance.evidence.runs import NoRunError, discover, scan_run
+from conformance.fixtures.case import ordinary
 from conformance.fixtures.play import Session, play
 
 if TYPE_CHECKING:
@@ -339,3 +340,14 @@ def test_a_link_into_a_part_of_a_run_elsewhere_means_that_run(tmp_path: Path) ->
     run = made(tmp_path / "disk" / "A", {"nn": part, "summaries": {}}, tmp_path)
     (tmp_path / "link").symlink_to(run / "nn" / "old")
     assert [found.path for found in discover(tmp_path / "link").runs] == [run]
+
+
+def test_installed_packages_are_passed_over_in_one_line(tmp_path: Path) -> None:
+    """A `.pth` file there is a list of paths for Python."""
+    packages = tmp_path / "venv" / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "distutils-precedence.pth").write_text("import os\n")
+    run = ordinary().write(tmp_path / "runs")
+    found = discover(tmp_path)
+    assert [at.path for at in found.runs] == [run]
+    assert found.remarks == (f"{str(packages)!a}: passed over: installed Python packages",)
