@@ -314,6 +314,7 @@ def names_are_safe(subject: Subject) -> Outcome:
         return failed(
             f"the run beside it is called {first_few(subject.folder.namesakes)}: on a disk that"
             " ignores case the two are one folder",
+            causes=["case"],
             names=[subject.folder.experiment, *subject.folder.namesakes],
         )
     return passed(f"{len(names)} names are safe", names=len(names))

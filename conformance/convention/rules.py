@@ -318,7 +318,9 @@ RULES: tuple[Rule, ...] = (
                 "These characters are the dialect's, not the experiment's: quote the names, escape"
                 " them in globs and overrides, or move to a trainer that writes others.",
             ),
-            Remedy("case", "Keep one of the files: on a disk that ignores case they are one."),
+            Remedy(
+                "case", "Rename or remove one of the two: on a disk that ignores case they are one."
+            ),
         ),
     ),
     Rule(

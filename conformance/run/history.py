@@ -273,6 +273,7 @@ def build_history(
         (file for file in files if file.first_wall_time is not None),
         key=lambda file: (file.first_wall_time, file.path.name),
     )
+    at_intervals = at_intervals and may_be_at_intervals(files)
     silent = 0
     for file in ordered:
         found = list(_segments(file, problems, at_intervals=at_intervals))
@@ -322,7 +323,6 @@ def _segments(
 ) -> Iterator[_Segment]:
     name = file.path.name
     current: list[Reward] = []
-    may_be_sparse = at_intervals and _is_spaced(file.rewards)
     for entry in file.rewards:
         if entry.step < 1:
             problems.append(
@@ -334,7 +334,7 @@ def _segments(
             )
             return
         if current and entry.step < current[-1].step:
-            yield _Segment(file, tuple(current), may_be_sparse and is_sparse(current))
+            yield _Segment(file, tuple(current), at_intervals and is_sparse(current))
             current = []
         elif current and entry.step == current[-1].step:
             both = current[-1].value, entry.value
@@ -349,7 +349,7 @@ def _segments(
                 )
                 return
             continue
-        elif current and entry.step > current[-1].step + 1 and not may_be_sparse:
+        elif current and entry.step > current[-1].step + 1 and not at_intervals:
             previous = current[-1].step
             problems.append(
                 Problem(
@@ -361,7 +361,7 @@ def _segments(
             return
         current.append(entry)
     if current:
-        yield _Segment(file, tuple(current), may_be_sparse and is_sparse(current))
+        yield _Segment(file, tuple(current), at_intervals and is_sparse(current))
 
 
 def is_sparse(entries: Sequence[Reward]) -> bool:
@@ -369,13 +369,15 @@ def is_sparse(entries: Sequence[Reward]) -> bool:
     return len(entries) <= _TOO_FEW or len(entries) < entries[-1].step - entries[0].step + 1
 
 
-def _is_spaced(rewards: tuple[Reward, ...]) -> bool:
-    """Whether a writer that logs a tag at most every 5 s may have written these.
+def may_be_at_intervals(files: Iterable[EventFile]) -> bool:
+    """Whether a writer that logs a tag at most every 5 s may have written all of a run's files.
 
     rl_games' IntervalSummaryWriter waits 5 to 300 s (rl_games/common/interval_summary_writer.py).
     """
     return all(
-        later.wall_time - one.wall_time >= _SHORTEST_WAIT for one, later in pairwise(rewards)
+        later.wall_time - one.wall_time >= _SHORTEST_WAIT
+        for file in files
+        for one, later in pairwise(file.rewards)
     )
 
 

@@ -14,7 +14,7 @@ from conformance.convention.strays import stray
 from conformance.evidence.checkpoint import looks_like_checkpoint
 from conformance.evidence.runs import Entry, EntryKind, RunFolder
 from conformance.run.files import CheckpointFile, Readings, is_temporary
-from conformance.run.history import is_sparse
+from conformance.run.history import is_sparse, may_be_at_intervals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,6 +227,8 @@ class Roles:
     @cached_property
     def _lag(self) -> float:
         """The first end of a log whose writer may log at intervals: it ends before its session."""
+        if not may_be_at_intervals(self._logs.files):
+            return math.inf
         ends = (
             file.rewards[-1].step if file.rewards else 0
             for file in self._logs.files

@@ -14,7 +14,7 @@ from conformance.convention.safe_globals import NUMPY_DATA, TORCH_DEFAULT
 from conformance.evidence import regular_files
 from conformance.evidence.checkpoint import narrowed, read_checkpoint
 from conformance.evidence.summaries import read_event_file, read_rewards, rewards_in
-from conformance.fixtures.archive import floats
+from conformance.fixtures.archive import Call, Global, floats, zip_checkpoint
 from conformance.fixtures.cases import CASES
 from conformance.fixtures.play import Session, play
 
@@ -28,13 +28,14 @@ def whole(name):
 
 
 @pytest.fixture
-def opened(monkeypatch):
-    """How often each file was opened for reading, by its name."""
+def opened(monkeypatch, tmp_path):
+    """How often each file of the test was opened for reading, by its name; pytest opens some too."""
     counted = Counter()
     really = os.open
 
     def count(path, *arguments, **keywords):
-        counted[os.path.basename(os.fspath(path))] += 1  # noqa: PTH119 - as it was given
+        if os.fspath(path).startswith(str(tmp_path)):
+            counted[os.path.basename(os.fspath(path))] += 1  # noqa: PTH119 - as it was given
         return really(path, *arguments, **keywords)
 
     monkeypatch.setattr(regular_files.os, "open", count)
@@ -111,3 +112,12 @@ def test_a_log_that_was_not_read_for_a_tag_says_nothing_of_it(published):
     asked = {"tag": "rewards/step", "epoch_tag": "info/epochs", "read_for": "rewards/iter"}
     assert rewards_in(file, **asked) is None
     assert rewards_in(read_event_file(path, also=["rewards/step"]), **asked) is None
+
+
+def test_a_class_that_is_allowed_no_more_takes_another_reading(tmp_path):
+    """What a pickle is that names it, a whole module perhaps, only another reading tells."""
+    path = tmp_path / "A.pth"
+    path.write_bytes(zip_checkpoint({"model": Call(Global("our_fork.nets", "Policy"), ())}))
+    wide = read_checkpoint(path, allowed=TORCH_DEFAULT | {"our_fork.nets.Policy"})
+    assert "our_fork.nets.Policy" in wide.globals
+    assert narrowed(wide, TORCH_DEFAULT) is None

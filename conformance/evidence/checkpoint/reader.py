@@ -80,12 +80,13 @@ def read_checkpoint(
 def narrowed(checkpoint: Checkpoint, allowed: frozenset[str]) -> Checkpoint | None:
     """Returns what the same file is where fewer globals are allowed than it was read with.
 
-    None where only another reading tells: something else is wrong with it too.
+    None where only another reading tells: something else is wrong with it too, or what is allowed
+    no more is not NumPy's data alone.
     """
     disallowed = tuple(name for name in checkpoint.globals if not is_allowed(name, allowed))
     if disallowed == checkpoint.disallowed:
         return checkpoint
-    if checkpoint.faults:
+    if checkpoint.faults or not NUMPY_DATA.issuperset(disallowed):
         return None
     faults = (_unsafe(disallowed),)
     return replace(checkpoint, faults=faults, disallowed=disallowed, torch_loads=False)
