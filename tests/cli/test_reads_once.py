@@ -29,7 +29,7 @@ def whole(name):
 
 @pytest.fixture
 def opened(monkeypatch, tmp_path):
-    """How often each file of the test was opened for reading, by its name; pytest opens some too."""
+    """How often each file of the test was opened for reading, by its name."""
     counted = Counter()
     really = os.open
 
