@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from driving import driver
+from told_numbers import untold
 
 from conformance import mutants
 from conformance.convention.rules import RULES
@@ -71,6 +72,7 @@ def test_a_defect_is_killed_by_its_own_rule_as_the_page_says(defect):
     result = drive(defect)
     assert deviations(defect, result) == ()
     assert row(defect, result) == ROWS[defect.__name__]
+    assert [found.finding.message for found in result.failures if untold(found.finding)] == []
     shrunken = own_failure(defect, result).chain
     replayed = drive(defect, replay=shrunken)
     assert defect.rule in {failure.rule for failure in replayed.failures}

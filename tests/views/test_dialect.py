@@ -225,7 +225,7 @@ def histories(draw, profile):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data(), save_freq=st.integers(0, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_what_wrote_a_run_is_always_among_what_fits(name, data, save_freq):
     profile = load_profile(name)
     sessions = data.draw(histories(profile))
