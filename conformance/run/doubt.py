@@ -324,7 +324,8 @@ class Doubt:
         """
         history = self._history
         return history.silent + sum(
-            session.first <= epoch and (epoch <= session.last or not history.played)
+            (session.first <= epoch or session.sparse)
+            and (epoch <= session.last or not history.played)
             for session in history.sessions
         )
 

@@ -232,7 +232,7 @@ class Roles:
         ends = (
             file.rewards[-1].step if file.rewards else 0
             for file in self._logs.files
-            if is_sparse(file.rewards) and (file.rewards or not file.tags)
+            if is_sparse(file.rewards)
         )
         return min(ends, default=math.inf)
 

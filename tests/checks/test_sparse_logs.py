@@ -106,3 +106,13 @@ def test_a_best_of_an_epoch_without_a_log_that_nothing_contradicts_is_not_judged
     found = judged(trained(rewards), tmp_path)
     assert verdicts(found, Verdict.FAIL) == set()
     assert {"BEST-002", "BEST-006", "BEST-007"} <= verdicts(found, Verdict.UNOBSERVABLE)
+
+
+def test_sessions_that_logged_no_first_epoch_may_all_have_saved_it(tmp_path):
+    """Found by exploration: NAME-007 counted those alone that had logged one before."""
+    sessions = [Session((2.0, 3.0), max_epochs=2), Session((1.0, 5.0, 4.0, 3.0))]
+    run = play(Settings("A", 1, 4, save_best_after=0), sessions, profile=PROFILE)
+    run = run.with_logs(lambda log: thinned(log, epoch_seconds=2.5, deferred=5.0))
+    first = [path for path in run.checkpoints if "_ep_1_" in path]
+    assert len(first) == 2
+    assert "NAME-007" not in verdicts(judged(run, tmp_path), Verdict.FAIL)
