@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LONGEST_TEXT = 64 * 1024 * 1024
 _ATTACH_LIMIT_S = 10.0
 _END_LIMIT_S = 5.0
+_DETACH_LIMIT_S = 60.0  # who is killed before loses what it has not written of its log yet
 _POLL_S = 0.001
 _STOPPED = re.compile(r"^(\d+) +--- stopped by SIGSTOP ---$", re.MULTILINE)
 
@@ -194,7 +195,7 @@ class Attached:
         if self._strace.poll() is None:
             self._strace.send_signal(signal.SIGINT)
         try:
-            _, said = self._strace.communicate(timeout=_END_LIMIT_S)
+            _, said = self._strace.communicate(timeout=_DETACH_LIMIT_S)
         except subprocess.TimeoutExpired:
             self._strace.kill()
             _, said = self._strace.communicate()
