@@ -141,6 +141,8 @@ def _blamed(rule: str, blame: Blame, best: CheckpointFile | None) -> Outcome:
 
 def _holds_the_maximum(subject: Subject, holder: Holder) -> Outcome:
     reward = holder.rewards[holder.epoch]
+    if subject.doubt.earlier_logs_are_lost:
+        return _lost(subject)
     if holder.timeline.session.has_holes:
         return _left_out(subject)
     return passed(
@@ -208,6 +210,15 @@ def _saved_at_once(subject: Subject, holder: Holder) -> Outcome:
     )
 
 
+def _lost(subject: Subject) -> Outcome:
+    """What is unknown of a best where checkpoints are older than the first log."""
+    return unobservable(
+        "checkpoints are older than the first log: what the sessions before it reached is not"
+        " logged",
+        [] if subject.best is None else [subject.best.path],
+    )
+
+
 def _left_out(subject: Subject) -> Outcome:
     """What is unknown of a best that no logged reward contradicts, where some are not logged."""
     return unobservable(
@@ -227,6 +238,8 @@ def _stores_its_reward(subject: Subject, holder: Holder) -> Outcome:
 def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
     if not subject.profile.resume_keeps_watermark:
         return not_applicable(f"profile {subject.profile.name} resets the watermark on resume")
+    if subject.doubt.earlier_logs_are_lost:
+        return _lost(subject)
     resumed = [s for s in subject.history.sessions if s.may_be_resumed]
     if not resumed:
         return not_applicable("no session was resumed")

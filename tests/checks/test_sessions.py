@@ -398,3 +398,19 @@ def test_a_resume_with_the_same_host_and_process_id_is_no_rotation(tmp_path, res
     ]
     found = audit(scan_run(replace(run, logs=tuple(logs)).write(tmp_path)), profile)
     assert broken(found) == set()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_without_the_log_of_an_earlier_session_its_best_is_not_known_to_be_beaten(tmp_path, kept):
+    """A file of reward 14.5 lies beside a best of 1.75, and nothing else tells of it."""
+    sessions = [
+        Session((1.0, 14.5, 3.0, 2.0)),
+        Session((1.25, 1.75, 1.0, 0.5), first=5, resumed=True, watermark=-math.inf),
+    ]
+    run = play(Settings("A", 2, 8), sessions)
+    run = run if kept else replace(run, logs=run.logs[1:])
+    report = judged(run.write(tmp_path))
+    verdict = Verdict.FAIL if kept else Verdict.UNOBSERVABLE
+    assert of(report, "BEST-008") is verdict
+    assert broken(report) == ({"BEST-008"} if kept else set())
+    assert (of(report, "BEST-002") is Verdict.UNOBSERVABLE) is not kept
