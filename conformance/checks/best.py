@@ -141,7 +141,7 @@ def _blamed(rule: str, blame: Blame, best: CheckpointFile | None) -> Outcome:
 
 def _holds_the_maximum(subject: Subject, holder: Holder) -> Outcome:
     reward = holder.rewards[holder.epoch]
-    if subject.doubt.earlier_logs_are_lost:
+    if subject.doubt.saved_before_all_logs:
         return _lost(subject)
     if holder.timeline.session.has_holes:
         return _left_out(subject)
@@ -238,7 +238,7 @@ def _stores_its_reward(subject: Subject, holder: Holder) -> Outcome:
 def _kept_on_resume(subject: Subject, holder: Holder) -> Outcome:
     if not subject.profile.resume_keeps_watermark:
         return not_applicable(f"profile {subject.profile.name} resets the watermark on resume")
-    if subject.doubt.earlier_logs_are_lost:
+    if subject.doubt.saved_before_all_logs:
         return _lost(subject)
     resumed = [s for s in subject.history.sessions if s.may_be_resumed]
     if not resumed:

@@ -442,6 +442,14 @@ class Doubt:
         return first > 1 and any(epoch < first for file in periodic for epoch in file.epochs)
 
     @cached_property
+    def saved_before_all_logs(self) -> bool:
+        """Whether a checkpoint is older than all logs: what its session reached is not known."""
+        if self._history.played or not self._history.sessions:
+            return False
+        first = min(session.first for session in self._history.sessions)
+        return any(epoch < first for file in self.files.periodic for epoch in file.epochs)
+
+    @cached_property
     def unlogged_end(self) -> CheckpointFile | None:
         """A checkpoint of the training's last epoch, where the log of a whole session stops short.
 
